@@ -7,7 +7,6 @@ UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
 export PYTHONPATH := layers/launch_agent:.
-LOCKS := $(patsubst requirements/%.in,requirements/%.txt,$(wildcard requirements/*.in))
 
 .PHONY: help
 help: ## Show this list
@@ -17,7 +16,7 @@ help: ## Show this list
 # One virtual environment per purpose, each installed from a hashed lock and again only when that lock changes.
 
 .PHONY: setup
-setup: $(VENV)/.dev .venvs/cloud/.installed .venvs/lambda/.installed .venvs/sam/.installed .venvs/training/.installed ## Install everything (done by the other verbs as needed)
+setup: $(VENV)/.installed .venvs/cloud/.installed .venvs/lambda/.installed .venvs/sam/.installed .venvs/training/.installed ## Install everything (done by the other verbs as needed)
 
 $(UV): requirements/uv.txt
 	@echo "setup: creating $(VENV)"
@@ -26,7 +25,7 @@ $(UV): requirements/uv.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $(UV)
 
-$(VENV)/.dev: requirements/dev.txt $(UV)
+$(VENV)/.installed: requirements/dev.txt $(UV)
 	@echo "setup: installing the development environment into $(VENV)"
 	@$(UV) pip install -q -p $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
@@ -39,6 +38,6 @@ $(VENV)/.dev: requirements/dev.txt $(UV)
 
 .PHONY: lock
 lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions)
-	@for source in requirements/*.in; do \
+	@for source in layers/launch_agent/requirements.in requirements/*.in; do \
 		$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 			--custom-compile-command "make lock" "$$source" -o "$${source%.in}.txt" || exit 1; done

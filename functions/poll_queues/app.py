@@ -1,0 +1,161 @@
+"""Every minute: show that we are alive, lease items while there is room, open their runs, start their executions."""
+
+import time
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from launch_agent import __version__
+from launch_agent.clients.graphql import GraphqlClient
+from launch_agent.clients.runs import Runs
+from launch_agent.clients.secrets import WandbApiKey
+from launch_agent.clients.step_functions import StepFunctions
+from launch_agent.clients.wandb import Wandb
+from launch_agent.errors import InvalidRunSpec
+from launch_agent.launch_config import LaunchConfig
+from launch_agent.run_queue import ItemRef, QueueItem, Slot
+from launch_agent.run_record import AgentRecord, RunRecord, RunState, execution_name
+from launch_agent.settings import Settings, read_launch_config
+
+logger = Logger()
+
+MAX_LEASED = 100
+"""How many items one call leases at most: each has to be acknowledged before its lease of about a minute ends."""
+
+
+class Env(Settings):
+    """The environment of this function."""
+
+    runs_table: str
+    stack_name: str
+    state_machine_arn: str
+    wandb_api_key_secret: str
+    wandb_base_url: str
+
+
+class Wired(NamedTuple):
+    """What this function works with, made once for each execution environment."""
+
+    env: Env
+    config: LaunchConfig
+    wandb: Wandb
+    runs: Runs
+    executions: StepFunctions
+
+
+@cache
+def wire() -> Wired:
+    """Read the environment and the configuration, and make the clients."""
+    env = Env.from_environment()
+    config = read_launch_config()
+    for warning in config.warnings():
+        logger.warning(warning)
+    wandb = Wandb(GraphqlClient(env.wandb_base_url, WandbApiKey(env.wandb_api_key_secret)))
+    return Wired(env, config, wandb, Runs(env.runs_table), StepFunctions())
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Return the status shown to W&B, and the run queue items opened."""
+    w = wire()
+    agent = registered_agent(w)
+    if agent.stop_polling:
+        return {"status": "KILLED", "opened": []}
+    status = "RUNNING" if agent.jobs_open + agent.schedulers_open else "POLLING"
+    queues = in_turn(w.config.queues)
+    leased = w.wandb.lease(agent.launch_agent_id, agent.entity, queues, room=room(w.config, agent), status=status)
+    return {"status": status, "opened": [item.id for queue, item in leased if open_run(w, agent, queue, item)]}
+
+
+def registered_agent(w: Wired) -> AgentRecord:
+    """Return our launch agent, registered anew when its configuration has changed or W&B no longer knows it."""
+    entity = w.config.entity or w.wandb.default_entity()
+    known = w.runs.agent(entity)
+    if known and known.config_fingerprint == w.config.fingerprint:
+        seen = w.wandb.launch_agent(known.launch_agent_id)
+        if seen:
+            return heed_stop_polling(w, known, stop=seen.stop_polling)
+    new = w.wandb.register(entity, w.config, hostname=w.env.stack_name, version=f"wandb-launch-sagemaker@{__version__}")
+    logger.info("launch agent registered", launch_agent_id=new.id, launch_agent_name=new.name)
+    agent = AgentRecord(
+        entity=entity,
+        launch_agent_id=new.id,
+        launch_agent_name=new.name,
+        config_fingerprint=w.config.fingerprint,
+        jobs_open=known.jobs_open if known else 0,
+        schedulers_open=known.schedulers_open if known else 0,
+    )
+    w.runs.remember_agent(agent)
+    return agent
+
+
+def heed_stop_polling(w: Wired, agent: AgentRecord, *, stop: bool) -> AgentRecord:
+    """Note that an operator stopped or resumed polling in W&B. A stopped agent says so once, then is silent."""
+    if stop == agent.stop_polling:
+        return agent
+    changed = agent.model_copy(update={"stop_polling": stop})
+    if stop:
+        w.wandb.report_status(agent.launch_agent_id, "KILLED")
+    w.runs.remember_agent(changed)
+    logger.warning("polling was stopped in W&B" if stop else "polling was resumed in W&B")
+    return changed
+
+
+def in_turn(queues: list[str]) -> list[str]:
+    """Begin with another queue every minute, so that none waits behind a full one."""
+    first = int(time.time() // 60) % len(queues)
+    return queues[first:] + queues[:first]
+
+
+def room(config: LaunchConfig, agent: AgentRecord) -> int:
+    """Return how many items may be leased now."""
+    return MAX_LEASED if config.max_jobs < 0 else min(MAX_LEASED, config.max_jobs - agent.jobs_open)
+
+
+def open_run(w: Wired, agent: AgentRecord, queue: str, item: QueueItem) -> bool:
+    """Take a slot, store the record, start the execution. An item without a slot goes back when its lease ends."""
+    logger.append_keys(run_queue_item_id=item.id, run_id=item.run_id)
+    known = w.runs.get(item.id)
+    if known and known.state is RunState.OPEN:
+        # Its lease ended before it was acknowledged, and it is ours again: the same execution goes on.
+        w.runs.leased_again(item.id, agent)
+        return start(w, known)
+    record = new_record(agent, queue, item, attempt=known.attempt + 1 if known else 1)
+    limit = w.config.max_jobs if item.slot is Slot.JOB else w.config.max_schedulers
+    try:
+        opened = w.runs.open(record, limit=limit)
+    except InvalidRunSpec as error:
+        w.wandb.fail(record.item, f"InvalidRunSpec: {error}", "agent")
+        return False
+    if not opened:
+        logger.info("item left to its lease: there is no slot for it, or it ended before")
+    return opened and start(w, record)
+
+
+def new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int) -> RunRecord:
+    """Make the record of an item that is to be opened."""
+    return RunRecord(
+        item=ItemRef(id=item.id, queue=queue, entity=agent.entity, run_id=item.run_id),
+        slot=item.slot,
+        state=RunState.OPEN,
+        attempt=attempt,
+        execution_name=execution_name(item.id, attempt),
+        launch_agent_id=agent.launch_agent_id,
+        launch_agent_name=agent.launch_agent_name,
+        opened_at=datetime.now(UTC),
+        spec=item.run_spec,
+    )
+
+
+def start(w: Wired, record: RunRecord) -> bool:
+    """Start the execution of an open run; what was started before goes on."""
+    started = w.executions.start(
+        w.env.state_machine_arn,
+        name=record.execution_name,
+        run={"run_queue_item_id": record.item.id, "run_id": record.item.run_id, "run_queue": record.item.queue},
+    )
+    logger.info("execution started" if started else "execution has been there before", execution=record.execution_name)
+    return started

@@ -1,0 +1,105 @@
+"""Remember the task token, then submit the training job, with the API key put in here and nowhere before."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from launch_agent.clients.runs import Runs
+from launch_agent.clients.sagemaker import SageMaker
+from launch_agent.clients.secrets import WandbApiKey
+from launch_agent.clients.step_functions import StepFunctions
+from launch_agent.errors import TrainingJobRejected
+from launch_agent.launch_plan import LaunchPlan, own_api_key
+from launch_agent.model import Model
+from launch_agent.outcome import TrainingEnd
+from launch_agent.run_environment import API_KEY
+from launch_agent.run_queue import parse_run_spec
+from launch_agent.run_record import RunRecord
+from launch_agent.settings import Settings
+from launch_agent.training_job import alternative_training_job_name
+
+logger = Logger()
+
+_NAMES_TRIED = 5
+
+
+class Env(Settings):
+    """The environment of this function."""
+
+    runs_table: str
+    wandb_api_key_secret: str
+
+
+class Task(Model):
+    """The input of this function."""
+
+    run_queue_item_id: str
+    task_token: str
+
+
+class Wired(NamedTuple):
+    """What this function works with, made once for each execution environment."""
+
+    agent_api_key: WandbApiKey
+    runs: Runs
+    sagemaker: SageMaker
+    executions: StepFunctions
+
+
+@cache
+def wire() -> Wired:
+    """Read the environment, and make the clients."""
+    env = Env.from_environment()
+    return Wired(WandbApiKey(env.wandb_api_key_secret), Runs(env.runs_table), SageMaker(), StepFunctions())
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Return the name of the training job whose end answers the task token."""
+    w = wire()
+    task = Task.model_validate(event)
+    logger.append_keys(run_queue_item_id=task.run_queue_item_id)
+    record = w.runs.get(task.run_queue_item_id)
+    if record is None or record.plan is None:
+        raise TrainingJobRejected(f"run queue item {task.run_queue_item_id} has no plan here: it has ended before.")
+    request = {**record.plan.training_request, "Environment": environment(w, record, record.plan)}
+    for name in names(record.plan):
+        # Token first: a job that ends at once can send its event before this function returns.
+        w.runs.awaiting(task.run_queue_item_id, training_job_name=name, task_token=task.task_token)
+        if w.sagemaker.create({**request, "TrainingJobName": name}):
+            logger.info("training job created", training_job_name=name)
+            return {"training_job_name": name}
+        if adopted(w, name, task):
+            return {"training_job_name": name}
+    raise TrainingJobRejected(
+        f'the name "{record.plan.training_job_name}" and {_NAMES_TRIED - 1} like it are taken by other training jobs. '
+        "Give the run another id, or leave TrainingJobName out of the queue's configuration."
+    )
+
+
+def environment(w: Wired, record: RunRecord, plan: LaunchPlan) -> dict[str, str]:
+    """Return the container's environment with the API key: the queue's, else the run spec's, else this agent's."""
+    key = own_api_key(parse_run_spec(record.spec)) or w.agent_api_key()
+    return {**plan.training_request["Environment"], API_KEY: key}
+
+
+def names(plan: LaunchPlan) -> Iterator[str]:
+    """Yield the training job names to try, in order."""
+    yield plan.training_job_name
+    for attempt in range(1, _NAMES_TRIED):
+        yield alternative_training_job_name(plan.training_job_name, plan.item.id, attempt)
+
+
+def adopted(w: Wired, name: str, task: Task) -> bool:
+    """Take over a training job that an earlier try of ours has made; answer for it at once when it has ended."""
+    job = w.sagemaker.describe(name)
+    if job is None or w.sagemaker.item_of(job) != task.run_queue_item_id:
+        return False
+    logger.info("training job adopted", training_job_name=name)
+    end = TrainingEnd.of(job)
+    if end:
+        w.executions.answer(task.task_token, end.model_dump(mode="json"))
+    return True

@@ -1,0 +1,40 @@
+"""CloudWatch Logs: the end of what the containers of a training job wrote."""
+
+import boto3
+from botocore.exceptions import ClientError
+
+from launch_agent.clients.aws import CONFIG, error_code, translated
+
+TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_LINES = 100
+_HOSTS = 20
+
+
+class TrainingLogs:
+    """The log group in which SageMaker keeps what training containers write."""
+
+    def __init__(self) -> None:
+        """Make the client; nothing is sent yet."""
+        self._logs = boto3.client("logs", config=CONFIG)
+
+    def tails(self, training_job_name: str) -> list[tuple[str, list[str]]]:
+        """Return the log stream of each host of a training job, at most 20, with its last 100 lines.
+
+        A job that wrote no log has none. Raises AwsThrottled.
+        """
+        try:
+            with translated():
+                found = self._logs.describe_log_streams(
+                    logGroupName=TRAINING_LOG_GROUP, logStreamNamePrefix=f"{training_job_name}/", limit=_HOSTS
+                )
+                return [
+                    (stream["logStreamName"], self._tail(stream["logStreamName"])) for stream in found["logStreams"]
+                ]
+        except ClientError as error:
+            if error_code(error) != "ResourceNotFoundException":
+                raise
+            return []
+
+    def _tail(self, stream: str) -> list[str]:
+        events = self._logs.get_log_events(logGroupName=TRAINING_LOG_GROUP, logStreamName=stream, limit=_LINES)
+        return [event["message"] for event in events["events"]]

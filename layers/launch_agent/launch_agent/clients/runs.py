@@ -1,0 +1,218 @@
+"""The Runs table: every open run, the launch agent's own item, and the count of slots in use.
+
+A slot is taken in the transaction that opens a run and freed in the one that closes it, so that the count and the
+open runs cannot part (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html).
+"""
+
+import gzip
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.errors import AwsThrottled, InvalidRunSpec
+from launch_agent.launch_plan import LaunchPlan
+from launch_agent.run_queue import Slot
+from launch_agent.run_record import AgentRecord, RunRecord, RunState
+
+_KEEP_CLOSED = timedelta(days=30)
+_COUNTERS = {Slot.JOB: "jobs_open", Slot.SCHEDULER: "schedulers_open"}
+_MAX_PACKED = 300_000  # of the 400 KB that an item can have; the plan needs room too
+_PACKED = ("spec", "plan")
+_ONLY_WHILE_OPEN = ("spec", "plan", "task_token")
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+class Runs:
+    """The Runs table of this stack. Every method may raise AwsThrottled."""
+
+    def __init__(self, table: str) -> None:
+        """Take the table's name."""
+        self._table = table
+        self._dynamodb = boto3.client("dynamodb", config=CONFIG)
+
+    def agent(self, entity: str) -> AgentRecord | None:
+        """Return the launch agent registered for an entity, with the slots its open runs hold."""
+        found = self._get(_agent_key(entity))
+        return AgentRecord.model_validate(found | {"entity": entity}) if found else None
+
+    def remember_agent(self, agent: AgentRecord) -> None:
+        """Store a registration; the slots in use stay as they are."""
+        self._set(_agent_key(agent.entity), agent.model_dump(exclude={"entity", *_COUNTERS.values()}))
+
+    def get(self, item_id: str) -> RunRecord | None:
+        """Return the record of a run queue item."""
+        found = self._get(_run_key(item_id))
+        return _record(found) if found else None
+
+    def open(self, record: RunRecord, *, limit: int) -> bool:
+        """Take one of at most `limit` slots (-1 for no limit) and store the record: both, or neither and False.
+
+        It is False too when the item is open already, or was opened before and not given back. Raises InvalidRunSpec
+        for a run spec that does not fit into an item of the table.
+        """
+        if len(_pack(record.spec)) > _MAX_PACKED:
+            raise InvalidRunSpec(
+                ["It is too long to be stored: DynamoDB takes 400 KB. Put large data into an artifact."]
+            )
+        counter = _COUNTERS[record.slot]
+        take = self._change(_agent_key(record.item.entity), add={counter: 1})
+        if limit >= 0:
+            take = self._change(
+                _agent_key(record.item.entity),
+                add={counter: 1},
+                condition=f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
+                known={"limit": limit},
+            )
+        put = self._change(
+            _run_key(record.item.id),
+            set_=_attributes(record),
+            condition="attribute_not_exists(#pk) OR (#state = :returned AND #attempt < :attempt)",
+            known={"returned": RunState.RETURNED.value},
+            names=("pk",),
+        )
+        return self._transact(take, put)
+
+    def leased_again(self, item_id: str, agent: AgentRecord) -> None:
+        """Remember which launch agent has the lease of an open run's item now."""
+        self._set(_run_key(item_id), agent.model_dump(include={"launch_agent_id", "launch_agent_name"}))
+
+    def acknowledged(self, item_id: str) -> None:
+        """Remember that W&B took our acknowledgement."""
+        self._set(_run_key(item_id), {"acked": True})
+
+    def planned(self, plan: LaunchPlan) -> None:
+        """Store the plan of an open run."""
+        self._set(_run_key(plan.item.id), {"plan": _pack(plan.model_dump(mode="json"))})
+
+    def awaiting(self, item_id: str, *, training_job_name: str, task_token: str) -> None:
+        """Remember which task token the end of a training job answers."""
+        self._set(_run_key(item_id), {"training_job_name": training_job_name, "task_token": task_token})
+
+    def status_seen(self, item_id: str, *, training_job_name: str, status: str, at: datetime) -> RunRecord | None:
+        """Record a status of a training job unless a later one is known; return the run, if it is this job's."""
+        try:
+            self._set(
+                _run_key(item_id),
+                {"training_status": status, "status_at": at.isoformat()},
+                condition="#training_job_name = :job"
+                " AND (attribute_not_exists(#status_at) OR #status_at <= :status_at)",
+                known={"job": training_job_name},
+                names=("training_job_name",),
+            )
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise
+        record = self.get(item_id)
+        return record if record and record.training_job_name == training_job_name else None
+
+    def close(self, record: RunRecord, outcome: Mapping[str, str]) -> bool:
+        """Store the outcome, forget spec, plan and token, and free the slot. False when that was done before."""
+        return self._end(record, RunState.CLOSED, {"outcome": dict(outcome)})
+
+    def give_back(self, record: RunRecord) -> bool:
+        """Free the slot of a run whose item went back to W&B, and may come again. False when it was not open."""
+        return self._end(record, RunState.RETURNED, {})
+
+    def _end(self, record: RunRecord, state: RunState, values: Mapping[str, Any]) -> bool:
+        now = datetime.now(UTC)
+        times = {"ended_at": now.isoformat(), "ttl": int((now + _KEEP_CLOSED).timestamp())}
+        end = self._change(
+            _run_key(record.item.id),
+            set_={"state": state.value, **times, **values},
+            remove=_ONLY_WHILE_OPEN,
+            condition="#state = :open AND #attempt = :attempt",
+            known={"open": RunState.OPEN.value, "attempt": record.attempt},
+            names=("attempt",),
+        )
+        free = self._change(_agent_key(record.item.entity), add={_COUNTERS[record.slot]: -1})
+        return self._transact(end, free)
+
+    def _get(self, key: str) -> dict[str, Any] | None:
+        with translated():
+            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(key), ConsistentRead=True)
+        item = answer.get("Item")
+        return {name: _deserialize(value) for name, value in item.items() if name != "pk"} if item else None
+
+    def _set(self, key: str, values: Mapping[str, Any], **more: Any) -> None:
+        with translated():
+            self._dynamodb.update_item(**self._change(key, set_=values, **more))
+
+    def _change(
+        self,
+        key: str,
+        *,
+        set_: Mapping[str, Any] | None = None,
+        add: Mapping[str, int] | None = None,
+        remove: tuple[str, ...] = (),
+        condition: str | None = None,
+        known: Mapping[str, Any] | None = None,
+        names: tuple[str, ...] = (),
+    ) -> Any:
+        """Return an update: `#x` names attribute x, `:x` its new value or what a condition compares with."""
+        set_, add = set_ or {}, add or {}
+        clauses = [
+            "SET " + ", ".join(f"#{name} = :{name}" for name in set_) if set_ else "",
+            "ADD " + ", ".join(f"#{name} :{name}" for name in add) if add else "",
+            "REMOVE " + ", ".join(f"#{name}" for name in remove) if remove else "",
+        ]
+        values = {**set_, **add, **(known or {})}
+        return {
+            "TableName": self._table,
+            "Key": _key(key),
+            "UpdateExpression": " ".join(filter(None, clauses)),
+            "ExpressionAttributeNames": {f"#{name}": name for name in (*set_, *add, *remove, *names)},
+            "ExpressionAttributeValues": {f":{name}": _serialize(value) for name, value in values.items()},
+            **({"ConditionExpression": condition} if condition else {}),
+        }
+
+    def _transact(self, *updates: Any) -> bool:
+        """Do all of the updates, or none and return False because a condition does not hold."""
+        try:
+            with translated():
+                self._dynamodb.transact_write_items(TransactItems=[{"Update": update} for update in updates])
+        except ClientError as error:
+            if error_code(error) != "TransactionCanceledException":
+                raise
+            reasons = {reason.get("Code") for reason in cast(Any, error.response).get("CancellationReasons", [])}
+            if "ConditionalCheckFailed" in reasons:
+                return False
+            raise AwsThrottled(f"TransactWriteItems: {', '.join(sorted(map(str, reasons)))}") from error
+        return True
+
+
+def _key(key: str) -> Any:
+    return {"pk": _serialize(key)}
+
+
+def _agent_key(entity: str) -> str:
+    return f"agent#{entity}"
+
+
+def _run_key(item_id: str) -> str:
+    return f"run#{item_id}"
+
+
+def _attributes(record: RunRecord) -> dict[str, Any]:
+    values = record.model_dump(mode="json", exclude_none=True, exclude={"spec", "plan"})
+    return values | {"spec": _pack(record.spec)}
+
+
+def _record(found: Mapping[str, Any]) -> RunRecord:
+    known = {name: found[name] for name in RunRecord.model_fields if name in found}
+    return RunRecord.model_validate(known | {name: _unpack(found[name]) for name in _PACKED if name in found})
+
+
+def _pack(value: object) -> bytes:
+    return gzip.compress(json.dumps(value, separators=(",", ":")).encode(), mtime=0)
+
+
+def _unpack(value: Any) -> Any:
+    return json.loads(gzip.decompress(bytes(value)))

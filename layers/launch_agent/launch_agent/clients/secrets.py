@@ -1,0 +1,41 @@
+"""Secrets Manager: where the W&B API key is kept."""
+
+import json
+import time
+
+import boto3
+
+from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.errors import WandbKeyRejected
+
+_FRESH_SECONDS = 300
+
+
+class WandbApiKey:
+    """The W&B API key in a secret, read when it is first needed and again every five minutes: it may be renewed."""
+
+    def __init__(self, secret_arn: str) -> None:
+        """Take the secret's ARN. Its value is the key itself, or JSON with the key as `api_key` or `WANDB_API_KEY`."""
+        self._secret_arn = secret_arn
+        self._secrets = boto3.client("secretsmanager", config=CONFIG)
+        self._key, self._read_at = "", float("-inf")
+
+    def __call__(self) -> str:
+        """Return the key. Raises WandbKeyRejected when the secret holds none, and AwsThrottled."""
+        if time.monotonic() - self._read_at > _FRESH_SECONDS:
+            with translated():
+                value = self._secrets.get_secret_value(SecretId=self._secret_arn)["SecretString"]
+            self._key, self._read_at = _key_in(value), time.monotonic()
+        if not self._key:
+            raise WandbKeyRejected(f"the secret {self._secret_arn} holds no W&B API key. Store one in it.")
+        return self._key
+
+
+def _key_in(value: str) -> str:
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, dict):
+        return str(parsed.get("api_key") or parsed.get("WANDB_API_KEY") or "")
+    return value.strip()

@@ -1,0 +1,200 @@
+"""W&B: run queues, launch agents, runs and job artifacts."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from launch_agent.clients import wandb_operations as operations
+from launch_agent.clients.graphql import GraphqlClient
+from launch_agent.errors import (
+    InvalidLaunchConfig,
+    JobArtifactNotFound,
+    UnsupportedJobSource,
+    WandbKeyRejected,
+    WandbRefused,
+)
+from launch_agent.job_artifact import DESCRIPTION_FILE, JobArtifact, parse_job_artifact, parse_job_name
+from launch_agent.launch_config import LaunchConfig
+from launch_agent.run_queue import ItemRef, QueueItem, next_pops
+
+_RUNNABLE_SWEEP_STATES = ("RUNNING", "PAUSED")
+
+
+class LaunchAgent(NamedTuple):
+    """A registered launch agent. Files about its items are files of the run of its name."""
+
+    id: str
+    name: str
+    stop_polling: bool = False
+
+
+class Wandb:
+    """One W&B server. Every method raises WandbUnavailable, WandbKeyRejected and WandbRefused beside what it names."""
+
+    def __init__(self, graphql: GraphqlClient) -> None:
+        """Take the connection."""
+        self._graphql = graphql
+
+    def default_entity(self) -> str:
+        """Return the default entity of the API key's account."""
+        viewer = self._graphql.execute(operations.viewer()).get("viewer")
+        if not viewer or not viewer.get("entity"):
+            raise WandbKeyRejected("W&B does not know the API key. Store a valid one in the stack's secret.")
+        return str(viewer["entity"])
+
+    def register(self, entity: str, config: LaunchConfig, *, hostname: str, version: str) -> LaunchAgent:
+        """Register a launch agent for the configured queues. Raises InvalidLaunchConfig where one is not there."""
+        project = self._graphql.execute(operations.run_queues(entity)).get("project") or {}
+        ids = {queue["name"]: queue["id"] for queue in project.get("runQueues", [])}
+        missing = [name for name in config.queues if name not in ids]
+        if missing:
+            raise InvalidLaunchConfig(
+                f"queues: {entity} has no run queue {' or '.join(missing)}. It has: {', '.join(ids) or 'none'}."
+            )
+        create = operations.create_launch_agent(
+            entity, [ids[name] for name in config.queues], hostname, config.model_dump_json(exclude_none=True), version
+        )
+        agent_id = self._graphql.execute(create)["createLaunchAgent"]["launchAgentId"]
+        agent = self.launch_agent(agent_id)
+        if agent is None:
+            raise WandbRefused("W&B does not know the launch agent it has just registered.")
+        self.write_run(
+            {
+                "name": agent.name,
+                "entityName": entity,
+                "modelName": operations.LAUNCH_PROJECT,
+                "jobType": "sweep-controller",
+            }
+        )
+        return agent
+
+    def launch_agent(self, agent_id: str) -> LaunchAgent | None:
+        """Return a launch agent as W&B has it now; None when W&B no longer knows it."""
+        found = self._graphql.execute(operations.launch_agent(agent_id)).get("launchAgent")
+        return LaunchAgent(found["id"], found["name"], bool(found["stopPolling"])) if found else None
+
+    def report_status(self, agent_id: str, status: str) -> None:
+        """Report POLLING, RUNNING or KILLED: the launch agent's sign of life."""
+        self._graphql.execute(operations.update_launch_agent(agent_id, status))
+
+    def lease(
+        self, agent_id: str, entity: str, queues: Sequence[str], *, room: int, status: str
+    ) -> Iterator[tuple[str, QueueItem]]:
+        """Report the agent's status, then yield items with their queue, until the queues are empty or `room` is used.
+
+        What W&B refuses of one queue does not keep the others from being served; it is raised at the end.
+        """
+        if room < 1:
+            self.report_status(agent_id, status)
+        refused: list[str] = []
+        hits, report = 0, status
+        while queues and room > 0:
+            asked = next_pops(queues, room=room, hits=hits)
+            answer = self._graphql.execute_in_parts(operations.update_and_pop(agent_id, report, entity, asked))
+            refused.extend(answer.errors)
+            items = [_item(answer.data.get(f"pop{index}")) for index in range(len(asked))]
+            yield from ((queue, item) for queue, item in zip(asked, items, strict=True) if item)
+            empty = {queue for queue, item in zip(asked, items, strict=True) if not item}
+            queues = [queue for queue in queues if queue not in empty]
+            hits, report = sum(item is not None for item in items), ""
+            room -= hits
+        if refused:
+            raise WandbRefused(f"W&B refused: {'; '.join(dict.fromkeys(refused))}")
+
+    def ack(self, item: ItemRef, agent_id: str) -> bool:
+        """Acknowledge an item; return whether it is ours, even where W&B took an earlier try and refused this one."""
+        try:
+            answer = self._graphql.execute(operations.ack_item(item.id, item.run_id)).get("ackRunQueueItem")
+        except WandbRefused:
+            answer = None
+        if answer and answer.get("success"):
+            return True
+        found = self._graphql.execute(operations.queue_item(item.entity, item.queue, item.id))
+        mine = {"state": "CLAIMED", "associatedRunId": item.run_id, "launchAgentId": agent_id}
+        return bool(_at(found, "project", "runQueue", "runQueueItem") == mine)
+
+    def fail(self, item: ItemRef, message: str, stage: str, files: Sequence[str] = ()) -> None:
+        """Fail an item, with a stage of `agent`, `build` or `run`."""
+        self._graphql.execute(operations.fail_item(item.id, message, stage, files))
+
+    def warn(self, item: ItemRef, message: str, stage: str, files: Sequence[str] = ()) -> None:
+        """Put a warning on an item."""
+        self._graphql.execute(operations.warn_item(item.id, message, stage, files))
+
+    def attach(self, item: ItemRef, agent_name: str, *, kind: str, files: Mapping[str, str]) -> list[str]:
+        """Upload text files about an item, of kind `error` or `warning`; return their names as `fail` takes them."""
+        contents = {f"{item.id}/{kind}/{name}": text for name, text in files.items()}
+        created = self._graphql.execute(operations.create_run_files(item.entity, agent_name, list(contents)))
+        slots = created["createRunFiles"]
+        headers = dict(header.split(":", 1) for header in slots["uploadHeaders"])
+        for slot in slots["files"]:
+            self._graphql.upload(slot["uploadUrl"], contents[slot["name"]].encode(), headers)
+        if "MARK_RUN_FILES_UPLOADED" in self._features():
+            self._graphql.execute(operations.mark_run_files_uploaded(item.entity, agent_name, list(contents)))
+        return list(contents)
+
+    def write_run(self, run: Mapping[str, Any]) -> None:
+        """Create or change a run; `run` is an UpsertBucketInput."""
+        self._graphql.execute(operations.upsert_run(dict(run)))
+
+    def run_state(self, entity: str, project: str, run_id: str) -> str | None:
+        """Return a run's state; None when there is no such run."""
+        found = self._graphql.execute(operations.run_state(entity, project, run_id))
+        state = _at(found, "project", "run", "state")
+        return str(state) if state is not None else None
+
+    def check_sweep(self, entity: str, project: str, sweep_id: str) -> None:
+        """Raise UnsupportedJobSource unless the sweep still takes runs."""
+        state = _at(
+            self._graphql.execute(operations.sweep_state(entity, project, sweep_id)), "project", "sweep", "state"
+        )
+        if state not in _RUNNABLE_SWEEP_STATES:
+            raise UnsupportedJobSource(
+                f"the run belongs to sweep {sweep_id}, which is {str(state or 'gone').lower()}. Resume the sweep, or "
+                "queue the run without it."
+            )
+
+    def job_artifact(self, job: str, *, entity: str, project: str) -> JobArtifact:
+        """Read a job by its name `entity/project/name:alias`. Raises JobArtifactNotFound."""
+        name = parse_job_name(job, entity=entity, project=project)
+        found = _at(
+            self._graphql.execute(operations.artifact_files(*name)),
+            "project",
+            "artifactCollection",
+            "artifactMembership",
+        )
+        artifact = _at(found, "artifact")
+        if artifact is None or artifact["state"] == "DELETED":
+            raise JobArtifactNotFound(f'job "{job}" does not exist, or the API key may not read it.')
+        if artifact["artifactType"]["name"] != "job":
+            raise JobArtifactNotFound(f'"{job}" is an artifact of type {artifact["artifactType"]["name"]}, not a job.')
+        for file in _nodes(found["files"]):
+            if file["name"] == DESCRIPTION_FILE:
+                return parse_job_artifact(job, _json_object(self._graphql.download(file["directUrl"])))
+        raise JobArtifactNotFound(f'job "{job}" has no {DESCRIPTION_FILE}.')
+
+    def _features(self) -> set[str]:
+        info = self._graphql.execute(operations.server_features()).get("serverInfo") or {}
+        return {feature["name"] for feature in info.get("features", []) if feature and feature["isEnabled"]}
+
+
+def _item(popped: Mapping[str, Any] | None) -> QueueItem | None:
+    return QueueItem.model_validate(popped) if popped and popped.get("runQueueItemId") else None
+
+
+def _at(value: Any, *path: str) -> Any:
+    """Follow keys down to a value; None where any of them leads to null."""
+    for key in path:
+        value = value[key] if value else None
+    return value
+
+
+def _nodes(connection: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    yield from (edge["node"] for edge in (connection or {}).get("edges", []) if edge["node"])
+
+
+def _json_object(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None

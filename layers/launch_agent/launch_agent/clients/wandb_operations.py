@@ -1,0 +1,174 @@
+"""The GraphQL operations this launch agent sends to W&B; tests check each against W&B's schema."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from launch_agent.clients.graphql import Operation
+
+LAUNCH_PROJECT = "model-registry"
+"""The project in which W&B keeps the run queues and launch agents of every entity."""
+
+
+def viewer() -> Operation:
+    """Ask whose key it is, and for that account's default entity."""
+    return Operation("query Viewer { viewer { entity username } }", {}, repeatable=True)
+
+
+def run_queues(entity: str) -> Operation:
+    """Ask for the run queues of an entity."""
+    document = """query RunQueues($entity: String!, $project: String!) {
+  project(entityName: $entity, name: $project) { runQueues { id name } }
+}"""
+    return Operation(document, {"entity": entity, "project": LAUNCH_PROJECT}, repeatable=True)
+
+
+def create_launch_agent(entity: str, queue_ids: Sequence[str], hostname: str, config: str, version: str) -> Operation:
+    """Register a launch agent for the queues; `config` is its configuration as JSON. Twice makes two agents."""
+    document = """mutation CreateLaunchAgent($input: CreateLaunchAgentInput!) {
+  createLaunchAgent(input: $input) { launchAgentId }
+}"""
+    variables = {
+        "entityName": entity,
+        "projectName": LAUNCH_PROJECT,
+        "runQueues": list(queue_ids),
+        "hostname": hostname,
+        "agentConfig": config,
+        "version": version,
+    }
+    return Operation(document, {"input": variables}, repeatable=False)
+
+
+def launch_agent(agent_id: str) -> Operation:
+    """Ask for a launch agent's name and whether an operator wants it to stop polling."""
+    document = "query LaunchAgent($id: ID!) { launchAgent(id: $id) { id name stopPolling } }"
+    return Operation(document, {"id": agent_id}, repeatable=True)
+
+
+def upsert_run(run: dict[str, Any]) -> Operation:
+    """Create or change a run; `run` is an UpsertBucketInput."""
+    document = "mutation UpsertRun($input: UpsertBucketInput!) { upsertBucket(input: $input) { bucket { id name } } }"
+    return Operation(document, {"input": run}, repeatable=True)
+
+
+def update_and_pop(agent_id: str, status: str, entity: str, queues: Sequence[str]) -> Operation:
+    """Report the agent's status, unless empty, and pop once from each of `queues` in turn; the n-th answer is `pop<n>`.
+
+    A pop whose answer is lost leaves its item leased; W&B hands it out again when the lease ends.
+    """
+    names = {name: f"queue{index}" for index, name in enumerate(dict.fromkeys(queues))}
+    parameters = "".join(f", ${variable}: String!" for variable in names.values())
+    pops = "\n".join(
+        f"  pop{index}: popFromRunQueue(input: {{entityName: $entity, projectName: $project, "
+        f"queueName: ${names[queue]}, launchAgentId: $agent}}) {{ runQueueItemId runSpec }}"
+        for index, queue in enumerate(queues)
+    )
+    update = "  updateLaunchAgent(input: {launchAgentId: $agent, agentStatus: $status}) { success }\n" if status else ""
+    fixed = "$agent: ID!, $entity: String!, $project: String!" + (", $status: String" if status else "")
+    document = f"""mutation UpdateAndPop({fixed}{parameters}) {{
+{update}{pops}
+}}"""
+    variables = {"agent": agent_id, "entity": entity, "project": LAUNCH_PROJECT}
+    given = {"status": status} if status else {}
+    return Operation(document, {**variables, **given, **{names[name]: name for name in names}}, repeatable=False)
+
+
+def update_launch_agent(agent_id: str, status: str) -> Operation:
+    """Report the agent's status: POLLING, RUNNING or KILLED. The server takes it as a sign of life."""
+    document = """mutation UpdateLaunchAgent($agent: ID!, $status: String!) {
+  updateLaunchAgent(input: {launchAgentId: $agent, agentStatus: $status}) { success }
+}"""
+    return Operation(document, {"agent": agent_id, "status": status}, repeatable=True)
+
+
+def ack_item(item_id: str, run_id: str) -> Operation:
+    """Acknowledge a leased item with the id of the run it becomes. A refusal is read back before it is believed."""
+    document = """mutation AckItem($item: ID!, $run: String!) {
+  ackRunQueueItem(input: {runQueueItemId: $item, runName: $run}) { success }
+}"""
+    return Operation(document, {"item": item_id, "run": run_id}, repeatable=True)
+
+
+def queue_item(entity: str, queue: str, item_id: str) -> Operation:
+    """Ask who has an item."""
+    document = """query QueueItem($entity: String!, $project: String!, $queue: String!, $item: ID!) {
+  project(entityName: $entity, name: $project) {
+    runQueue(name: $queue) { runQueueItem(id: $item) { state associatedRunId launchAgentId } }
+  }
+}"""
+    variables = {"entity": entity, "project": LAUNCH_PROJECT, "queue": queue, "item": item_id}
+    return Operation(document, variables, repeatable=True)
+
+
+def fail_item(item_id: str, message: str, stage: str, files: Sequence[str]) -> Operation:
+    """Fail an item; `files` are names of files of the agent's run."""
+    document = "mutation FailItem($input: FailRunQueueItemInput!) { failRunQueueItem(input: $input) { success } }"
+    return Operation(document, {"input": _note(item_id, message, stage, files)}, repeatable=True)
+
+
+def warn_item(item_id: str, message: str, stage: str, files: Sequence[str]) -> Operation:
+    """Put a warning on an item, whose state it leaves; `files` are names of files of the agent's run."""
+    document = """mutation WarnItem($input: UpdateRunQueueItemWarningInput!) {
+  updateRunQueueItemWarning(input: $input) { success }
+}"""
+    return Operation(document, {"input": _note(item_id, message, stage, files)}, repeatable=True)
+
+
+def _note(item_id: str, message: str, stage: str, files: Sequence[str]) -> dict[str, Any]:
+    return {"runQueueItemId": item_id, "message": message, "stage": stage, "filePaths": list(files)}
+
+
+def create_run_files(entity: str, run_id: str, files: Sequence[str]) -> Operation:
+    """Ask for addresses to upload files of a run in the launch project to."""
+    document = """mutation CreateRunFiles($input: CreateRunFilesInput!) {
+  createRunFiles(input: $input) { uploadHeaders files { name uploadUrl } }
+}"""
+    return Operation(document, {"input": _run_files(entity, run_id, files)}, repeatable=True)
+
+
+def mark_run_files_uploaded(entity: str, run_id: str, files: Sequence[str]) -> Operation:
+    """Tell W&B that files of a run in the launch project have arrived; self-hosted servers learn it no other way."""
+    document = """mutation MarkRunFilesUploaded($input: MarkRunFilesUploadedInput!) {
+  markRunFilesUploaded(input: $input) { success }
+}"""
+    return Operation(document, {"input": _run_files(entity, run_id, files)}, repeatable=True)
+
+
+def _run_files(entity: str, run_id: str, files: Sequence[str]) -> dict[str, Any]:
+    return {"entityName": entity, "projectName": LAUNCH_PROJECT, "runName": run_id, "files": list(files)}
+
+
+def server_features() -> Operation:
+    """Ask what the server can do."""
+    return Operation("query ServerFeatures { serverInfo { features { name isEnabled } } }", {}, repeatable=True)
+
+
+def run_state(entity: str, project: str, run_id: str) -> Operation:
+    """Ask for the state of a run."""
+    document = """query RunState($entity: String!, $project: String!, $run: String!) {
+  project(entityName: $entity, name: $project) { run(name: $run) { state } }
+}"""
+    return Operation(document, {"entity": entity, "project": project, "run": run_id}, repeatable=True)
+
+
+def sweep_state(entity: str, project: str, sweep_id: str) -> Operation:
+    """Ask for the state of a sweep."""
+    document = """query SweepState($entity: String!, $project: String!, $sweep: String!) {
+  project(entityName: $entity, name: $project) { sweep(sweepName: $sweep) { state } }
+}"""
+    return Operation(document, {"entity": entity, "project": project, "sweep": sweep_id}, repeatable=True)
+
+
+def artifact_files(entity: str, project: str, collection: str, alias: str) -> Operation:
+    """Ask for a version of an artifact and the addresses of its files; a job has a handful."""
+    document = """query ArtifactFiles($entity: String!, $project: String!, $collection: String!, $alias: String!) {
+  project(entityName: $entity, name: $project) {
+    artifactCollection(name: $collection) {
+      artifactMembership(aliasName: $alias) {
+        artifact { id state artifactType { name } }
+        files(first: 100) { edges { node { name directUrl } } }
+      }
+    }
+  }
+}"""
+    variables = {"entity": entity, "project": project, "collection": collection, "alias": alias}
+    return Operation(document, variables, repeatable=True)

@@ -1,0 +1,80 @@
+"""Every failure this application names. The class name is what the state machine, the console and W&B show.
+
+- `LaunchError`
+  - `Transient`: the same call may work later; the state machine retries it.
+    - `WandbUnavailable`, `WandbKeyRejected`, `AwsThrottled`, `CapacityUnavailable`, `RunNotSeen`
+  - `Permanent`: somebody has to change something first; the state machine reports it.
+    - `InvalidRunSpec`, `UnsupportedJobSource`, `JobArtifactNotFound`, `TrainingJobRejected`, `WandbRefused`,
+      `InvalidLaunchConfig`
+  - `LeaseLost`: another launch agent has the item; nobody has to do anything.
+
+docs/errors.md says of each what a user sees and can do.
+"""
+
+from collections.abc import Sequence
+
+
+class LaunchError(Exception):
+    """Something kept a run queue item from becoming a training job, or its outcome from being reported."""
+
+
+class Transient(LaunchError):
+    """The same call may work later."""
+
+
+class Permanent(LaunchError):
+    """The same call would fail again: the run spec, the queue or the deployment has to change first."""
+
+
+class LeaseLost(LaunchError):
+    """W&B refused the acknowledgement, and the item belongs to another launch agent or to nobody."""
+
+
+class WandbUnavailable(Transient):
+    """W&B did not answer, or answered 429 or 5xx."""
+
+
+class WandbKeyRejected(Transient):
+    """W&B does not take the API key: it works again once somebody has stored a valid one."""
+
+
+class AwsThrottled(Transient):
+    """An AWS service asked us to slow down, or did not answer."""
+
+
+class CapacityUnavailable(Transient):
+    """SageMaker has no room for the training job within the account's quota at the moment."""
+
+
+class RunNotSeen(Transient):
+    """The training job ended and W&B has not seen its run yet; it may still appear."""
+
+
+class InvalidRunSpec(Permanent):
+    """The run spec, with what the queue adds to it, does not describe a training job SageMaker would accept."""
+
+    def __init__(self, faults: Sequence[str], *, queue: str | None = None) -> None:
+        """Take every fault found, each a sentence of what is wrong, where, and what to do."""
+        where = f' from queue "{queue}"' if queue else ""
+        super().__init__("\n- ".join([f"The run spec{where} cannot be launched:", *faults]))
+        self.faults = tuple(faults)
+
+
+class UnsupportedJobSource(Permanent):
+    """The job is of a kind that this launch agent does not run."""
+
+
+class JobArtifactNotFound(Permanent):
+    """The job named in the run spec does not exist, cannot be read, or is not a job."""
+
+
+class TrainingJobRejected(Permanent):
+    """SageMaker or IAM refused the training job."""
+
+
+class WandbRefused(Permanent):
+    """W&B answered, and the answer was no: a missing permission, or an operation it does not take."""
+
+
+class InvalidLaunchConfig(Permanent):
+    """launch-config.yaml has faults; the message lists each with its key, value and an example."""

@@ -1,0 +1,218 @@
+"""The launch plan: everything decided about one run, once, before anything is submitted."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from launch_agent.deployment import Deployment
+from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource
+from launch_agent.job_artifact import JobArtifact
+from launch_agent.macros import Macros, macros_in
+from launch_agent.model import Model
+from launch_agent.request_shape import Shape, shape_faults
+from launch_agent.run_environment import API_KEY, IDENTITY, artifacts_fault, run_environment
+from launch_agent.run_queue import SCHEDULER_URI, ItemRef, RunSpec
+from launch_agent.training_job import Algorithm, launch_tags, sagemaker_args, time_limit, training_request
+from launch_agent.training_rules import is_offline, missing_blocks, rule_faults
+
+RESOURCE = "sagemaker"
+_OPEN_ENUMS = frozenset({"TrainingInstanceType"})
+"""SageMaker gets new instance types every month; a list frozen in botocore would refuse them."""
+
+
+class LaunchPlan(Model):
+    """What will be submitted for one run queue item, and how long it may take. It holds no API key."""
+
+    item: ItemRef
+    entity: str
+    project: str
+    run_url: str
+    image_uri: str | None
+    training_job_name: str
+    training_request: dict[str, Any]
+    time_limit_seconds: int
+    is_provided_algorithm: bool
+    expects_wandb_init: bool
+    warnings: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the execution needs and a person watching it wants to see; the rest may hold secrets."""
+        shown = {"entity", "project", "run_url", "image_uri", "training_job_name", "time_limit_seconds"}
+        return self.model_dump(include=shown, exclude_none=True) | {"image_ready": True}
+
+
+def plan_launch(
+    spec: RunSpec,
+    artifact: JobArtifact | None,
+    item: ItemRef,
+    *,
+    deployment: Deployment,
+    shape: Shape,
+    secure_mode: bool = False,
+) -> LaunchPlan:
+    """Decide what to submit for a run spec, from `artifact` when its job was read, within SageMaker's `shape`.
+
+    Raises UnsupportedJobSource for what this agent does not run, and InvalidRunSpec with every fault of the rest.
+    """
+    _check_source(spec)
+    queue_config = spec.resource_args.get(RESOURCE)
+    if not isinstance(queue_config, Mapping):
+        raise InvalidRunSpec([_no_configuration(item.queue)], queue=item.queue)
+    macros = _macros(spec, item, _job_image(spec, artifact))
+    args = sagemaker_args(macros.render(queue_config))
+    algorithm = _algorithm(args, spec, artifact)
+    environment = run_environment(spec, item, algorithm.job_image, deployment)
+    request = training_request(
+        args,
+        algorithm=algorithm,
+        environment=environment,
+        tags=launch_tags(item, spec, deployment),
+        run_id=item.run_id,
+        deployment=deployment,
+    )
+    faults = [
+        *_repeated_keys(queue_config),
+        *_secure_mode_faults(spec, secure_mode),
+        *filter(None, [artifacts_fault(environment)]),
+        *request_faults(request, shape, queue=item.queue, region=deployment.region),
+    ]
+    if faults:
+        raise InvalidRunSpec(faults, queue=item.queue)
+    return LaunchPlan(
+        item=item,
+        entity=spec.entity,
+        project=spec.project,
+        run_url=_run_url(deployment.wandb_base_url, spec, item.run_id),
+        image_uri=algorithm.specification.get("TrainingImage"),
+        training_job_name=request["TrainingJobName"],
+        training_request=request,
+        time_limit_seconds=time_limit(request),
+        is_provided_algorithm=algorithm.is_provided,
+        expects_wandb_init=not algorithm.is_provided and not is_offline(request),
+        warnings=tuple(_warnings(args, algorithm, spec, environment)),
+    )
+
+
+def request_faults(request: Mapping[str, Any], shape: Shape, *, queue: str, region: str) -> list[str]:
+    """List every fault of a CreateTrainingJob request: of its shape, and of SageMaker's other rules."""
+    missing = missing_blocks(request, queue)
+    of_shape = [
+        fault
+        for fault in shape_faults(request, shape, open_enums=_OPEN_ENUMS)
+        if not any(fault.startswith(f"{key} is missing") for key in missing)
+    ]
+    return [*missing.values(), *of_shape, *rule_faults(request, region=region)]
+
+
+def own_api_key(spec: RunSpec) -> str | None:
+    """Return the W&B API key that the queue's configuration or the run spec brings, in this order of precedence."""
+    environment = sagemaker_args(spec.resource_args.get(RESOURCE) or {}).get("Environment") or {}
+    return environment.get(API_KEY) or (spec.api_key.get_secret_value() if spec.api_key else None)
+
+
+def _check_source(spec: RunSpec) -> None:
+    if spec.uri == SCHEDULER_URI:
+        raise UnsupportedJobSource(
+            "the item is a sweep scheduler, which has to run beside a launch agent with a server. Serve the "
+            "scheduler's queue with `wandb launch-agent`; the runs of the sweep can still go to this queue."
+        )
+    if spec.resource not in (None, RESOURCE):
+        raise UnsupportedJobSource(
+            f'the item asks for the resource "{spec.resource}", and this launch agent runs "{RESOURCE}" only. '
+            "Push it to a SageMaker queue."
+        )
+
+
+def _no_configuration(queue: str) -> str:
+    return (
+        f'queue "{queue}" gives no resource_args.{RESOURCE}. Choose SageMaker as the queue\'s resource, and give it a '
+        "configuration with RoleArn, ResourceConfig, OutputDataConfig and StoppingCondition."
+    )
+
+
+def _job_image(spec: RunSpec, artifact: JobArtifact | None) -> str | None:
+    if spec.image:
+        return spec.image
+    return artifact.source.image if artifact and artifact.source_type == "image" else None
+
+
+def _macros(spec: RunSpec, item: ItemRef, image: str | None) -> Macros:
+    return Macros(
+        project_name=spec.project,
+        entity_name=spec.entity,
+        run_id=item.run_id,
+        run_name=spec.name or None,
+        image_uri=image,
+        author=spec.author,
+    )
+
+
+def _algorithm(args: Mapping[str, Any], spec: RunSpec, artifact: JobArtifact | None) -> Algorithm:
+    """Choose what runs: the queue's algorithm or image if it names one, else the job's image."""
+    own = args.get("AlgorithmSpecification", {})
+    if not isinstance(own, Mapping):
+        raise InvalidRunSpec(['AlgorithmSpecification must be an object, for example {"TrainingInputMode": "File"}.'])
+    given = {"TrainingInputMode": "File", **{key: value for key, value in own.items() if value is not None}}
+    job_image = _job_image(spec, artifact)
+    if "AlgorithmName" in given:
+        return Algorithm(specification=given, job_image=job_image)
+    entry_point = spec.overrides.entry_point
+    if given.setdefault("TrainingImage", job_image) == job_image:
+        if job_image is None:
+            raise UnsupportedJobSource(_no_image(spec, artifact))
+        entry_point = entry_point or (artifact.source.entrypoint if artifact and not spec.image else None)
+    command = {"ContainerEntrypoint": entry_point, "ContainerArguments": spec.overrides.args}
+    return Algorithm(specification={**given, **{k: v for k, v in command.items() if v}}, job_image=job_image)
+
+
+def _no_image(spec: RunSpec, artifact: JobArtifact | None) -> str:
+    if artifact is None:
+        return (
+            "the run spec names neither a Docker image nor a job, and the queue no "
+            "AlgorithmSpecification.TrainingImage. Queue the run with one of them."
+        )
+    kinds = {
+        "artifact": "code in an artifact",
+        "repo": "code in a git repository",
+        "image": "an image without a name",
+    }
+    kind = kinds.get(artifact.source_type, f'of the unknown kind "{artifact.source_type}"')
+    return (
+        f'job "{spec.job}" is {kind}. This launch agent runs jobs whose image exists: make an image job with '
+        "`wandb job create image`, or name the image in the queue's AlgorithmSpecification.TrainingImage."
+    )
+
+
+def _repeated_keys(queue_config: Mapping[str, Any]) -> Iterator[str]:
+    args = sagemaker_args({key: key for key in queue_config})
+    for key in queue_config:
+        spelt = next(iter(sagemaker_args({key: key})), None)
+        if spelt is not None and args[spelt] != key:
+            yield f"{spelt} is there twice, as {key} and as {args[spelt]}. Keep one."
+
+
+def _secure_mode_faults(spec: RunSpec, secure_mode: bool) -> Iterator[str]:
+    if secure_mode and spec.overrides.entry_point:
+        yield "overrides.entry_point is not allowed: the launch agent runs in secure mode."
+
+
+def _warnings(
+    args: Mapping[str, Any], algorithm: Algorithm, spec: RunSpec, environment: Mapping[str, str]
+) -> Iterator[str]:
+    for name in sorted(macros_in(args)):
+        known = name in Macros.model_fields
+        why = "has no value in this run" if known else "is not a macro of this launch agent"
+        yield f"${{{name}}} {why}; it stays as it is."
+    own = args.get("Environment", {})
+    for name in IDENTITY:
+        if own.get(name, environment[name]) != environment[name]:
+            yield f"Environment.{name} of the queue is ignored: the launch agent watches the run it was given."
+    if API_KEY in own:
+        yield f"Environment.{API_KEY} of the queue is used, and everyone who can read the queue can read it."
+    if algorithm.is_provided and (algorithm.job_image or spec.overrides.entry_point or spec.overrides.args):
+        yield "The queue names one of SageMaker's algorithms; the job's image, entry point and arguments are not used."
+
+
+def _run_url(base_url: str, spec: RunSpec, run_id: str) -> str:
+    app = "https://wandb.ai" if base_url.rstrip("/") == "https://api.wandb.ai" else base_url.rstrip("/")
+    return f"{app}/{quote(spec.entity)}/{quote(spec.project)}/runs/{quote(run_id)}"

@@ -1,0 +1,51 @@
+"""What a user finds in W&B: error.log beside a queue item, and the run of an algorithm that cannot log itself."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from launch_agent.deployment import Deployment
+from launch_agent.outcome import TrainingEnd, Verdict
+from launch_agent.run_queue import RunSpec
+from launch_agent.run_record import RunRecord
+
+LOG_FILE = "error.log"
+_MAX_MESSAGE = 4_000
+_RUN_STATES = {Verdict.FINISHED: "finished", Verdict.FAILED: "failed", Verdict.STOPPED: "killed"}
+
+
+def message(reason: str) -> str:
+    """Cut a reason to a length that fits on a queue item; all of it is in error.log."""
+    return reason if len(reason) <= _MAX_MESSAGE else f"{reason[:_MAX_MESSAGE]}... ({LOG_FILE} has the rest)"
+
+
+def links(deployment: Deployment, *, execution_arn: str, training_job_name: str | None) -> list[str]:
+    """Say where in the AWS console to look."""
+    lines = [f"Execution:    {deployment.execution_page(execution_arn)}"]
+    if training_job_name:
+        lines.append(f"Training job: {deployment.training_job_page(training_job_name)}")
+        lines.append(f"Its log:      {deployment.training_logs_page(training_job_name)}")
+    return lines
+
+
+def error_log(reason: str, where: Iterable[str], log_tails: Iterable[tuple[str, list[str]]]) -> str:
+    """Write error.log: the reason, where to look, and the last lines that each host of the training job wrote."""
+    lines = [reason, "", *where]
+    for stream, tail in log_tails:
+        lines += ["", f"--- the last {len(tail)} lines of {stream}", *tail]
+    return "\n".join(lines) + "\n"
+
+
+def algorithm_run(spec: RunSpec, record: RunRecord, end: TrainingEnd) -> dict[str, Any]:
+    """Describe the run of one of SageMaker's own algorithms, which cannot log to W&B, as an UpsertBucketInput."""
+    hyperparameters = record.plan.training_request.get("HyperParameters", {}) if record.plan else {}
+    config = {**hyperparameters, **(spec.overrides.run_config or {})}
+    return {
+        "name": record.item.run_id,
+        "entityName": spec.entity,
+        "modelName": spec.project,
+        "displayName": spec.name,
+        "state": _RUN_STATES[end.verdict],
+        "config": json.dumps({key: {"value": value} for key, value in config.items()}),
+        "summaryMetrics": json.dumps(end.metrics),
+    }

@@ -1,0 +1,74 @@
+"""The environment of a training container: how the wandb SDK inside it finds its run.
+
+The variables are those the reference launch agent sets, within the limits of SageMaker's `Environment`
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html). The API key is not among them:
+`start_training` adds it, so that no plan holds it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from launch_agent.deployment import Deployment
+from launch_agent.run_queue import ItemRef, RunSpec
+
+API_KEY = "WANDB_API_KEY"
+RESUME = "WANDB_RESUME"
+IDENTITY = ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_RUN_ID")
+"""Which run the container logs to. The launch agent watches that run, so a queue cannot name another."""
+
+MAX_VALUE = 512
+"""The longest value SageMaker takes for a variable, in characters."""
+
+_JOB_SLOT = "_wandb_job"
+
+
+def run_environment(spec: RunSpec, item: ItemRef, image: str | None, deployment: Deployment) -> dict[str, str]:
+    """Return the variables that tie a container to its run. `image` is the one the run spec or its job names."""
+    variables: dict[str, str | None] = {
+        "WANDB_BASE_URL": deployment.wandb_base_url,
+        "WANDB_ENTITY": spec.entity,
+        "WANDB_PROJECT": spec.project,
+        "WANDB_RUN_ID": item.run_id,
+        "WANDB_LAUNCH": "True",
+        "WANDB_DOCKER": image,
+        "WANDB_NAME": spec.name or None,
+        "WANDB_USERNAME": None if spec.api_key else spec.author,
+        "WANDB_SWEEP_ID": spec.sweep_id or None,
+        "WANDB_LAUNCH_QUEUE_NAME": item.queue,
+        "WANDB_LAUNCH_QUEUE_ENTITY": item.entity,
+        "WANDB_LAUNCH_TRACE_ID": item.id,
+        RESUME: "allow" if (spec.resume_count or 0) > 0 else None,
+        "WANDB_ARTIFACTS": _artifacts(spec),
+        **_pieces("WANDB_CONFIG", spec.overrides.run_config),
+        **_pieces("WANDB_LAUNCH_FILE_OVERRIDES", spec.overrides.files),
+    }
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def artifacts_fault(variables: Mapping[str, str]) -> str | None:
+    """Say what is wrong when the artifacts do not fit into the one variable from which the SDK reads them."""
+    size = len(variables["WANDB_ARTIFACTS"])
+    if size <= MAX_VALUE:
+        return None
+    return (
+        f"overrides.artifacts makes WANDB_ARTIFACTS {size} characters long. SageMaker takes {MAX_VALUE} in one "
+        "variable, and the wandb SDK does not read this one in pieces. Override fewer artifacts, or name them in the "
+        "code with run.use_artifact."
+    )
+
+
+def _pieces(name: str, value: Mapping[str, Any] | None) -> dict[str, str]:
+    """Write `value` as JSON into one variable, or into name_0, name_1, ... which the SDK joins."""
+    text = json.dumps(value or {})
+    if len(text) <= MAX_VALUE:
+        return {name: text}
+    pieces = [text[start : start + MAX_VALUE] for start in range(0, len(text), MAX_VALUE)]
+    return {f"{name}_{index}": piece for index, piece in enumerate(pieces)}
+
+
+def _artifacts(spec: RunSpec) -> str:
+    """Write the artifacts the run is to use, the job among them; tightly, where that is what makes them fit."""
+    slots = {**({_JOB_SLOT: spec.job} if spec.job else {}), **(spec.overrides.artifacts or {})}
+    text = json.dumps(slots)
+    return text if len(text) <= MAX_VALUE else json.dumps(slots, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,64 @@
+"""The record of a run: what this application knows of a run queue item between its pop and its outcome."""
+
+import hashlib
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from launch_agent.launch_plan import LaunchPlan
+from launch_agent.model import Model
+from launch_agent.run_queue import ItemRef, Slot
+
+_MAX_EXECUTION_NAME = 80
+
+
+class RunState(StrEnum):
+    """Whether a record holds a slot (open), has its outcome (closed), or went back to W&B unacknowledged (returned)."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    RETURNED = "returned"
+
+
+class RunRecord(Model):
+    """One run. `spec` and `plan` are there while it is open; they can hold secrets of the queue's."""
+
+    item: ItemRef
+    slot: Slot
+    state: RunState
+    attempt: int
+    execution_name: str
+    launch_agent_id: str
+    launch_agent_name: str
+    opened_at: datetime
+    acked: bool = False
+    spec: Any = None
+    plan: LaunchPlan | None = None
+    training_job_name: str | None = None
+    task_token: str | None = None
+    outcome: dict[str, str] | None = None
+
+
+class AgentRecord(Model):
+    """This launch agent, as registered with W&B, and how many slots its open runs hold."""
+
+    entity: str
+    launch_agent_id: str
+    launch_agent_name: str
+    config_fingerprint: str
+    stop_polling: bool = False
+    jobs_open: int = 0
+    schedulers_open: int = 0
+
+
+def execution_name(item_id: str, attempt: int) -> str:
+    """Name the execution of an item: the item's id, so that the console finds it, and a number from attempt 2 on.
+
+    What Step Functions does not take in a name is replaced, with a hash that keeps two items apart
+    (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html).
+    """
+    legal = re.sub(r"[^A-Za-z0-9=+@._-]", "-", item_id)
+    if legal != item_id or len(legal) > _MAX_EXECUTION_NAME - 5:
+        legal = f"{legal[:50]}-{hashlib.sha256(item_id.encode()).hexdigest()[:16]}"
+    return legal if attempt == 1 else f"{legal}-{attempt}"
