@@ -73,7 +73,6 @@ def plan_launch(
     faults = [
         *_repeated_keys(queue_config),
         *_secure_mode_faults(spec, secure_mode),
-        *filter(None, [artifacts_fault(environment)]),
         *request_faults(request, shape, queue=item.queue, region=deployment.region),
     ]
     if faults:
@@ -95,13 +94,13 @@ def plan_launch(
 
 def request_faults(request: Mapping[str, Any], shape: Shape, *, queue: str, region: str) -> list[str]:
     """List every fault of a CreateTrainingJob request: of its shape, and of SageMaker's other rules."""
-    missing = missing_blocks(request, queue)
+    better_said = missing_blocks(request, queue) | artifacts_fault(request["Environment"])
     of_shape = [
         fault
         for fault in shape_faults(request, shape, open_enums=_OPEN_ENUMS)
-        if not any(fault.startswith(f"{key} is missing") for key in missing)
+        if not fault.startswith(tuple(f"{key} " for key in better_said))
     ]
-    return [*missing.values(), *of_shape, *rule_faults(request, region=region)]
+    return [*better_said.values(), *of_shape, *rule_faults(request, region=region)]
 
 
 def own_api_key(spec: RunSpec) -> str | None:

@@ -29,7 +29,8 @@ def faults_of(error: ValidationError, where: str = "") -> Iterator[str]:
         elif detail["type"] == "extra_forbidden":
             yield f"{path} is not a known key."
         else:
-            message = detail["msg"].removeprefix("Value error, ")
+            message = "an object is wanted" if detail["type"] == "model_type" else detail["msg"]
+            message = message.removeprefix("Value error, ")
             yield f"{path} is {_described(path, detail['input'])}: {message[:1].lower()}{message[1:]}."
 
 

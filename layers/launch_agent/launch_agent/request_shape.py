@@ -83,7 +83,7 @@ def _string(value: object, shape: Shape, path: str, open_enums: Collection[str])
         return
     yield from _size(len(value), shape, f"{path} has {len(value)} characters")
     pattern = shape.metadata.get("pattern")
-    if pattern and not _compiled(pattern).fullmatch(value):
+    if pattern and not compiled_pattern(pattern).fullmatch(value):
         yield f"{path} is {_short(value)}, which does not match {pattern}."
 
 
@@ -147,7 +147,7 @@ def _nearest(key: str, legal: Collection[str]) -> str:
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def compiled_pattern(pattern: str) -> re.Pattern[str]:
     r"""Compile a pattern of the service model with Python's own `re`, which lacks `\p{...}`.
 
     The three Unicode classes the model uses stand inside brackets, `\p{L}` and `\p{N}` beside `_`, where `\w` says

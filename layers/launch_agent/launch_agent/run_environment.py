@@ -46,16 +46,17 @@ def run_environment(spec: RunSpec, item: ItemRef, image: str | None, deployment:
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def artifacts_fault(variables: Mapping[str, str]) -> str | None:
-    """Say what is wrong when the artifacts do not fit into the one variable from which the SDK reads them."""
-    size = len(variables["WANDB_ARTIFACTS"])
-    if size <= MAX_VALUE:
-        return None
-    return (
-        f"overrides.artifacts makes WANDB_ARTIFACTS {size} characters long. SageMaker takes {MAX_VALUE} in one "
+def artifacts_fault(variables: object) -> dict[str, str]:
+    """Say, by its key, what is wrong when the artifacts do not fit into the one variable the SDK reads them from."""
+    value = variables.get("WANDB_ARTIFACTS") if isinstance(variables, Mapping) else None
+    if not isinstance(value, str) or len(value) <= MAX_VALUE:
+        return {}
+    fault = (
+        f"overrides.artifacts makes WANDB_ARTIFACTS {len(value)} characters long. SageMaker takes {MAX_VALUE} in one "
         "variable, and the wandb SDK does not read this one in pieces. Override fewer artifacts, or name them in the "
         "code with run.use_artifact."
     )
+    return {"Environment.WANDB_ARTIFACTS": fault}
 
 
 def _pieces(name: str, value: Mapping[str, Any] | None) -> dict[str, str]:

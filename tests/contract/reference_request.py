@@ -1,0 +1,56 @@
+"""Run in the training environment: print what the reference launch agent would submit for each run spec on stdin.
+
+stdin: a JSON list of {"spec", "run_id", "item_id", "queue", "entity", "job"}; `job` is what wandb-job.json holds, or
+null. stdout: a JSON list of CreateTrainingJob requests, made by the reference's own code, or {"error"} where it fails.
+"""
+
+import json
+import os
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+for absent in ("boto3", "botocore"):
+    sys.modules[absent] = ModuleType(absent)  # imported by the reference's runner; not used to build a request
+
+from wandb.sdk.launch._project_spec import LaunchProject  # noqa: E402 - after the stand-ins
+from wandb.sdk.launch.runner.sagemaker_runner import build_sagemaker_args, get_role_arn  # noqa: E402 - as above
+
+ENVIRONMENT_LIMIT = 512
+ACCOUNT, PARTITION = "123456789012", "aws"
+
+
+def reference_request(case: dict[str, Any]) -> dict[str, Any]:
+    """Do what `LaunchAgent._task_run_job` and `SageMakerRunner.run` do between the pop and CreateTrainingJob."""
+    api = SimpleNamespace(settings={"base_url": "https://api.wandb.ai"}, api_key="reference-key")
+    project = LaunchProject.from_spec({**case["spec"], "run_id": case["run_id"]}, api)
+    project.queue_name = case["queue"]
+    project.queue_entity = case["entity"]
+    project.run_queue_item_id = case["item_id"]
+    if case["job"] and not project.docker_image:
+        source = case["job"]["source"]
+        project.docker_image = source["image"]
+        if source.get("entrypoint"):
+            project.set_job_entry_point(source["entrypoint"])
+    given = project.resource_args["sagemaker"]
+    own_image = given.get("AlgorithmSpecification", {}).get("TrainingImage")
+    entry_point = project.override_entrypoint
+    if own_image is None and entry_point is None:
+        entry_point = project.get_job_entry_point()
+    role = get_role_arn(given, {}, ACCOUNT, PARTITION)
+    image = own_image or project.docker_image
+    args = (project, api, role, entry_point, project.override_args, ENVIRONMENT_LIMIT, image)
+    return dict(build_sagemaker_args(*args))
+
+
+def attempt(case: dict[str, Any]) -> dict[str, Any]:
+    """Return the request, or under `error` what the reference fails the queue item with."""
+    try:
+        return reference_request(case)
+    except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+if __name__ == "__main__":
+    os.environ.clear()  # the reference lets every variable of its process into the macros
+    json.dump([attempt(case) for case in json.load(sys.stdin)], sys.stdout)

@@ -1,0 +1,215 @@
+"""Documents that must agree: the template, the state machine, the handlers, the errors, and what AWS says of itself."""
+
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+import yaml
+from botocore.validate import ParamValidator
+
+from launch_agent import errors
+from launch_agent.clients.service_model import create_training_job_shape
+from launch_agent.outcome import VERDICTS
+from tests.golden.cases import load, planned
+
+ROOT = Path(__file__).parent.parent.parent
+MACHINE = json.loads((ROOT / "statemachine/launch_run.asl.json").read_text())
+FUNCTIONS = ("poll_queues", "plan_run", "start_training", "resume_run", "report_outcome")
+RESERVED = ("States.", "Lambda.")
+
+
+@cache
+def template() -> dict[str, Any]:
+    """The template, with CloudFormation's short tags as {"Ref": ...} and {"Fn::Sub": ...}."""
+
+    class Loader(yaml.SafeLoader):
+        """Knows CloudFormation's tags."""
+
+    def tagged(loader: Any, suffix: str, node: yaml.Node) -> dict[str, Any]:
+        kinds = {yaml.ScalarNode: loader.construct_scalar, yaml.SequenceNode: loader.construct_sequence}
+        construct = kinds.get(type(node), loader.construct_mapping)
+        return {suffix if suffix == "Ref" else f"Fn::{suffix}": construct(node, **_deep(node))}
+
+    Loader.add_multi_constructor("!", tagged)
+    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader)  # noqa: S506 - a SafeLoader
+    return loaded
+
+
+def _deep(node: yaml.Node) -> dict[str, bool]:
+    return {} if isinstance(node, yaml.ScalarNode) else {"deep": True}
+
+
+def resources(kind: str) -> dict[str, Any]:
+    return {name: each["Properties"] for name, each in template()["Resources"].items() if each["Type"] == kind}
+
+
+def logical_id(function: str) -> str:
+    return "".join(word.title() for word in function.split("_")) + "Function"
+
+
+def handler_module(function: str) -> Any:
+    return importlib.import_module(f"functions.{function}.app")
+
+
+def error_classes(base: type[errors.LaunchError]) -> set[str]:
+    members = inspect.getmembers(errors, inspect.isclass)
+    return {name for name, each in members if issubclass(each, base) and not each.__subclasses__()}
+
+
+def retried(state: dict[str, Any]) -> Iterator[str]:
+    for retry in state.get("Retry", []):
+        yield from retry["ErrorEquals"]
+
+
+def test_every_function_has_a_folder_and_every_folder_a_function() -> None:
+    assert set(resources("AWS::Serverless::Function")) == {logical_id(function) for function in FUNCTIONS}
+    assert {path.parent.name for path in (ROOT / "functions").glob("*/app.py")} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_functions_environment_has_every_variable_its_settings_want(function: str) -> None:
+    own = resources("AWS::Serverless::Function")[logical_id(function)].get("Environment", {}).get("Variables", {})
+    shared = template()["Globals"]["Function"]["Environment"]["Variables"]
+    wanted = {name.upper() for name in handler_module(function).Env.model_fields}
+    assert wanted <= {*own, *shared}
+    assert set(own) <= wanted
+
+
+def test_no_shared_variable_is_one_that_no_function_reads() -> None:
+    shared = set(template()["Globals"]["Function"]["Environment"]["Variables"])
+    read = {name.upper() for function in FUNCTIONS for name in handler_module(function).Env.model_fields}
+    assert shared - read == {"POWERTOOLS_SERVICE_NAME"}
+
+
+def test_no_variable_of_a_function_holds_the_api_key() -> None:
+    everything = [template()["Globals"]["Function"], *resources("AWS::Serverless::Function").values()]
+    for each in everything:
+        assert "WandbApiKey'}" not in str(each.get("Environment", {}))
+
+
+def test_the_machine_invokes_the_functions_it_is_given() -> None:
+    given = resources("AWS::Serverless::StateMachine")["LaunchRun"]["DefinitionSubstitutions"]
+    used = set(re.findall(r"\$\{(\w+)\}", json.dumps(MACHINE)))
+    assert used == set(given)
+    assert all(value == {"Fn::GetAtt": f"{name}.Arn"} for name, value in given.items())
+
+
+def test_what_the_machine_sends_is_what_the_handlers_take() -> None:
+    sent: dict[str, set[str]] = {}
+    for state in MACHINE["States"].values():
+        if state["Type"] == "Task":
+            name = state["Arguments"]["FunctionName"].strip("${}")
+            sent.setdefault(name, set()).update(state["Arguments"]["Payload"])
+    tasks = {logical_id(function): handler_module(function) for function in FUNCTIONS}
+    assert sent == {name: set(tasks[name].Task.model_fields) for name in sent}
+
+
+def test_the_machine_has_at_most_nine_states_and_each_leads_somewhere_that_exists() -> None:
+    states = MACHINE["States"]
+    assert len(states) <= 9
+    targets = {MACHINE["StartAt"], *re.findall(r'"(?:Next|Default)": "([^"]+)"', json.dumps(MACHINE))}
+    assert targets == set(states)
+
+
+def test_every_error_the_machine_names_exists() -> None:
+    named = {
+        name
+        for state in MACHINE["States"].values()
+        for rule in (*state.get("Retry", []), *state.get("Catch", []))
+        for name in rule["ErrorEquals"]
+    }
+    own = {name for name in named if not name.startswith(RESERVED)}
+    assert own <= error_classes(errors.LaunchError)
+
+
+def test_no_permanent_error_is_retried_and_every_transient_one_is() -> None:
+    names = {name for state in MACHINE["States"].values() for name in retried(state)}
+    assert not names & (error_classes(errors.Permanent) | {"LeaseLost"})
+    assert error_classes(errors.Transient) <= names
+
+
+@pytest.mark.parametrize("name", [name for name, state in MACHINE["States"].items() if state["Type"] == "Task"])
+def test_every_task_waits_only_so_long_and_retries_what_lambda_itself_fails_with(name: str) -> None:
+    state = MACHINE["States"][name]
+    assert state["TimeoutSeconds"]
+    assert {"Lambda.ServiceException", "Lambda.TooManyRequestsException", "AwsThrottled"} <= set(retried(state))
+
+
+def test_every_catch_leads_to_a_reported_failure_but_for_an_item_that_is_not_ours() -> None:
+    for state in MACHINE["States"].values():
+        for rule in state.get("Catch", []):
+            expected = "Item is not ours" if rule["ErrorEquals"] == ["LeaseLost"] else "Report failure"
+            assert rule["Next"] == expected
+
+
+def test_what_the_state_machine_logs_holds_no_data() -> None:
+    assert resources("AWS::Serverless::StateMachine")["LaunchRun"]["Logging"]["IncludeExecutionData"] is False
+
+
+def test_every_log_group_has_a_retention() -> None:
+    groups = resources("AWS::Logs::LogGroup")
+    assert groups
+    assert all("RetentionInDays" in each for each in groups.values())
+
+
+def test_every_function_called_asynchronously_keeps_what_failed() -> None:
+    for name in ("PollQueuesFunction", "ResumeRunFunction"):
+        config = resources("AWS::Serverless::Function")[name]["EventInvokeConfig"]
+        assert config["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
+
+
+def test_tracing_is_off_by_default() -> None:
+    assert template()["Parameters"]["Tracing"]["Default"] == "PassThrough"
+
+
+def test_the_default_is_python_3_13_on_arm64() -> None:
+    parameters = template()["Parameters"]
+    assert (parameters["PythonRuntime"]["Default"], parameters["Architecture"]["Default"]) == ("python3.13", "arm64")
+
+
+def statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, each in template()["Resources"].items():
+        properties = each["Properties"]
+        for policy in properties.get("Policies", []):
+            document = policy.get("PolicyDocument", policy)
+            yield from ((name, statement) for statement in document["Statement"])
+
+
+def test_a_permission_on_everything_is_one_that_cannot_be_narrower() -> None:
+    cannot = {"states:SendTaskSuccess", "ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+    for name, statement in statements():
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert not [action for action in actions if "*" in action], name
+        if statement["Resource"] == "*":
+            assert all(action in cannot or action.startswith("logs:") for action in actions), name
+
+
+def test_passing_a_role_is_allowed_to_sagemaker_only() -> None:
+    passing = [statement for _, statement in statements() if "iam:PassRole" in statement["Action"]]
+    assert passing
+    for statement in passing:
+        assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+
+
+def test_the_verdicts_cover_every_status_a_training_job_can_have() -> None:
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    assert set(VERDICTS) == set(model.shape_for("TrainingJobStatus").enum)  # type: ignore[attr-defined]  # a string shape
+
+
+@pytest.mark.parametrize("case", planned())
+def test_sagemakers_client_accepts_every_golden_request(case: str) -> None:
+    report = ParamValidator().validate(load(case, "plan.json")["training_request"], create_training_job_shape())
+    assert report.generate_report() == ""
+
+
+@pytest.mark.parametrize("name", sorted(error_classes(errors.LaunchError)))
+def test_every_error_is_explained_to_its_reader(name: str) -> None:
+    assert re.search(rf"^## `{name}`$", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
+    assert getattr(errors, name).__doc__

@@ -1,0 +1,127 @@
+"""Golden cases: a folder each, with a run spec and what comes of it. `make golden` writes the expectations anew.
+
+run_spec.json       what the queue hands out
+wandb-job.json      the job artifact, where the run spec names a job
+plan.json           the launch plan
+error.txt           or what a person reads instead
+differences.json    where the request is not the reference launch agent's: path -> {"reference", "ours"}
+"""
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from launch_agent.clients.service_model import create_training_job_shape
+from launch_agent.deployment import Deployment
+from launch_agent.errors import LaunchError
+from launch_agent.job_artifact import parse_job_artifact
+from launch_agent.launch_plan import LaunchPlan, plan_launch
+from launch_agent.run_environment import API_KEY
+from launch_agent.run_queue import ItemRef, QueueItem, parse_run_spec
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+DEPLOYMENT = Deployment(
+    account_id="123456789012", region="us-east-1", stack_name="launch", wandb_base_url="https://api.wandb.ai"
+)
+ITEM_ID = "UnVuUXVldWVJdGVtOjQy"
+CASES = sorted(path.parent.name for path in HERE.glob("*/run_spec.json"))
+
+
+def load(case: str, name: str) -> Any:
+    """Return the contents of one JSON file of a case; None when it has no such file."""
+    path = HERE / case / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def item_of(spec: Any) -> ItemRef:
+    """Return the item that handed out a run spec."""
+    return ItemRef(id=ITEM_ID, queue="sm", entity="team", run_id=QueueItem(id=ITEM_ID, run_spec=spec).run_id)
+
+
+def plan(case: str, raw: Any = None) -> LaunchPlan:
+    """Plan the run of a case, from its run spec in `raw` where that is loaded. Raises what planning raises."""
+    raw, job = raw or load(case, "run_spec.json"), load(case, "wandb-job.json")
+    spec = parse_run_spec(raw)
+    artifact = parse_job_artifact(spec.job, job) if spec.job and job else None
+    return plan_launch(spec, artifact, item_of(raw), deployment=DEPLOYMENT, shape=create_training_job_shape())
+
+
+def planned() -> list[str]:
+    """Name the cases from which a plan comes."""
+    return [case for case in CASES if (HERE / case / "plan.json").exists()]
+
+
+@cache
+def reference_requests() -> dict[str, dict[str, Any]]:
+    """Return what the reference launch agent submits in each planned case; it runs in an environment of its own."""
+    names = planned()
+    cases = [
+        {
+            "spec": (spec := load(case, "run_spec.json")),
+            "job": load(case, "wandb-job.json"),
+            "run_id": item_of(spec).run_id,
+            "item_id": ITEM_ID,
+            "queue": "sm",
+            "entity": "team",
+        }
+        for case in names
+    ]
+    answer = subprocess.run(
+        [ROOT / ".venvs/training/bin/python", ROOT / "tests/contract/reference_request.py"],
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(zip(names, json.loads(answer.stdout), strict=True))
+
+
+def differences(case: str) -> dict[str, Any]:
+    """Compare our request of a case with the reference's, path by path."""
+    reference = reference_requests()[case]
+    if "error" in reference:
+        return {"": {"reference": reference["error"], "ours": "a request"}}
+    return dict(_differences(_comparable(reference), _comparable(plan(case).training_request), ""))
+
+
+def _comparable(request: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is the same difference in every case: the API key, and the tags beside WandbRunId."""
+    ours = {"WandbRunQueueItemId", "WandbEntity", "WandbProject", "WandbQueue", "LaunchStack"}
+    environment = {name: value for name, value in request["Environment"].items() if name != API_KEY}
+    tags = [tag for tag in request.get("Tags", []) if tag["Key"] not in ours]
+    return {**request, "Environment": environment, "Tags": tags}
+
+
+def _differences(reference: Any, ours: Any, path: str) -> Any:
+    if isinstance(reference, dict) and isinstance(ours, dict):
+        for key in sorted({*reference, *ours}):
+            yield from _differences(reference.get(key), ours.get(key), f"{path}.{key}" if path else key)
+    elif reference != ours:
+        yield path, {"reference": reference, "ours": ours}
+
+
+def main() -> None:
+    """Write every expectation anew, for a person to review."""
+    for case in CASES:
+        for name in ("plan.json", "error.txt", "differences.json"):
+            (HERE / case / name).unlink(missing_ok=True)
+        try:
+            _write(case, "plan.json", plan(case).model_dump(mode="json"))
+        except LaunchError as error:
+            (HERE / case / "error.txt").write_text(f"{type(error).__name__}: {error}\n")
+    for case in planned():
+        if found := differences(case):
+            _write(case, "differences.json", found)
+    print(f"golden: {len(CASES)} cases written; review the diff", file=sys.stderr)  # noqa: T201 - a command
+
+
+def _write(case: str, name: str, value: Any) -> None:
+    (HERE / case / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""How a run ended, by what SageMaker and W&B say."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from launch_agent.errors import RunNotSeen
+from launch_agent.outcome import Failure, Judgement, OnItem, TrainingEnd, TrainingJob, Verdict, judge
+
+ENDED = datetime(2026, 11, 24, 12, tzinfo=UTC)
+GRACE = timedelta(seconds=60)
+
+
+def job(status: str, secondary: str = "", **more: Any) -> TrainingJob:
+    return TrainingJob.model_validate(
+        {
+            "TrainingJobName": "abc",
+            "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/abc",
+            "TrainingJobStatus": status,
+            "SecondaryStatus": secondary or status,
+            "LastModifiedTime": int(ENDED.timestamp() * 1000),
+            "TrainingStartTime": int(ENDED.timestamp() * 1000) - 5000,
+            "TrainingEndTime": int(ENDED.timestamp() * 1000),
+            **more,
+        }
+    )
+
+
+def end(*arguments: Any, **more: Any) -> TrainingEnd:
+    ended = TrainingEnd.of(job(*arguments, **more))
+    assert ended
+    return ended
+
+
+def judged(ended: TrainingEnd, run_state: str | None, *, after: float = 61, expects: bool = True) -> Judgement:
+    now = ENDED + timedelta(seconds=after)
+    return judge(ended, run_state=run_state, expects_wandb_init=expects, now=now, grace=GRACE)
+
+
+def test_a_stopped_job_is_not_a_finished_run() -> None:
+    for secondary in ("Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded", "SomethingNew"):
+        assert end("Stopped", secondary).verdict is Verdict.STOPPED
+
+
+@pytest.mark.parametrize("status", ["InProgress", "Stopping", "SomethingNew"])
+def test_a_job_that_lives_or_whose_status_is_unknown_has_not_ended(status: str) -> None:
+    assert TrainingEnd.of(job(status)) is None
+
+
+@pytest.mark.parametrize("time", [1763985600000, "1763985600000", 1763985600000.0, "2025-11-24T12:00:00Z"])
+def test_times_are_read_as_numbers_and_as_text(time: object) -> None:
+    assert job("Completed", LastModifiedTime=time).modified_at == datetime(2025, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        (end("Stopped", "MaxRuntimeExceeded"), "MaxRuntimeInSeconds. Raise that limit"),
+        (end("Stopped", "MaxWaitTimeExceeded"), "MaxWaitTimeInSeconds"),
+        (end("Stopped", "Stopped"), "Somebody stopped it"),
+        (end("Stopped", "Stopped", TrainingStartTime=None, BillableTimeInSeconds=0), "It never started"),
+        (end("Failed", FailureReason="AlgorithmError: , exit code: 1"), "exit code: 1 The code of the job failed"),
+        (end("Failed", FailureReason="CapacityError: Unable to provision"), "no machine of this type"),
+        (end("Failed", FailureReason="ClientError: Cannot pull"), "configuration is at fault"),
+        (end("Failed", FailureReason="InternalServerError: sorry"), "SageMaker itself failed"),
+        (end("Failed", FailureReason="NewError: hm"), "NewError: hm"),
+        (end("Failed"), "SageMaker gave no reason"),
+    ],
+)
+def test_the_reason_says_what_happened_and_what_to_do(ended: TrainingEnd, words: str) -> None:
+    assert words in ended.reason
+
+
+@pytest.mark.parametrize("run_state", [None, "pending"])
+def test_a_run_may_appear_until_the_grace_period_is_over(run_state: str | None) -> None:
+    with pytest.raises(RunNotSeen):
+        judged(end("Completed"), run_state, after=59)
+    assert judged(end("Completed"), run_state, after=60).on_item is OnItem.FAIL
+
+
+def test_a_job_that_never_called_wandb_init_fails_though_it_completed() -> None:
+    judgement = judged(end("Completed"), None)
+    assert judgement.verdict is Verdict.FAILED
+    assert "wandb.init()" in judgement.reason
+
+
+def test_a_job_whose_container_never_ran_is_judged_at_once() -> None:
+    ended = end("Failed", FailureReason="ClientError: Cannot pull", TrainingStartTime=None)
+    assert judged(ended, None, after=0).on_item is OnItem.FAIL
+
+
+@pytest.mark.parametrize("run_state", ["running", "finished", "failed", "crashed", "killed", "something new"])
+def test_a_completed_job_whose_run_is_there_leaves_the_item_alone(run_state: str) -> None:
+    judgement = judged(end("Completed"), run_state, after=0)
+    assert (judgement.verdict, judgement.on_item) == (Verdict.FINISHED, OnItem.LEAVE)
+
+
+def test_a_failed_job_whose_run_is_there_puts_a_warning_on_the_item() -> None:
+    judgement = judged(end("Failed", FailureReason="AlgorithmError: x"), "crashed")
+    assert (judgement.verdict, judgement.on_item) == (Verdict.FAILED, OnItem.WARN)
+
+
+def test_a_run_somebody_stopped_needs_no_warning_and_one_a_limit_stopped_does() -> None:
+    assert judged(end("Stopped", "Stopped"), "killed").on_item is OnItem.LEAVE
+    assert judged(end("Stopped", "MaxRuntimeExceeded"), "crashed").on_item is OnItem.WARN
+
+
+def test_an_algorithm_that_does_not_know_wandb_is_not_blamed_for_its_silence() -> None:
+    assert judged(end("Completed"), None, after=0, expects=False).on_item is OnItem.LEAVE
+    assert judged(end("Failed"), None, after=0, expects=False).on_item is OnItem.FAIL
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (
+            '{"errorMessage": "queue \\"sm\\" has no RoleArn", "errorType": "InvalidRunSpec"}',
+            'queue "sm" has no RoleArn',
+        ),
+        ("plain words", "plain words"),
+        ('{"Build": {}}', "SomeError, without a message."),
+        ("", "SomeError, without a message."),
+        ("[1]", "[1]"),
+    ],
+)
+def test_a_failure_is_read_whatever_its_cause_looks_like(cause: str, reason: str) -> None:
+    assert Failure(error="SomeError", cause=cause, stage="agent").reason == reason
+
+
+def test_a_timeout_is_explained() -> None:
+    assert "time limits" in Failure(error="States.Timeout", stage="agent").reason
