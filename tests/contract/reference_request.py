@@ -7,6 +7,7 @@ null. stdout: a JSON list of CreateTrainingJob requests, made by the reference's
 import json
 import os
 import sys
+import tempfile
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -53,4 +54,5 @@ def attempt(case: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     os.environ.clear()  # the reference lets every variable of its process into the macros
-    json.dump([attempt(case) for case in json.load(sys.stdin)], sys.stdout)
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:  # it leaves a folder behind for each job
+        json.dump([attempt(case) for case in json.load(sys.stdin)], sys.stdout)

@@ -1,0 +1,88 @@
+"""An HTTP server that gives the answers a test lists, and keeps what it was asked."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+
+class Asked(NamedTuple):
+    """One request, as it came."""
+
+    method: str
+    path: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.body)
+
+
+class Answer(NamedTuple):
+    """One answer. A status of 0 closes the connection without any."""
+
+    status: int
+    body: Any = None
+
+
+class AnsweringServer:
+    """Answers requests in the order listed; the last answer stays."""
+
+    def __init__(self, *answers: Answer) -> None:
+        """Take the answers."""
+        self.answers = list(answers)
+        self.asked: list[Asked] = []
+        self.url = ""
+
+    def next_answer(self) -> Answer:
+        """Take the next answer off the list, but for the last."""
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@contextmanager
+def answering(*answers: Answer) -> Iterator[AnsweringServer]:
+    """Serve the answers on a free port of loopback for as long as the block runs."""
+    server = AnsweringServer(*answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+            server.asked.append(Asked(self.command, self.path, target, dict(self.headers), body))
+            answer = server.next_answer()
+            if not answer.status:
+                self.close_connection = True
+                return
+            content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body or {}).encode()
+            self.send_response(answer.status)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+            """Write nothing."""
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    server.url = f"http://127.0.0.1:{http.server_port}"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
+
+
+def aws_error(code: str, message: str = "no", status: int = 400) -> Answer:
+    """Say no as AWS's JSON protocol does."""
+    return Answer(status, {"__type": code, "message": message})

@@ -1,0 +1,203 @@
+"""What the AWS clients make of AWS's errors, over the wire."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from launch_agent.clients import aws
+from launch_agent.clients.logs import TrainingLogs
+from launch_agent.clients.runs import Runs
+from launch_agent.clients.sagemaker import SageMaker
+from launch_agent.clients.secrets import WandbApiKey
+from launch_agent.clients.step_functions import StepFunctions
+from launch_agent.errors import AwsThrottled, CapacityUnavailable, TrainingJobRejected, WandbKeyRejected
+from tests.answering import Answer, AnsweringServer, answering, aws_error
+
+ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/abc"
+REQUEST = {
+    "TrainingJobName": "abc",
+    "RoleArn": "arn:aws:iam::123456789012:role/Training",
+    "OutputDataConfig": {"S3OutputPath": "s3://bucket/output"},
+}
+DESCRIBED = {
+    "TrainingJobName": "abc",
+    "TrainingJobArn": ARN,
+    "TrainingJobStatus": "InProgress",
+    "SecondaryStatus": "Training",
+    "LastModifiedTime": 1763985600.5,
+    "TrainingStartTime": 1763985500,
+    "FinalMetricDataList": None,
+    "Environment": {"WANDB_API_KEY": "sekret"},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave botocore's own retries out: they only wait."""
+    monkeypatch.setattr(aws.CONFIG, "retries", {"total_max_attempts": 1})
+
+
+def ask(server: AnsweringServer, monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> Any:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    return call()
+
+
+CALLS: dict[str, Callable[[], Any]] = {
+    "sagemaker create": lambda: SageMaker().create(REQUEST),
+    "sagemaker describe": lambda: SageMaker().describe("abc"),
+    "sagemaker stop": lambda: SageMaker().stop("abc"),
+    "runs get": lambda: Runs("runs").get("item"),
+    "runs acknowledged": lambda: Runs("runs").acknowledged("item"),
+    "secret": lambda: WandbApiKey("arn")(),
+    "start execution": lambda: StepFunctions().start("arn", name="n", run={}),
+    "answer token": lambda: StepFunctions().answer("t" * 10, {}),
+    "log tails": lambda: TrainingLogs().tails("abc"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        aws_error("ThrottlingException"),
+        aws_error("ServiceUnavailable", status=503),
+        aws_error("InternalServerError", status=500),
+        Answer(0),
+    ],
+    ids=str,
+)
+def test_what_may_work_later_is_throttled(name: str, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(answer) as server, pytest.raises(AwsThrottled):
+        ask(server, monkeypatch, CALLS[name])
+
+
+@pytest.mark.parametrize("name", sorted(set(CALLS) - {"sagemaker create", "sagemaker stop"}))
+def test_what_we_did_not_foresee_is_raised_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(aws_error("AccessDeniedException")) as server, pytest.raises(ClientError, match="AccessDenied"):
+        ask(server, monkeypatch, CALLS[name])
+
+
+def test_a_training_job_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(Answer(200, {"TrainingJobArn": ARN})) as server:
+        assert ask(server, monkeypatch, CALLS["sagemaker create"]) is True
+    assert server.asked[0].target == "CreateTrainingJob"
+    assert server.asked[0].json == REQUEST
+
+
+def test_a_taken_name_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(aws_error("ResourceInUse")) as server:
+        assert ask(server, monkeypatch, CALLS["sagemaker create"]) is False
+
+
+def test_a_used_up_quota_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "The account-level service limit 'ml.g5.xlarge for training job usage' is 0 Instances"
+    with answering(aws_error("ResourceLimitExceeded", text)) as server, pytest.raises(CapacityUnavailable, match=text):
+        ask(server, monkeypatch, CALLS["sagemaker create"])
+
+
+@pytest.mark.parametrize("code", ["ValidationException", "AccessDeniedException", "ResourceNotFound", "SomethingNew"])
+def test_any_other_no_to_a_training_job_is_passed_on_in_awss_words(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        answering(aws_error(code, "does not work")) as server,
+        pytest.raises(TrainingJobRejected, match="does not work"),
+    ):
+        ask(server, monkeypatch, CALLS["sagemaker create"])
+
+
+def test_a_request_botocore_itself_refuses_is_rejected_without_showing_the_environment() -> None:
+    request = {**REQUEST, "Bogus": 1, "Environment": {"WANDB_API_KEY": "sekret"}}
+    with pytest.raises(TrainingJobRejected, match="Bogus") as raised:
+        SageMaker().create(request)
+    assert "sekret" not in str(raised.value)
+
+
+def test_a_training_job_is_described_without_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(Answer(200, DESCRIBED)) as server:
+        job = ask(server, monkeypatch, CALLS["sagemaker describe"])
+    assert (job.name, job.status, job.verdict) == ("abc", "InProgress", None)
+    assert job.modified_at.year == 2025
+    assert "sekret" not in repr(job)
+
+
+def test_a_training_job_that_is_not_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(aws_error("ValidationException", "Requested resource not found.")) as server:
+        assert ask(server, monkeypatch, CALLS["sagemaker describe"]) is None
+
+
+@pytest.mark.parametrize("code", ["ValidationException", "ResourceNotFound"])
+def test_stopping_what_has_ended_is_as_wanted(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(aws_error(code)) as server:
+        ask(server, monkeypatch, CALLS["sagemaker stop"])
+    assert server.asked[0].target == "StopTrainingJob"
+
+
+def test_the_item_of_a_training_job_is_in_its_tags_on_whatever_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = (
+        Answer(200, DESCRIBED),
+        Answer(200, {"Tags": [{"Key": "a", "Value": "1"}], "NextToken": "more"}),
+        Answer(200, {"Tags": [{"Key": "WandbRunQueueItemId", "Value": "item"}]}),
+    )
+
+    def call() -> str | None:
+        sagemaker = SageMaker()
+        job = sagemaker.describe("abc")
+        assert job
+        return sagemaker.item_of(job)
+
+    with answering(*pages) as server:
+        assert ask(server, monkeypatch, call) == "item"
+
+
+def test_an_execution_that_has_been_there_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(aws_error("ExecutionAlreadyExists")) as server:
+        assert ask(server, monkeypatch, CALLS["start execution"]) is False
+
+
+@pytest.mark.parametrize("code", ["TaskDoesNotExist", "TaskTimedOut", "InvalidToken"])
+def test_a_settled_token_is_no_error(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(aws_error(code)) as server:
+        assert ask(server, monkeypatch, CALLS["answer token"]) is False
+
+
+@pytest.mark.parametrize("value", ["sekret", '{"api_key": "sekret"}', '{"WANDB_API_KEY": "sekret"}', " sekret\n"])
+def test_the_api_key_is_read_as_text_and_as_json_and_once(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(Answer(200, {"SecretString": value})) as server:
+        key = ask(server, monkeypatch, lambda: WandbApiKey("arn"))
+        assert key() == "sekret"
+        assert key() == "sekret"
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("value", ["", "{}", '{"other": "sekret"}'])
+def test_a_secret_without_a_key_is_said_so_without_its_contents(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(Answer(200, {"SecretString": value})) as server, pytest.raises(WandbKeyRejected) as raised:
+        ask(server, monkeypatch, CALLS["secret"])
+    assert "sekret" not in str(raised.value)
+
+
+def test_the_tail_of_every_hosts_log_is_read_and_of_no_other_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = (
+        Answer(200, {"logStreams": [{"logStreamName": "abc/algo-1-1"}, {"logStreamName": "abc/algo-2-1"}]}),
+        Answer(200, {"events": [{"message": "one"}, {"message": "two"}]}),
+        Answer(200, {"events": []}),
+    )
+    with answering(*answers) as server:
+        tails = ask(server, monkeypatch, CALLS["log tails"])
+    assert tails == [("abc/algo-1-1", ["one", "two"]), ("abc/algo-2-1", [])]
+    assert server.asked[0].json["logStreamNamePrefix"] == "abc/"
+
+
+def test_a_job_that_wrote_no_log_has_no_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(aws_error("ResourceNotFoundException")) as server:
+        assert ask(server, monkeypatch, CALLS["log tails"]) == []
+
+
+def test_the_input_of_an_execution_is_the_same_for_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(Answer(200, {"executionArn": "a", "startDate": 1})) as server:
+        for _ in range(2):
+            ask(server, monkeypatch, lambda: StepFunctions().start("arn", name="n", run={"run_id": "é", "queue": "q"}))
+    first, second = (json.loads(asked.body)["input"] for asked in server.asked)
+    assert first == second

@@ -1,0 +1,92 @@
+"""GraphQL over HTTP: what is retried, what each refusal becomes, and that the key is in no error."""
+
+import pytest
+
+from launch_agent.clients.graphql import GraphqlClient, Operation
+from launch_agent.errors import WandbKeyRejected, WandbRefused, WandbUnavailable
+from tests.answering import Answer, answering
+
+QUERY = Operation("query Q { viewer { entity } }", {"a": 1}, repeatable=True)
+POP = Operation("mutation P { popFromRunQueue }", {}, repeatable=False)
+OK = Answer(200, {"data": {"viewer": {"entity": "team"}}})
+
+
+def client(url: str) -> GraphqlClient:
+    return GraphqlClient(url, lambda: "secret-key")
+
+
+def test_an_operation_is_posted_with_basic_authentication() -> None:
+    with answering(OK) as server:
+        assert client(server.url + "/").execute(QUERY) == {"viewer": {"entity": "team"}}
+    assert server.asked[0].path == "/graphql"
+    assert server.asked[0].json == {"query": QUERY.document, "variables": {"a": 1}}
+    assert server.asked[0].headers["Authorization"] == "Basic YXBpOnNlY3JldC1rZXk="
+
+
+@pytest.mark.parametrize("trouble", [Answer(500), Answer(502), Answer(429), Answer(0)])
+def test_a_repeatable_operation_is_sent_once_more(trouble: Answer) -> None:
+    with answering(trouble, OK) as server:
+        assert client(server.url).execute(QUERY)
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("trouble", [Answer(500), Answer(503), Answer(429), Answer(0)])
+def test_an_operation_that_is_not_repeatable_is_sent_once(trouble: Answer) -> None:
+    with answering(trouble) as server, pytest.raises(WandbUnavailable):
+        client(server.url).execute(POP)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (Answer(500), WandbUnavailable, "HTTP 500"),
+        (Answer(429), WandbUnavailable, "HTTP 429"),
+        (Answer(0), WandbUnavailable, "did not answer"),
+        (Answer(200, b"<html>proxy</html>"), WandbUnavailable, "other than JSON"),
+        (Answer(200, b"[]"), WandbUnavailable, "other than JSON"),
+        (Answer(401, {"errors": [{"message": "no"}]}), WandbKeyRejected, "Store a valid one"),
+        (Answer(403, {"errors": [{"message": "not a member"}]}), WandbRefused, "HTTP 403: not a member"),
+        (Answer(404, b"not here"), WandbRefused, "HTTP 404: no reason given"),
+        (Answer(200, {"errors": [{"message": 'Cannot query field "x"'}]}), WandbRefused, 'Cannot query field "x"'),
+        (Answer(200, {"data": {"a": 1}, "errors": ["odd"]}), WandbRefused, "odd"),
+        (Answer(200, {"data": None}), WandbRefused, "no reason given"),
+    ],
+)
+def test_each_refusal_becomes_the_error_that_says_what_to_do(
+    answer: Answer, error: type[Exception], words: str
+) -> None:
+    with answering(answer) as server, pytest.raises(error, match=words) as raised:
+        client(server.url).execute(QUERY)
+    assert "secret-key" not in f"{raised.value} {raised.value.__cause__}"
+
+
+def test_what_succeeded_is_returned_beside_what_did_not() -> None:
+    with answering(Answer(200, {"data": {"pop0": {}, "pop1": None}, "errors": [{"message": "no queue"}]})) as server:
+        answer = client(server.url).execute_in_parts(POP)
+    assert answer.errors == ("no queue",)
+    assert set(answer.data) == {"pop0", "pop1"}
+
+
+def test_files_go_to_signed_addresses_without_the_key() -> None:
+    with answering(Answer(200, b"content")) as server:
+        client(server.url).upload("/storage/x?sig=1", b"text", {"X-Header": "1"})
+        assert client(server.url).download(f"{server.url}/storage/y") == b"content"
+    assert [asked.method for asked in server.asked] == ["PUT", "GET"]
+    assert server.asked[0].headers["X-Header"] == "1"
+    assert not [asked for asked in server.asked if "Authorization" in asked.headers]
+
+
+def test_a_refused_file_is_said_so() -> None:
+    with answering(Answer(403)) as server:
+        with pytest.raises(WandbRefused, match="upload"):
+            client(server.url).upload("/x", b"", {})
+        with pytest.raises(WandbRefused, match="download"):
+            client(server.url).download("/x")
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    with answering(OK) as server:
+        gone = server.url
+    with pytest.raises(WandbUnavailable, match="did not answer"):
+        client(gone).execute(POP)

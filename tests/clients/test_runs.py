@@ -1,0 +1,191 @@
+"""The Runs table: slots and records move together, whatever happens twice or at once."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from launch_agent.clients.runs import Runs
+from launch_agent.errors import InvalidRunSpec
+from launch_agent.run_queue import ItemRef, Slot
+from launch_agent.run_record import AgentRecord, RunRecord, RunState
+from tests.golden.cases import plan
+
+AGENT = AgentRecord(entity="team", launch_agent_id="a1", launch_agent_name="agent-run", config_fingerprint="f")
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def runs() -> Iterator[Runs]:
+    """A table of its own for each test."""
+    with mock_aws():
+        boto3.client("dynamodb").create_table(
+            TableName="runs",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        )
+        table = Runs("runs")
+        table.remember_agent(AGENT)
+        yield table
+
+
+def record(item_id: str = "item", *, attempt: int = 1, slot: Slot = Slot.JOB) -> RunRecord:
+    return RunRecord(
+        item=ItemRef(id=item_id, queue="sm", entity="team", run_id="run"),
+        slot=slot,
+        state=RunState.OPEN,
+        attempt=attempt,
+        execution_name=item_id,
+        launch_agent_id="a1",
+        launch_agent_name="agent-run",
+        opened_at=NOW,
+        spec={"entity": "team", "_wandb_api_key": "sekret", "n": [1, None, 2.5]},
+    )
+
+
+def slots(runs: Runs) -> tuple[int, int]:
+    agent = runs.agent("team")
+    assert agent
+    return agent.jobs_open, agent.schedulers_open
+
+
+def test_an_open_run_is_read_back_whole(runs: Runs) -> None:
+    assert runs.open(record(), limit=1)
+    assert runs.get("item") == record()
+    assert runs.get("another") is None
+
+
+def test_opening_takes_a_slot_and_closing_frees_it(runs: Runs) -> None:
+    runs.open(record(), limit=1)
+    assert slots(runs) == (1, 0)
+    assert runs.close(record(), {"verdict": "finished", "reason": "."})
+    assert slots(runs) == (0, 0)
+
+
+def test_nothing_is_opened_beyond_the_limit(runs: Runs) -> None:
+    assert runs.open(record("one"), limit=1)
+    assert not runs.open(record("two"), limit=1)
+    assert runs.get("two") is None
+    assert slots(runs) == (1, 0)
+
+
+def test_a_limit_of_minus_one_is_none(runs: Runs) -> None:
+    assert all(runs.open(record(str(number)), limit=-1) for number in range(20))
+    assert slots(runs) == (20, 0)
+
+
+def test_schedulers_have_slots_of_their_own(runs: Runs) -> None:
+    assert runs.open(record("one", slot=Slot.SCHEDULER), limit=1)
+    assert runs.open(record("two"), limit=1)
+    assert slots(runs) == (1, 1)
+
+
+def test_the_same_item_is_opened_once(runs: Runs) -> None:
+    assert runs.open(record(), limit=5)
+    assert not runs.open(record(), limit=5)
+    assert not runs.open(record(attempt=2), limit=5)
+    assert slots(runs) == (1, 0)
+
+
+def test_a_run_is_closed_once(runs: Runs) -> None:
+    runs.open(record(), limit=1)
+    assert runs.close(record(), {"verdict": "finished", "reason": "."})
+    assert not runs.close(record(), {"verdict": "failed", "reason": "late"})
+    assert not runs.give_back(record())
+    assert slots(runs) == (0, 0)
+    closed = runs.get("item")
+    assert closed
+    assert closed.outcome == {"verdict": "finished", "reason": "."}
+
+
+def test_a_closed_run_keeps_no_spec_no_plan_and_no_token(runs: Runs) -> None:
+    runs.open(record(), limit=1)
+    runs.planned(plan("image-job"))
+    runs.awaiting("item", training_job_name="job", task_token="token")
+    runs.close(record(), {"verdict": "finished", "reason": "."})
+    item = boto3.client("dynamodb").get_item(TableName="runs", Key={"pk": {"S": "run#item"}})["Item"]
+    assert not {"spec", "plan", "task_token"} & set(item)
+    assert int(item["ttl"]["N"]) > NOW.timestamp()
+
+
+def test_a_closed_item_is_not_opened_again_and_a_returned_one_is_as_the_next_attempt(runs: Runs) -> None:
+    runs.open(record("closed"), limit=5)
+    runs.close(record("closed"), {"verdict": "failed", "reason": "."})
+    assert not runs.open(record("closed", attempt=2), limit=5)
+    runs.open(record("returned"), limit=5)
+    runs.give_back(record("returned"))
+    assert slots(runs) == (0, 0)
+    assert not runs.open(record("returned"), limit=5)
+    assert runs.open(record("returned", attempt=2), limit=5)
+    assert slots(runs) == (1, 0)
+
+
+def test_an_earlier_attempt_cannot_end_a_later_one(runs: Runs) -> None:
+    runs.open(record(), limit=5)
+    runs.give_back(record())
+    runs.open(record(attempt=2), limit=5)
+    assert not runs.close(record(attempt=1), {"verdict": "failed", "reason": "."})
+    assert slots(runs) == (1, 0)
+
+
+def test_what_happens_to_an_open_run_is_remembered(runs: Runs) -> None:
+    runs.open(record(), limit=1)
+    made = plan("image-job").model_copy(update={"item": record().item})
+    runs.acknowledged("item")
+    runs.planned(made)
+    runs.awaiting("item", training_job_name="job", task_token="token")
+    found = runs.get("item")
+    assert found
+    assert (found.acked, found.plan, found.training_job_name, found.task_token) == (True, made, "job", "token")
+
+
+def test_the_lease_can_pass_to_another_registration(runs: Runs) -> None:
+    runs.open(record(), limit=1)
+    runs.leased_again("item", AGENT.model_copy(update={"launch_agent_id": "a2", "launch_agent_name": "other-run"}))
+    found = runs.get("item")
+    assert found
+    assert (found.launch_agent_id, found.launch_agent_name) == ("a2", "other-run")
+
+
+def status_at(runs: Runs, status: str, seconds: int, job: str = "job") -> RunRecord | None:
+    return runs.status_seen("item", training_job_name=job, status=status, at=NOW + timedelta(seconds=seconds))
+
+
+def stored_status() -> str:
+    item = boto3.client("dynamodb").get_item(TableName="runs", Key={"pk": {"S": "run#item"}})["Item"]
+    return item["training_status"]["S"]
+
+
+def test_an_old_status_never_wins_over_a_newer_one(runs: Runs) -> None:
+    runs.open(record(), limit=1)
+    runs.awaiting("item", training_job_name="job", task_token="token")
+    for status, seconds in (("Starting", 0), ("Completed", 9), ("Training", 5), ("Completed", 9)):
+        assert status_at(runs, status, seconds)
+    assert stored_status() == "Completed"
+
+
+def test_a_status_of_another_job_is_not_this_runs(runs: Runs) -> None:
+    runs.open(record(), limit=1)
+    runs.awaiting("item", training_job_name="job", task_token="token")
+    assert status_at(runs, "Completed", 0, job="other") is None
+    assert runs.status_seen("unknown", training_job_name="job", status="Completed", at=NOW) is None
+
+
+def test_registering_anew_keeps_the_slots_in_use(runs: Runs) -> None:
+    runs.open(record(), limit=1)
+    runs.remember_agent(AGENT.model_copy(update={"launch_agent_id": "a2", "stop_polling": True}))
+    found = runs.agent("team")
+    assert found
+    assert (found.launch_agent_id, found.stop_polling, found.jobs_open) == ("a2", True, 1)
+    assert runs.agent("nobody") is None
+
+
+def test_a_run_spec_that_does_not_fit_is_refused_before_a_slot_is_taken(runs: Runs) -> None:
+    noise = random.Random(0).randbytes(400_000).hex()
+    with pytest.raises(InvalidRunSpec, match="too long to be stored"):
+        runs.open(record().model_copy(update={"spec": {"noise": noise}}), limit=1)
+    assert slots(runs) == (0, 0)
