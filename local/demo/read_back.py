@@ -1,0 +1,54 @@
+"""Run in the training environment: read from W&B, with its public API, what became of the demo's queue items.
+
+Arguments: entity, queue, project. stdin: a JSON list of {"item", "run_id"}. stdout: a JSON list, an entry each, of
+{"item_state", "run_state", "summary", "history", "error_log"}; null where W&B has no such run or file.
+"""
+
+import json
+import sys
+import tempfile
+from typing import Any
+
+import wandb
+
+
+def run_of(api: Any, path: str) -> Any:
+    """Return a run; None when there is none."""
+    try:
+        return api.run(path)
+    except (wandb.errors.CommError, ValueError):
+        return None
+
+
+def error_log(api: Any, entity: str, item: str) -> str | None:
+    """Return the text of the item's error.log, a file of the run of whichever launch agent had it."""
+    for agent_run in api.runs(f"{entity}/model-registry"):
+        for file in agent_run.files():
+            if file.name == f"{item}/error/error.log":
+                with tempfile.TemporaryDirectory() as folder:
+                    return str(file.download(root=folder).read())
+    return None
+
+
+def main() -> None:
+    """Answer for every item on stdin."""
+    entity, queue, project = sys.argv[1:]
+    api = wandb.Api()
+    answers = []
+    for asked in json.load(sys.stdin):
+        run = run_of(api, f"{entity}/{project}/{asked['run_id']}")
+        queued = api.queued_run(entity, project, queue, asked["item"], project_queue="model-registry")
+        answers.append(
+            {
+                "item_state": queued.state,
+                "run_state": run.state if run else None,
+                "summary": {key: value for key, value in run.summary.items() if key[0] != "_"} if run else None,
+                "history": len(run.history(pandas=False)) if run else None,
+                "error_log": error_log(api, entity, asked["item"]),
+            }
+        )
+    json.dump(answers, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

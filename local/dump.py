@@ -1,0 +1,108 @@
+"""Everything the stack wrote, as JSON files, one for each kind: for tests that look for what must not be there."""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import urllib3
+from boto3.dynamodb.types import Binary
+
+from local.stack import Deployed
+
+
+def dump(deployed: Deployed, folder: Path) -> None:
+    """Write executions, logs, table, objects, training jobs, failed events and W&B's state into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    session = boto3.Session(profile_name="wandb-launch-local")
+    kinds = {
+        "executions": executions(session, deployed.outputs["StateMachineArn"]),
+        "logs": log_events(session),
+        "table": table_items(session, deployed.outputs["RunsTable"]),
+        "objects": objects(session),
+        "training_jobs": training_jobs(session),
+        "failed_events": failed_events(session, deployed.outputs["FailedEventsUrl"]),
+        "wandb": [wandb_state(deployed)],
+    }
+    for kind, values in kinds.items():
+        (folder / f"{kind}.json").write_text(json.dumps(list(values), indent=1, default=_text) + "\n")
+
+
+def executions(session: boto3.Session, state_machine_arn: str) -> Iterator[Any]:
+    """Yield each execution with its input, its output and its whole history."""
+    states = session.client("stepfunctions")
+    pages = states.get_paginator("list_executions").paginate(stateMachineArn=state_machine_arn)
+    for execution in (each for page in pages for each in page["executions"]):
+        arn = execution["executionArn"]
+        histories = states.get_paginator("get_execution_history").paginate(executionArn=arn, includeExecutionData=True)
+        history = [event for page in histories for event in page["events"]]
+        yield {**_without_metadata(states.describe_execution(executionArn=arn)), "history": history}
+
+
+def log_events(session: boto3.Session) -> Iterator[Any]:
+    """Yield every log stream of every log group with its events."""
+    logs = session.client("logs")
+    for group in _all(logs, "describe_log_groups", "logGroups"):
+        name = group["logGroupName"]
+        for stream in _all(logs, "describe_log_streams", "logStreams", logGroupName=name):
+            where = {"logGroupName": name, "logStreamName": stream["logStreamName"]}
+            events = logs.get_log_events(**where, startFromHead=True)["events"]
+            yield {**where, "events": [event["message"] for event in events]}
+
+
+def table_items(session: boto3.Session, table: str) -> Iterator[Any]:
+    """Yield every item of the Runs table, with what is packed in it unpacked."""
+    yield from _all(session.resource("dynamodb").meta.client, "scan", "Items", TableName=table)
+
+
+def objects(session: boto3.Session) -> Iterator[Any]:
+    """Yield every object of every bucket; its contents too, where they are text."""
+    s3 = session.client("s3")
+    for bucket in s3.list_buckets()["Buckets"]:
+        for listed in _all(s3, "list_objects_v2", "Contents", Bucket=bucket["Name"]):
+            body = s3.get_object(Bucket=bucket["Name"], Key=listed["Key"])["Body"].read()
+            yield {"bucket": bucket["Name"], "key": listed["Key"], "size": listed["Size"], "body": _text(body)}
+
+
+def training_jobs(session: boto3.Session) -> Iterator[Any]:
+    """Yield the description and the tags of every training job."""
+    sagemaker = session.client("sagemaker")
+    for summary in _all(sagemaker, "list_training_jobs", "TrainingJobSummaries"):
+        job = sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
+        yield {**_without_metadata(job), "Tags": sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]}
+
+
+def failed_events(session: boto3.Session, url: str) -> Iterator[Any]:
+    """Yield what lies in the queue of events that could not be handled; it stays there."""
+    sqs = session.client("sqs")
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60).get("Messages"):
+        yield from (message["Body"] for message in messages)
+
+
+def wandb_state(deployed: Deployed) -> Any:
+    """Return everything the local W&B server holds; None of another server, which does not tell."""
+    answer = urllib3.request("GET", f"{deployed.wandb.url}/_local/state", retries=False)
+    return json.loads(answer.data) if answer.status == 200 else None
+
+
+def _all(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
+    for page in client.get_paginator(operation).paginate(**arguments):
+        yield from page.get(key, [])
+
+
+def _without_metadata(answer: Any) -> Any:
+    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+
+
+def _text(value: Any) -> Any:
+    """Show bytes as the text they are, after unpacking; else in base64. Everything else as it prints."""
+    if not isinstance(value, (bytes, Binary)):
+        return str(value)
+    content = bytes(value)
+    try:
+        return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError):
+        return base64.b64encode(content).decode()

@@ -1,0 +1,185 @@
+"""The whole application on this machine: the embedded AWS, a W&B server, and the real template deployed into the one
+for the other.
+"""
+
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import urllib3
+
+ROOT = Path(__file__).parent.parent
+CLOUD_PYTHON = ROOT / ".venvs/cloud/bin/python"
+LAMBDA_PYTHON = ROOT / ".venvs/lambda/bin/python"
+SAM = ROOT / ".venvs/sam/bin/sam"
+WANDB_PYTHON = ROOT / ".venvs/training/bin/python"
+
+ACCOUNT_ID = "000000000000"
+REGION = "us-east-1"
+STACK_NAME = "wandb-launch"
+PROFILE = "wandb-launch-local"
+DEMO_KEY = "local" * 8
+
+_BOOT_SECONDS = 30
+
+Say = Callable[[str], None]
+
+
+class Wandb(NamedTuple):
+    """The W&B server to serve, and as whom."""
+
+    url: str
+    entity: str
+    queue: str
+    api_key: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the wandb client reads."""
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": self.api_key, "WANDB_ENTITY": self.entity}
+
+
+class Cloud(NamedTuple):
+    """The embedded AWS."""
+
+    url: str
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What AWS clients read. The profile exists only here: without it, nothing can reach a real account."""
+        return {"AWS_CONFIG_FILE": str(self.folder / "aws-config"), "AWS_PROFILE": PROFILE}
+
+    def put_image(self, name: str, image: Mapping[str, Any]) -> str:
+        """Make `repository:tag` an image that training jobs can run; return its address."""
+        _http("PUT", f"{self.url}/_local/images/{name}", image)
+        return f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/{name}"
+
+    def get(self, what: str) -> Any:
+        """Return what the embedded AWS says of itself: `denials`, for instance."""
+        return _http("GET", f"{self.url}/_local/{what}")
+
+
+class Deployed(NamedTuple):
+    """The application, deployed."""
+
+    cloud: Cloud
+    wandb: Wandb
+    outputs: dict[str, str]
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def embedded_cloud(folder: Path, *, port: int, speed: float, iam: bool) -> Iterator[Cloud]:
+    """Run the embedded AWS as a process of its own, with its files below `folder`, until the block ends."""
+    port = port or free_port()
+    cloud = Cloud(f"http://127.0.0.1:{port}", folder)
+    (folder / "aws-config").write_text(
+        f"[profile {PROFILE}]\nregion = {REGION}\nendpoint_url = {cloud.url}\n"
+        "aws_access_key_id = test\naws_secret_access_key = test\n"
+    )
+    command = [CLOUD_PYTHON, "-m", "local.aws", "--port", port, "--data", folder / "aws", "--lambda-python", LAMBDA_PYTHON]
+    options = ["--speed", speed, *(["--iam"] if iam else [])]
+    process = subprocess.Popen(
+        [str(part) for part in (*command, *options)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'layers/launch_agent'}"},
+        start_new_session=True,  # Ctrl-C is ours to handle: it ends the block, and the block ends the cloud
+    )
+    try:
+        _wait_until_healthy(cloud, process)
+        yield cloud
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_healthy(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _BOOT_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            cloud.get("health")
+        except urllib3.exceptions.HTTPError:
+            time.sleep(0.05)
+        else:
+            return
+    raise SystemExit(f"The embedded AWS did not start at {cloud.url}; what it wrote is above.")
+
+
+def deploy(cloud: Cloud, wandb: Wandb, *, max_jobs: int, grace_seconds: int, say: Say) -> Deployed:
+    """Build the template and deploy it into the embedded AWS with the real SAM CLI; return its outputs."""
+    config = cloud.folder / "launch-config.yaml"
+    config.write_text(json.dumps({"entity": wandb.entity, "queues": [wandb.queue], "max_jobs": max_jobs}))
+    runtime = f"{sys.version_info.major}.{sys.version_info.minor}"
+    machine = platform.machine()
+    parameters = {
+        "Architecture": "arm64" if machine in ("arm64", "aarch64") else "x86_64",
+        "PythonRuntime": f"python{runtime}",
+        "WandbApiKey": wandb.api_key,
+        "WandbBaseUrl": wandb.url,
+        "WandbInitGraceSeconds": str(grace_seconds),
+    }
+    overrides = ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+    platform_tag = f"macosx_11_0_{machine}" if sys.platform == "darwin" else f"manylinux2014_{machine}"
+    environment = {"LAUNCH_CONFIG": str(config), "LAYER_PYTHON": runtime, "LAYER_PLATFORM": platform_tag}
+    with timed("building the template with sam build", say):
+        _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment)
+    with timed("deploying it with sam deploy", say):
+        built = str(cloud.folder / "build/template.yaml")
+        _sam(cloud, ["deploy", "--template-file", built, "--stack-name", STACK_NAME, *overrides], {})
+    listed = _sam(cloud, ["list", "stack-outputs", "--stack-name", STACK_NAME, "--output", "json"], {})
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in json.loads(listed)}
+    return Deployed(cloud, wandb, outputs)
+
+
+def _sam(cloud: Cloud, arguments: list[str], environment: Mapping[str, str]) -> str:
+    """Run the SAM CLI with an environment of its own; return what it printed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_", "WANDB_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    finished = subprocess.run(
+        [str(SAM), *arguments, "--config-env", "local"],
+        cwd=ROOT,
+        env={**kept, **cloud.environment, "PATH": path, "SAM_CLI_TELEMETRY": "0", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        raise SystemExit(f"sam {arguments[0]} failed:\n{finished.stdout}{finished.stderr}")
+    return finished.stdout
+
+
+@contextmanager
+def timed(what: str, say: Say) -> Iterator[None]:
+    """Say what is being done, and how long it took."""
+    started = time.monotonic()
+    say(f"{what} ...")
+    yield
+    say(f"{what}: {time.monotonic() - started:.1f} s")
+
+
+def _http(method: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
+    answer = urllib3.request(method, url, json=body, retries=False, timeout=5.0)
+    if answer.status >= 300:
+        raise SystemExit(f"{method} {url}: HTTP {answer.status} {answer.data.decode(errors='replace')}")
+    return json.loads(answer.data or b"null")
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder and what is in it; it may be gone."""
+    shutil.rmtree(folder, ignore_errors=True)
