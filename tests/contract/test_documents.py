@@ -16,6 +16,7 @@ from botocore.validate import ParamValidator
 
 from launch_agent import errors
 from launch_agent.clients.service_model import create_training_job_shape
+from launch_agent.launch_config import Builder, LaunchConfig
 from launch_agent.outcome import VERDICTS
 from tests.golden.cases import load, planned
 
@@ -213,3 +214,33 @@ def test_sagemakers_client_accepts_every_golden_request(case: str) -> None:
 def test_every_error_is_explained_to_its_reader(name: str) -> None:
     assert re.search(rf"^## `{name}`$", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
     assert getattr(errors, name).__doc__
+
+
+def test_the_grace_period_can_be_as_long_as_its_parameter_allows() -> None:
+    retry = next(
+        retry for retry in MACHINE["States"]["Report outcome"]["Retry"] if retry["ErrorEquals"] == ["RunNotSeen"]
+    )
+    waits = (retry["IntervalSeconds"] * retry["BackoffRate"] ** number for number in range(retry["MaxAttempts"]))
+    longest = sum(min(wait, retry["MaxDelaySeconds"]) for wait in waits)
+    assert longest > template()["Parameters"]["WandbInitGraceSeconds"]["MaxValue"]
+
+
+@pytest.mark.parametrize("case", [case for case in planned() if load(case, "differences.json")])
+def test_every_difference_from_the_reference_is_listed(case: str) -> None:
+    assert f"[{case}]" in (ROOT / "docs/compatibility.md").read_text()
+
+
+def test_every_key_of_the_launch_config_is_documented() -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    for name in (*LaunchConfig.model_fields, *(field.alias or name for name, field in Builder.model_fields.items())):
+        assert name in text
+
+
+def test_every_template_parameter_is_documented_described_and_grouped() -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    groups = template()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    parameters = template()["Parameters"]
+    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(parameters)
+    for name, parameter in parameters.items():
+        assert f"`{name}`" in text
+        assert parameter["Description"]
