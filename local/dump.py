@@ -5,7 +5,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import urllib3
@@ -101,7 +101,7 @@ def _text(value: Any) -> Any:
     """Show bytes as the text they are, after unpacking; else in base64. Everything else as it prints."""
     if not isinstance(value, (bytes, Binary)):
         return str(value)
-    content = bytes(value)
+    content = bytes(cast(Any, value))
     try:
         return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError):

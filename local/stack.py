@@ -93,7 +93,17 @@ def embedded_cloud(folder: Path, *, port: int, speed: float, iam: bool) -> Itera
         f"[profile {PROFILE}]\nregion = {REGION}\nendpoint_url = {cloud.url}\n"
         "aws_access_key_id = test\naws_secret_access_key = test\n"
     )
-    command = [CLOUD_PYTHON, "-m", "local.aws", "--port", port, "--data", folder / "aws", "--lambda-python", LAMBDA_PYTHON]
+    command = [
+        CLOUD_PYTHON,
+        "-m",
+        "local.aws",
+        "--port",
+        port,
+        "--data",
+        folder / "aws",
+        "--lambda-python",
+        LAMBDA_PYTHON,
+    ]
     options = ["--speed", speed, *(["--iam"] if iam else [])]
     process = subprocess.Popen(
         [str(part) for part in (*command, *options)],

@@ -1,0 +1,292 @@
+"""The server: GraphQL, the file stream, the storage behind signed addresses, and a page for a person."""
+
+import base64
+import dataclasses
+import gzip
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import uvicorn
+from graphql import GraphQLError, GraphQLResolveInfo, GraphQLSchema, build_schema, graphql_sync
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.wandb.api import Mutation, Query
+from local.wandb.queues import RunQueue
+from local.wandb.runs import Address
+from local.wandb.state import LAUNCH_PROJECT, Behaviour, Refused, State
+
+_HERE = Path(__file__).parent
+_ROOTS = ("Query", "Mutation")
+_LIFE_OF_AN_ADDRESS = 3600
+_SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def snake_case(name: str) -> str:
+    """Spell a field of the schema as the attributes here are: `runQueueItemId` is `run_queue_item_id`."""
+    return _SNAKE.sub("_", name).lower()
+
+
+def resolve(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
+    """Resolve every field alike: a key, an attribute or a method of the same name; null where there is none."""
+    if info.parent_type.name in _ROOTS:
+        source = source[info.parent_type.name]
+    if isinstance(source, Mapping):
+        value = source.get(info.field_name)
+    else:
+        value = getattr(source, snake_case(info.field_name), None)
+    if callable(value):
+        value = value(**{snake_case(name): argument for name, argument in arguments.items()})
+    return info.context(value) if isinstance(value, Address) else value
+
+
+def type_of(value: Any, *_: Any) -> str:
+    """Name the concrete type behind an interface or a union."""
+    return getattr(value, "typename", type(value).__name__)
+
+
+@cache
+def schema() -> GraphQLSchema:
+    """Return the schema, with JSON texts checked as they come in."""
+    return build_schema((_HERE / "schema.graphql").read_text())
+
+
+class WandbServer:
+    """One server, with one user, one team and one API key."""
+
+    def __init__(
+        self, *, entity: str, api_key: str, username: str = "local-user", behaviour: Behaviour | None = None
+    ) -> None:
+        """Make a server without any queue."""
+        self.state = State(entity, username, behaviour or Behaviour())
+        self.api_key = api_key
+        self._secret = secrets.token_bytes(32)
+        self._mutation = Mutation(self.state)
+        self._roots = {"Query": Query(self.state), "Mutation": self._mutation}
+        self.app: ASGIApp = Starlette(
+            routes=[
+                Route("/graphql", self._graphql, methods=["POST"]),
+                Route("/files/{entity}/{project}/{run}/file_stream", self._file_stream, methods=["POST"]),
+                Route("/storage/{path:path}", self._storage, methods=["GET", "PUT"]),
+                Route("/_local/health", lambda _: JSONResponse({"ok": True})),
+                Route("/_local/state", self._state),
+                Route("/_local/{action}", self._from_the_page, methods=["POST"]),
+                Route("/{anything:path}", lambda _: HTMLResponse((_HERE / "page.html").read_text())),
+            ],
+            middleware=[Middleware(OwnMachineOnly)],
+        )
+
+    # --- for tests and commands
+    def execute(self, query: str, variables: Mapping[str, Any], *, base_url: str = "") -> tuple[dict[str, Any], int]:
+        """Execute a GraphQL document; return the answer and its HTTP status."""
+        with self.state.lock:
+            result = graphql_sync(
+                schema(),
+                query,
+                root_value=self._roots,
+                context_value=lambda address: self.signed(address, base_url),
+                variable_values=dict(variables),
+                field_resolver=resolve,
+                type_resolver=type_of,
+            )
+        answer: dict[str, Any] = {"data": result.data}
+        status = 200
+        if result.errors:
+            answer["errors"] = [error.formatted for error in result.errors]
+            status = 200 if result.data and any(result.data.values()) else _status(result.errors)
+        return answer, status
+
+    def create_queue(
+        self, name: str, *, resource: str = "sagemaker", config: Mapping[str, Any], prioritization: str = "DISABLED"
+    ) -> RunQueue:
+        """Create a queue, or give the one of this name another configuration: `config` is its SageMaker block."""
+        self._mutation.upsert_run_queue(
+            {
+                "entityName": self.state.team.name,
+                "projectName": LAUNCH_PROJECT,
+                "queueName": name,
+                "resourceType": resource,
+                "resourceConfig": json.dumps({"resource_args": {resource: dict(config)}}),
+                "prioritizationMode": prioritization,
+            }
+        )
+        return self.state.project(self.state.team.name, LAUNCH_PROJECT).queues[name]
+
+    def push(self, queue: str, run_spec: Mapping[str, Any], *, priority: int | None = None) -> str:
+        """Push an item to a queue; return its id."""
+        with self.state.lock:
+            found = self.state.project(self.state.team.name, LAUNCH_PROJECT).queues[queue]
+            return found.push(dict(run_spec), priority, {}).id
+
+    @contextmanager
+    def running(self, port: int = 0) -> Iterator[str]:
+        """Serve on loopback, from a thread, until the block ends; yield the base URL."""
+        # By its protocol asyncio knows the socket for one of TCP, and sends what it has at once.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        config = uvicorn.Config(self.app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+            listening.close()
+
+    # --- HTTP
+    async def _graphql(self, request: Request) -> Response:
+        if not self._authorized(request):
+            return JSONResponse({"errors": [{"message": "user is not logged in"}]}, 401)
+        body = json.loads(await _content(request))
+        base_url = str(request.base_url).rstrip("/")
+        answer, status = await run_in_threadpool(
+            self.execute, body["query"], body.get("variables") or {}, base_url=base_url
+        )
+        return JSONResponse(answer, status)
+
+    async def _file_stream(self, request: Request) -> Response:
+        if not self._authorized(request):
+            return JSONResponse({"error": "user is not logged in"}, 401)
+        where = request.path_params
+        body = json.loads(await _content(request))
+        with self.state.lock:
+            project = self.state.find_project(where["entity"], where["project"])
+            run = project.run(where["run"]) if project else None
+            return JSONResponse(run.stream(body)) if run else JSONResponse({"error": "run not found"}, 404)
+
+    async def _storage(self, request: Request) -> Response:
+        path = request.path_params["path"]
+        expires = request.query_params.get("expires", "0")
+        right = self._signature(request.method, path, expires)
+        if int(expires) < time.time() or not hmac.compare_digest(request.query_params.get("sig", ""), right):
+            return Response("signature does not match", 403)
+        if request.method == "PUT":
+            self.state.storage[path] = await request.body()
+            return Response()
+        content = self.state.storage.get(path)
+        return Response(content, media_type="application/octet-stream") if content is not None else Response("", 404)
+
+    async def _state(self, _: Request) -> Response:
+        with self.state.lock:
+            return JSONResponse(snapshot(self.state))
+
+    async def _from_the_page(self, request: Request) -> Response:
+        actions = {"enqueue": self._mutation.push_to_run_queue_by_name, "stop": self._mutation.stop_run}
+        actions["update-agent"] = self._mutation.update_launch_agent
+        action = actions.get(request.path_params["action"])
+        if action is None or request.headers.get("content-type") != "application/json":
+            return JSONResponse({"error": "no such action"}, 404)
+        try:
+            with self.state.lock:
+                return JSONResponse(action(json.loads(await request.body())))
+        except (GraphQLError, ValueError, KeyError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+
+    def _authorized(self, request: Request) -> bool:
+        wanted = base64.b64encode(f"api:{self.api_key}".encode()).decode()
+        return hmac.compare_digest(request.headers.get("authorization", ""), f"Basic {wanted}")
+
+    def signed(self, address: Address, base_url: str) -> str:
+        """Return the URL that allows what the address says, for an hour."""
+        expires = str(int(time.time()) + _LIFE_OF_AN_ADDRESS)
+        signature = self._signature(address.method, address.path, expires)
+        query = urlencode({"method": address.method, "expires": expires, "sig": signature})
+        return f"{base_url}/storage/{quote(address.path)}?{query}"
+
+    def _signature(self, method: str, path: str, expires: str) -> str:
+        return hmac.new(self._secret, f"{method} {path} {expires}".encode(), hashlib.sha256).hexdigest()
+
+
+class OwnMachineOnly:
+    """Refuse requests that a web page of elsewhere, or another name for this machine, brings."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Take the application to guard."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what comes from this machine."""
+        if scope["type"] == "http":
+            headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+            host = headers.get("host", "")
+            own = host.rpartition(":")[0] in ("127.0.0.1", "localhost")
+            if not own or headers.get("origin", f"http://{host}") != f"http://{host}":
+                await Response("only for pages and programs of this machine", 403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _content(request: Request) -> bytes:
+    body = await request.body()
+    return gzip.decompress(body) if request.headers.get("content-encoding") == "gzip" else body
+
+
+def _status(errors: list[GraphQLError]) -> int:
+    """Return the status of the first refusal; 400 for a document that does not fit the schema."""
+    originals = (error.original_error for error in errors)
+    return next((error.status for error in originals if isinstance(error, Refused)), 400)
+
+
+def snapshot(state: State) -> dict[str, Any]:
+    """Return everything the server holds as JSON: for the page, and for those who look for what must not be there."""
+    queues = state.project(state.team.name, LAUNCH_PROJECT).queues.values()
+    return {
+        "entity": state.team.name,
+        "queues": [
+            {**_plain(queue), "items": [{**_plain(i), "state": i.state} for i in queue.items.values()]}
+            for queue in queues
+        ],
+        "resource_configs": [_plain(config) for config in state.resource_configs.values()],
+        "agents": [_plain(agent) for agent in state.agents.values()],
+        "runs": [
+            {
+                **_plain(run),
+                "entity": entity,
+                "project": project,
+                "storage_id": run.id,
+                "files": [
+                    {"name": file.name, "size": file.size_bytes, "text": _text(state.storage[file.path])}
+                    for file in run.files_by_name.values()
+                    if file.uploaded
+                ],
+            }
+            for (entity, project, _), run in state.runs.items()
+        ],
+        "artifacts": [
+            {**_plain(artifact), "collection": artifact.collection.name, "contents": artifact.contents}
+            for artifact in state.artifacts.values()
+        ],
+    }
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that hold plain values."""
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
+    return {name: each for name, each in fields.items() if name not in ("items", "files_by_name", "stored_state")}
+
+
+def _text(content: bytes) -> str | None:
+    try:
+        return content[:100_000].decode()
+    except UnicodeDecodeError:
+        return None
