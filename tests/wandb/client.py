@@ -1,0 +1,40 @@
+"""The real wandb client, in its own environment, against a server of ours."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+TRAINING = Path(__file__).parent.parent.parent / ".venvs/training/bin"
+API_KEY = "local" * 8
+
+
+class Client(NamedTuple):
+    """A user's machine: a home folder, and the server it is logged in to."""
+
+    home: Path
+    base_url: str
+
+    def run(self, *command: str, **environment: str) -> str:
+        """Run a program of the training environment; return what it wrote. Fails when the program does."""
+        folders = {
+            name: str(self.home)
+            for name in ("HOME", "WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR")
+        }
+        finished = subprocess.run(
+            [str(TRAINING / command[0]), *command[1:]],
+            env={
+                "PATH": f"{TRAINING}:{os.environ['PATH']}",
+                "TMPDIR": str(self.home),
+                "WANDB_BASE_URL": self.base_url,
+                "WANDB_API_KEY": API_KEY,
+                **folders,
+                **environment,
+            },
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
