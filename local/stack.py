@@ -162,7 +162,7 @@ def _sam(cloud: Cloud, arguments: list[str], environment: Mapping[str, str]) -> 
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_", "WANDB_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     finished = subprocess.run(
-        [str(SAM), *arguments, "--config-env", "local"],
+        [str(SAM), *arguments, "--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"],
         cwd=ROOT,
         env={**kept, **cloud.environment, "PATH": path, "SAM_CLI_TELEMETRY": "0", **environment},
         capture_output=True,

@@ -60,7 +60,7 @@ def test_times_are_read_as_numbers_and_as_text(time: object) -> None:
         (end("Stopped", "MaxWaitTimeExceeded"), "MaxWaitTimeInSeconds"),
         (end("Stopped", "Stopped"), "Somebody stopped it"),
         (end("Stopped", "Stopped", TrainingStartTime=None, BillableTimeInSeconds=0), "It never started"),
-        (end("Failed", FailureReason="AlgorithmError: , exit code: 1"), "exit code: 1 The code of the job failed"),
+        (end("Failed", FailureReason="AlgorithmError: , exit code: 1"), "exit code: 1. The code of the job failed"),
         (end("Failed", FailureReason="CapacityError: Unable to provision"), "no machine of this type"),
         (end("Failed", FailureReason="ClientError: Cannot pull"), "configuration is at fault"),
         (end("Failed", FailureReason="InternalServerError: sorry"), "SageMaker itself failed"),

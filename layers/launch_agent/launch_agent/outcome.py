@@ -130,8 +130,8 @@ def _reason(job: TrainingJob) -> str:
         by = _STOPPED_BY.get(job.secondary_status, "Somebody stopped it." if not never_ran else "It never started.")
         return f"The training job was stopped. {by}"
     kind, _, _ = job.failure_reason.partition(":")
-    reason = job.failure_reason or "SageMaker gave no reason."
-    return " ".join(filter(None, [f"The training job failed. {reason}", _ADVICE.get(kind, "")]))
+    reason = job.failure_reason.rstrip(".") or "SageMaker gave no reason"
+    return " ".join(filter(None, [f"The training job failed: {reason}.", _ADVICE.get(kind, "")]))
 
 
 class Failure(Model):

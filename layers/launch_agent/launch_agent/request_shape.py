@@ -143,7 +143,7 @@ def _one_of(values: Sequence[str]) -> str:
 def _nearest(key: str, legal: Collection[str]) -> str:
     by_lower_case = {name.lower(): name for name in legal}
     close = difflib.get_close_matches(key.replace("_", "").lower(), by_lower_case, n=1, cutoff=0.5)
-    return f"Did you mean {by_lower_case[close[0]]}?" if close else f"The keys are {_one_of(sorted(legal))}."
+    return f"Did you mean {by_lower_case[close[0]]}?" if close else "Leave it out."
 
 
 @cache

@@ -1,0 +1,69 @@
+"""Asynchronous calls: what EventBridge rules and schedules send to functions, with the permissions each needs."""
+
+import contextvars
+import json
+from typing import Any
+
+from local.aws import seams
+from local.aws.cloud import Cloud
+from local.aws.iam import Iam
+
+_rule: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("rule")
+
+
+class Delivery:
+    """Delivers with the retries, the destination on failure and the permissions of the asynchronous invocation."""
+
+    def __init__(self, cloud: Cloud, iam: Iam) -> None:
+        """Take the cloud in which to deliver."""
+        self._cloud, self._iam = cloud, iam
+
+    def install(self) -> None:
+        """Take the place of ministack's single attempt, and let rates pass at the cloud's speed."""
+        seams.wrap("ministack.services.eventbridge:_invoke_target", self._invoke_target)
+        seams.replace("ministack.services.eventbridge:_dispatch_to_lambda", self._to_function)
+        seams.wrap("ministack.services.eventbridge:_parse_rate_seconds", self._rate)
+        seams.replace("ministack.services.scheduler:_SCHEDULE_TICK_INTERVAL", 0.5)
+        seams.wrap("ministack.services.lambda_svc:_route_async_failure", self._on_failure)
+
+    def _rate(self, old: Any, expr: str) -> float | None:
+        seconds = old(expr)
+        return None if seconds is None else self._cloud.scaled(seconds)
+
+    def _invoke_target(
+        self, old: Any, target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None
+    ) -> None:
+        """Remember for whom something is delivered; a schedule acts with the role of its target."""
+        role = target.get("RoleArn", "")
+        if event.get("Source") == "aws.scheduler" and not self._iam.allows(
+            role, "lambda:InvokeFunction", target["Arn"]
+        ):
+            return
+        token = _rule.set(rule)
+        try:
+            old(target, event, rule, view)
+        finally:
+            _rule.reset(token)
+
+    def _to_function(self, arn: str, payload: str) -> None:
+        rule = _rule.get()
+        if ":rule/" in rule.get("Arn", "") and not self._iam.rule_may_invoke(rule["Arn"], arn):
+            self._iam.denials.append(f"{rule['Arn']} lambda:InvokeFunction {arn}")
+            return
+        func, config, _ = seams.use("ministack.services.lambda_svc:_get_func_record_for_ref")(arn)
+        if func and config:
+            record = seams.use("ministack.services.lambda_svc:_execution_record_for_config")(func, config)
+            seams.use("ministack.services.lambda_svc:invoke_async_with_retry")(record, json.loads(payload))
+
+    def _on_failure(self, old: Any, target_arn: str, func_name: str, event: Any, result: Any) -> None:
+        """Send the record of a failed call to its destination, as far as the function's role may."""
+        functions = seams.use("ministack.services.lambda_svc:_functions")
+        role = (functions.get(func_name) or {}).get("config", {}).get("Role", "")
+        if self._iam.allows(role, "sqs:SendMessage", target_arn):
+            old(target_arn, func_name, event, result)
+
+
+def publish(source: str, detail_type: str, detail: dict[str, Any], resource: str) -> None:
+    """Put an event of an AWS service on the default bus."""
+    entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": [resource]}
+    seams.use("ministack.services.eventbridge:_put_events")({"Entries": [entry]}, allow_aws_source=True)

@@ -1,0 +1,348 @@
+"""Executions of state machines, evaluated by the interpreter in moto behind ministack's Step Functions API.
+
+Every task is a signed call of this AWS with the state machine's role. JSONata, which the interpreter leaves to a JVM,
+is evaluated by jsonata-python.
+"""
+
+import base64
+import datetime
+import hashlib
+import json
+import os
+import random
+import re
+import threading
+import time
+import uuid
+from typing import Any
+
+import jsonata
+
+from local.aws import seams
+from local.aws.cloud import ACCOUNT_ID, REGION, Cloud
+from local.aws.iam import LOG_DELIVERY, Denied, Iam
+from local.aws.logs import LogStream
+
+_S = "ministack.services.stepfunctions:"
+_ASL = "moto.stepfunctions.parser.asl."
+_EVAL = f"{_ASL}eval."
+_GONE = "Task Timed Out: 'Provided task does not exist anymore'"
+
+_role = threading.local()
+
+
+class Machine:
+    """Runs executions, and answers for their task tokens."""
+
+    def __init__(self, cloud: Cloud, iam: Iam) -> None:
+        """Take the cloud in which tasks are called."""
+        self._cloud, self._iam = cloud, iam
+        self._workers: dict[str, Any] = {}
+        self._settled: set[str] = set()
+
+    def install(self) -> None:
+        """Take the place of ministack's engine, and complete the interpreter."""
+        seams.replace(f"{_S}_run_execution", self._run)
+        seams.wrap(f"{_S}_start_execution", self._start)
+        seams.wrap(f"{_S}_stop_execution", self._stop)
+        seams.wrap(f"{_S}_create_state_machine", self._create)
+        seams.replace(f"{_S}_send_task_success", self._send_task_success)
+        seams.replace(f"{_S}_send_task_failure", self._send_task_failure)
+        seams.replace(f"{_S}_send_task_heartbeat", self._send_task_heartbeat)
+        seams.wrap("ministack.services.cloudformation.provisioners:_sfn_definition", self._definition)
+        task = f"{_ASL}component.state.exec.state_task.service.state_task_service:StateTaskService._eval_execution"
+        seams.wrap(task, _with_role)
+        seams.replace(f"{_ASL}utils.boto_client:boto3", _Boto3(self._cloud))
+        seams.replace(f"{_ASL}component.common.retry.retrier_decl:time", _ScaledTime(self._cloud))
+        seams.replace(f"{_ASL}jsonata.jsonata:_eval_jsonata", evaluate)
+        seams.replace(f"{_EVAL}states:long_uid", _task_token)
+        for module in ("jsonata.jsonata", "eval.states", "eval.variable_store"):
+            seams.replace(f"{_ASL}{module}:encode_jsonata_variable_declarations", _declarations)
+        stubs = seams.use(f"{_ASL}component.intrinsic.jsonata:_DECLARATION_BY_VARIABLE_REFERENCE")
+        for name in _FUNCTIONS:
+            stubs.pop(f"${name}", None)  # "currently not supported"; ours are registered with each expression
+
+    # --- executions
+    def _run(self, exec_arn: str) -> None:
+        """Evaluate an execution to its end; runs in a thread of its own."""
+        execution = seams.use(f"{_S}_executions")[exec_arn]
+        machine = seams.use(f"{_S}_state_machines")[execution["stateMachineArn"]]
+        log = self._log(machine, exec_arn)
+        worker = seams.use("moto.stepfunctions.parser.backend.execution_worker:ExecutionWorker")(
+            evaluation_details=_details(execution, machine),
+            exec_comm=_NoOne(),
+            cloud_watch_logging_session=log,
+            activity_store={},
+        )
+        self._workers[exec_arn] = worker
+        broken: list[Exception] = []
+        logic = threading.Thread(target=_keeping_errors, args=(worker._execution_logic, broken), daemon=True)
+        logic.start()
+        while logic.is_alive() and execution["status"] == "RUNNING":
+            logic.join(0.02)
+            self._show_history(execution, worker)
+        if execution["status"] == "RUNNING":
+            self._end(execution, worker, broken)
+        self._forget(exec_arn, worker)
+        if log:
+            log.close()
+
+    def _show_history(self, execution: dict[str, Any], worker: Any) -> None:
+        if worker.env is not None and execution["status"] == "RUNNING":
+            execution["events"] = worker.env.event_manager._history_event_list
+
+    def _end(self, execution: dict[str, Any], worker: Any, broken: list[Exception]) -> None:
+        self._show_history(execution, worker)
+        state = worker.env.program_state() if worker.env is not None else None
+        execution["stopDate"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        if isinstance(state, seams.use(f"{_EVAL}program_state:ProgramEnded")):
+            execution["output"] = json.dumps(worker.env.states.get_input(), separators=(",", ":"))
+            execution["status"] = "SUCCEEDED"
+        elif isinstance(state, seams.use(f"{_EVAL}program_state:ProgramTimedOut")):
+            execution["status"] = "TIMED_OUT"
+        elif isinstance(state, seams.use(f"{_EVAL}program_state:ProgramError")):
+            execution.update(status="FAILED", error=state.error.get("error"), cause=state.error.get("cause"))
+        else:
+            execution.update(status="FAILED", error="States.Runtime", cause=f"{broken or state}")
+        seams.use(f"{_S}_emit_execution_status_event")(execution)
+
+    def _forget(self, exec_arn: str, worker: Any) -> None:
+        self._workers.pop(exec_arn, None)
+        if worker.env is not None:
+            self._settled.update(worker.env.callback_pool_manager._pool)
+
+    def _start(self, old: Any, data: dict[str, Any]) -> Any:
+        """Answer a second start of the same name and input as the first, while it runs."""
+        base = seams.use(f"{_S}_resolve_state_machine_arn")(data.get("stateMachineArn", ""))
+        if base and data.get("name"):
+            arn = f"{base.replace(':stateMachine:', ':execution:')}:{data['name']}"
+            known = seams.use(f"{_S}_executions").get(arn)
+            if known and known["status"] == "RUNNING" and known["input"] == data.get("input", "{}"):
+                answer = {"executionArn": arn, "startDate": known["startDate"]}
+                return seams.use("ministack.core.responses:json_response")(answer)
+        return old(data)
+
+    def _stop(self, old: Any, data: dict[str, Any]) -> Any:
+        """Stop an execution, and wake what waits in it: its tokens are worth nothing from now on."""
+        worker = self._workers.get(data.get("executionArn", ""))
+        execution = seams.use(f"{_S}_executions").get(data.get("executionArn", ""))
+        if execution and worker and worker.env is not None:
+            # The interpreter may still add to its own list; what is shown ends with the abort.
+            execution["events"] = list(worker.env.event_manager._history_event_list)
+        answer = old(data)
+        if worker and worker.env is not None:
+            now = datetime.datetime.now(datetime.UTC)
+            worker.env.set_stop(stop_date=now, error=data.get("error"), cause=data.get("cause"))
+            self._settled.update(worker.env.callback_pool_manager._pool)
+            for endpoint in list(worker.env.callback_pool_manager._pool.values()):
+                endpoint.interrupt_all()
+        return answer
+
+    # --- task tokens
+    def _send_task_success(self, data: dict[str, Any]) -> Any:
+        try:
+            json.loads(data.get("output", ""))
+        except ValueError:
+            return _refusal("InvalidOutput", "Invalid Output: 'Invalid JSON'")
+        success = seams.use(f"{_EVAL}callback.callback:CallbackOutcomeSuccess")
+        return self._answer(data, success(callback_id=data["taskToken"], output=data["output"]))
+
+    def _send_task_failure(self, data: dict[str, Any]) -> Any:
+        failure = seams.use(f"{_EVAL}callback.callback:CallbackOutcomeFailure")
+        token = data["taskToken"]
+        return self._answer(data, failure(callback_id=token, error=data.get("error"), cause=data.get("cause")))
+
+    def _send_task_heartbeat(self, data: dict[str, Any]) -> Any:
+        return self._answer(data, None)
+
+    def _answer(self, data: dict[str, Any], outcome: Any) -> Any:
+        """Hand an outcome, or a heartbeat, to whatever waits for the token."""
+        token = data["taskToken"]
+        for worker in list(self._workers.values()):
+            if worker.env is None or token in self._settled:
+                continue
+            pool = worker.env.callback_pool_manager
+            if pool.get(token) is None:
+                continue
+            if outcome is not None:
+                self._settled.add(token)
+            try:
+                _ = pool.heartbeat(token) if outcome is None else pool.notify(token, outcome)
+            except seams.use(f"{_EVAL}callback.callback:CallbackNotifyConsumerError"):
+                return _refusal("TaskTimedOut", _GONE)
+            return seams.use("ministack.core.responses:json_response")({})
+        if token in self._settled:
+            return _refusal("TaskTimedOut", _GONE)
+        return _refusal("InvalidToken", "Invalid Token: 'Invalid token'")
+
+    # --- definitions
+    def _create(self, old: Any, data: dict[str, Any]) -> Any:
+        try:
+            self._check(data.get("definition", ""), data.get("roleArn", ""), data.get("loggingConfiguration"))
+        except Denied as error:
+            return _refusal("AccessDeniedException", str(error))
+        except ValueError as error:
+            return _refusal("InvalidDefinition", str(error))
+        return old(data)
+
+    def _definition(self, old: Any, props: dict[str, Any]) -> str:
+        """Check a definition that CloudFormation brings; an error makes the deployment fail."""
+        text: str = old(props)
+        try:
+            self._check(text, props.get("RoleArn", ""), props.get("LoggingConfiguration"))
+        except Denied as error:
+            raise ValueError(str(error)) from None
+        return text
+
+    def _check(self, definition: str, role_arn: str, logging: dict[str, Any] | None) -> None:
+        left = sorted(set(re.findall(r"\$\{\w+\}", definition)))
+        if left:
+            raise ValueError(f"Invalid State Machine Definition: nothing is substituted for {', '.join(left)}")
+        try:
+            seams.use(f"{_ASL}parse.asl_parser:AmazonStateLanguageParser").parse(definition)
+        except Exception as error:
+            raise ValueError(f"Invalid State Machine Definition: {error}") from error
+        if {key.lower(): value for key, value in (logging or {}).items()}.get("level", "OFF") != "OFF":
+            self._iam.need(role_arn, LOG_DELIVERY)
+
+    def _log(self, machine: dict[str, Any], exec_arn: str) -> "_ExecutionLog | None":
+        config = _lower(machine.get("loggingConfiguration") or {})
+        if config.get("level", "OFF") == "OFF":
+            return None
+        arn = config["destinations"][0]["cloudwatchlogsloggroup"]["loggrouparn"]
+        group = arn.split(":log-group:")[1].split(":")[0]
+        day = time.strftime("%Y-%m-%d-%H-%M", time.gmtime())
+        stream = f"states/{machine['name']}/{day}/{exec_arn.rsplit(':', 1)[-1]}"
+        return _ExecutionLog(self._cloud, group, stream, exec_arn, config)
+
+
+class _ExecutionLog:
+    """What the interpreter writes an execution's log to."""
+
+    def __init__(self, cloud: Cloud, group: str, stream: str, exec_arn: str, config: dict[str, Any]) -> None:
+        self.execution_arn, self.configuration, self._level = exec_arn, self, config["level"]
+        self.include_execution_data = bool(config.get("includeexecutiondata"))
+        self._stream = LogStream(cloud.client("logs"), group, re.sub(r"[:*]", "-", stream))
+
+    def log_level_filter(self, history_event_type: Any) -> bool:
+        wanted: bool = seams.use(f"{_EVAL}event.logging:is_logging_enabled_for")(self._level, history_event_type)
+        return wanted
+
+    def publish_history_log(self, history_log: Any) -> None:
+        self._stream.put(json.dumps(history_log, default=str))
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _NoOne:
+    """Whom the interpreter tells that it has ended; `_run` sees it by itself."""
+
+    def terminated(self) -> None:
+        """Do nothing."""
+
+
+class _Boto3:
+    """Gives the interpreter's tasks clients of this AWS, with the role of the execution at hand."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def client(self, service_name: str, **_: Any) -> Any:
+        return self._cloud.client(service_name, _role.arn, _role.session)
+
+
+class _ScaledTime:
+    """Lets the waits between tries pass at the cloud's speed."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(self._cloud.scaled(seconds))
+
+
+def _with_role(old: Any, task: Any, env: Any) -> Any:
+    """Evaluate a task while its execution's role is at hand."""
+    _role.arn = env.aws_execution_details.role_arn
+    _role.session = env.states.context_object.context_object_data["Execution"]["Name"][:60]
+    return old(task, env)
+
+
+def _details(execution: dict[str, Any], machine: dict[str, Any]) -> Any:
+    role, arn, given = machine["roleArn"], execution["executionArn"], json.loads(execution["input"] or "{}")
+    make = {
+        name: seams.use(f"{_EVAL}evaluation_details:{name}")
+        for name in ("EvaluationDetails", "AWSExecutionDetails", "ExecutionDetails", "StateMachineDetails")
+    }
+    return make["EvaluationDetails"](
+        aws_execution_details=make["AWSExecutionDetails"](ACCOUNT_ID, REGION, role),
+        execution_details=make["ExecutionDetails"](arn, execution["name"], role, given, execution["startDate"]),
+        state_machine_details=make["StateMachineDetails"](
+            machine["stateMachineArn"], machine["name"], machine["type"], machine["definition"]
+        ),
+    )
+
+
+def _keeping_errors(logic: Any, errors: list[Exception]) -> None:
+    try:
+        logic()
+    except Exception as error:  # noqa: BLE001 - whatever breaks the interpreter is the execution's end
+        errors.append(error)
+
+
+def _refusal(code: str, message: str) -> Any:
+    return seams.use("ministack.core.responses:error_response_json")(code, message, 400)
+
+
+def _task_token() -> str:
+    """Make a token as long as real ones are: a short one would fit where a real one does not."""
+    return "AQCUAAAAKgAAAAMAAAAAAAAAA" + base64.b64encode(os.urandom(540)).decode()
+
+
+def _lower(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key.lower(): _lower(item) for key, item in value.items()}
+    return [_lower(item) for item in value] if isinstance(value, list) else value
+
+
+# --- JSONata
+def evaluate(expression: str) -> Any:
+    """Evaluate a JSONata expression with the functions that Step Functions adds."""
+    compiled = jsonata.Jsonata(expression)
+    for name, function in _FUNCTIONS.items():
+        compiled.register_lambda(name, function)
+    try:
+        return _plain(compiled.evaluate(None))
+    except Exception as error:
+        raise seams.use(f"{_ASL}jsonata.jsonata:JSONataException")("UNKNOWN", str(error)) from error
+
+
+def _declarations(bindings: dict[str, Any]) -> str:
+    """Write variables as JSONata assignments; the interpreter's own writer does not escape quotes."""
+    texts = {name: json.dumps(value, default=str, ensure_ascii=False) for name, value in bindings.items()}
+    return "".join(f"{name}:={text};" for name, text in texts.items())
+
+
+def _plain(value: Any) -> Any:
+    """Return plain JSON values: lists and dictionaries of the usual kind, and whole numbers as integers."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _hash(text: str, algorithm: str) -> str:
+    return hashlib.new(algorithm.replace("-", "").lower(), str(text).encode()).hexdigest()
+
+
+_FUNCTIONS: dict[str, Any] = {
+    # https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
+    "hash": _hash,
+    "parse": json.loads,
+    "partition": lambda values, size: [values[at : at + int(size)] for at in range(0, len(values), int(size))],
+    "random": lambda *seed: random.Random(*seed).random(),  # noqa: S311 - as random as the real one claims to be
+    "range": lambda first, last, step: list(range(int(first), int(last) + 1, int(step))),
+    "uuid": lambda: str(uuid.uuid4()),
+}

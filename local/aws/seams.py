@@ -1,0 +1,155 @@
+"""Every reach into ministack and moto, checked at boot: a release that moves one fails here, in one sentence, and not
+in a test that means something else.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+_S = "ministack.services."
+_M = "moto.stepfunctions.parser."
+_ASL = f"{_M}asl."
+
+TABLE: dict[str, tuple[str, ...] | None] = {
+    # where it is -> the names of its parameters; None for what is not a function, or is only looked at
+    "ministack.app:app": ("scope", "receive", "send"),
+    "ministack.app:SERVICE_HANDLERS": None,
+    "ministack.core.router:SERVICE_PATTERNS": None,
+    "ministack.core.router:extract_access_key_id": ("headers", "query_params"),
+    "ministack.core.responses:get_account_id": (),
+    "ministack.core.responses:get_region": (),
+    "ministack.core.responses:json_response": None,
+    "ministack.core.responses:error_response_json": None,
+    "ministack.core.iam_actions:SERVICE_TO_IAM_NAMESPACE": None,
+    "ministack.core.iam_actions:access_denied_response": None,
+    "ministack.core.iam_actions:extract_resource_arn": (
+        *("service", "method", "path", "headers", "body", "query_params", "region", "account_id"),
+    ),
+    "ministack.core.iam_evaluator:EvalContext": None,
+    "ministack.core.iam_evaluator:_gather_role_policies": ("role_name", "account_id"),
+    "ministack.core.iam_evaluator:evaluate": ("ctx", "policies", "limits"),
+    "ministack.core.iam_evaluator:enforce": (
+        *("access_key_id", "iam_action", "service", "region", "resource_arn", "service_context"),
+    ),
+    "ministack.core.lambda_runtime:execution_credentials": ("config",),
+    f"{_S}iam:_roles": None,
+    f"{_S}sts:register_session": ("access_key", "session"),
+    f"{_S}lambda_svc:_execute_function_warm": ("func", "event", "request_id"),
+    f"{_S}lambda_svc:_execution_record_for_config": ("func", "config"),
+    f"{_S}lambda_svc:_functions": None,
+    f"{_S}lambda_svc:_get_func_record_for_ref": ("function_ref",),
+    f"{_S}lambda_svc:_resolve_layer_zip": ("attachment",),
+    f"{_S}lambda_svc:_route_async_failure": ("target_arn", "func_name", "event", "result"),
+    f"{_S}lambda_svc:function_policy_for_arn": ("resource_arn",),
+    f"{_S}lambda_svc:invoke_async_with_retry": ("func", "event"),
+    f"{_S}eventbridge:_dispatch_to_lambda": ("arn", "payload"),
+    f"{_S}eventbridge:_invoke_target": ("target", "event", "rule", "view"),
+    f"{_S}eventbridge:_parse_rate_seconds": ("expr",),
+    f"{_S}eventbridge:_put_events": ("data", "allow_aws_source"),
+    f"{_S}scheduler:_SCHEDULE_TICK_INTERVAL": None,
+    f"{_S}cloudformation.provisioners:_RESOURCE_HANDLERS": None,
+    f"{_S}cloudformation.provisioners:_sfn_definition": ("props",),
+    f"{_S}stepfunctions:_create_state_machine": ("data",),
+    f"{_S}stepfunctions:_emit_execution_status_event": ("execution",),
+    f"{_S}stepfunctions:_executions": None,
+    f"{_S}stepfunctions:_resolve_state_machine_arn": ("arn",),
+    f"{_S}stepfunctions:_run_execution": ("exec_arn",),
+    f"{_S}stepfunctions:_send_task_failure": ("data",),
+    f"{_S}stepfunctions:_send_task_heartbeat": ("data",),
+    f"{_S}stepfunctions:_send_task_success": ("data",),
+    f"{_S}stepfunctions:_start_execution": ("data",),
+    f"{_S}stepfunctions:_state_machines": None,
+    f"{_S}stepfunctions:_stop_execution": ("data",),
+    f"{_M}backend.execution_worker:ExecutionWorker": (
+        *("evaluation_details", "exec_comm", "cloud_watch_logging_session", "activity_store", "mock_test_case"),
+    ),
+    f"{_ASL}component.common.retry.retrier_decl:time": None,
+    f"{_ASL}component.intrinsic.jsonata:_DECLARATION_BY_VARIABLE_REFERENCE": None,
+    f"{_ASL}eval.callback.callback:CallbackNotifyConsumerError": None,
+    f"{_ASL}eval.callback.callback:CallbackOutcomeFailure": ("callback_id", "error", "cause"),
+    f"{_ASL}eval.callback.callback:CallbackOutcomeSuccess": ("callback_id", "output"),
+    f"{_ASL}eval.evaluation_details:AWSExecutionDetails": ("account", "region", "role_arn"),
+    f"{_ASL}eval.evaluation_details:EvaluationDetails": (
+        *("aws_execution_details", "execution_details", "state_machine_details"),
+    ),
+    f"{_ASL}eval.evaluation_details:ExecutionDetails": ("arn", "name", "role_arn", "inpt", "start_time"),
+    f"{_ASL}eval.evaluation_details:StateMachineDetails": ("arn", "name", "typ", "definition"),
+    f"{_ASL}eval.event.logging:is_logging_enabled_for": ("log_level", "history_event_type"),
+    f"{_ASL}eval.program_state:ProgramEnded": None,
+    f"{_ASL}eval.program_state:ProgramError": None,
+    f"{_ASL}eval.program_state:ProgramTimedOut": None,
+    f"{_ASL}eval.states:encode_jsonata_variable_declarations": None,
+    f"{_ASL}eval.states:long_uid": (),
+    f"{_ASL}eval.variable_store:encode_jsonata_variable_declarations": None,
+    f"{_ASL}jsonata.jsonata:JSONataException": ("error", "details"),
+    f"{_ASL}jsonata.jsonata:_eval_jsonata": None,
+    f"{_ASL}jsonata.jsonata:encode_jsonata_variable_declarations": None,
+    f"{_ASL}parse.asl_parser:AmazonStateLanguageParser": None,
+    f"{_ASL}utils.boto_client:boto3": None,
+    f"{_ASL}component.state.exec.state_task.service.state_task_service:StateTaskService._eval_execution": (
+        "self",
+        "env",
+    ),
+}
+
+
+class SeamMoved(Exception):
+    """A release of ministack or moto has not what the embedded AWS reaches for."""
+
+
+def use(where: str) -> Any:
+    """Return what is at `module:name` of the table. Raises SeamMoved when it is not there as expected."""
+    module, _, path = where.partition(":")
+    expected = TABLE[where]
+    try:
+        found: Any = importlib.import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError) as error:
+        raise SeamMoved(f"{where} is not in {_versions()}: {error}.") from None
+    if expected is not None and tuple(inspect.signature(found).parameters) != expected:
+        raise SeamMoved(f"{where}{inspect.signature(found)} takes other parameters than {expected} in {_versions()}.")
+    return found
+
+
+def replace(where: str, new: Any) -> Any:
+    """Put `new` in the place of what is at `module:name` of the table; return what was there."""
+    old = use(where)
+    module, _, path = where.partition(":")
+    *owners, name = path.split(".")
+    owner: Any = importlib.import_module(module)
+    for each in owners:
+        owner = getattr(owner, each)
+    setattr(owner, name, new)
+    return old
+
+
+def wrap(where: str, wrapper: Callable[..., Any]) -> None:
+    """Put a function in the place of one at `module:name`; it gets the old one as its first argument."""
+    old = use(where)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        return wrapper(old, *arguments, **named)
+
+    wrapped.__signature__ = inspect.signature(old)  # type: ignore[attr-defined]  # so that it can be wrapped once more
+    replace(where, wrapped)
+
+
+def add(where: str, key: str, value: Any) -> None:
+    """Add an entry to a table of theirs. Raises SeamMoved when there is one now, which then deserves a look."""
+    table = use(where)
+    if key in table:
+        raise SeamMoved(f"{where} has an entry for {key} now, in {_versions()}.")
+    table[key] = value
+
+
+def check() -> None:
+    """Look at every seam. Raises SeamMoved for the first that has moved."""
+    for where in TABLE:
+        use(where)
+
+
+def _versions() -> str:
+    return f"ministack {version('ministack')} and moto {version('moto')}"

@@ -1,0 +1,345 @@
+"""SageMaker training jobs: what a request must be, how a job goes through its states, and what it tells of them."""
+
+import asyncio
+import contextvars
+import json
+import shutil
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import botocore.session
+
+from launch_agent.request_shape import shape_faults
+from local.aws import seams
+from local.aws.cloud import REGION, Cloud
+from local.aws.delivery import publish
+from local.aws.iam import Denied, Iam
+from local.aws.runner import Images
+from local.aws.training_run import Failed, TrainingRun
+
+TERMINAL = ("Completed", "Failed", "Stopped")
+_STATUS_MESSAGES = {
+    "Starting": "Launching requested ML instances",
+    "Downloading": "Downloading input data",
+    "Training": "Training image download completed. Training in progress.",
+    "Uploading": "Uploading generated training model",
+    "Completed": "Training job completed",
+    "Failed": "Training job failed",
+    "Stopping": "Stopping the training job",
+    "Stopped": "Training job stopped",
+    "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
+}
+_CAPACITY = (
+    "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
+)
+
+
+class Refused(Exception):
+    """An answer other than 200."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Training:
+    """The training jobs of the account, and the API to them."""
+
+    def __init__(self, cloud: Cloud, iam: Iam, images: Images) -> None:
+        """Take the cloud they run in, and the images they can run."""
+        self._cloud, self._iam, self._images = cloud, iam, images
+        self._jobs: dict[str, dict[str, Any]] = {}
+        self._tags: dict[str, list[dict[str, str]]] = {}
+        self._stops: dict[str, threading.Event] = {}
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.RLock()
+        self.faults: list[dict[str, Any]] = []
+        self._operations: dict[str, Callable[[dict[str, Any], dict[str, str]], dict[str, Any]]] = {
+            "CreateTrainingJob": self._create,
+            "DescribeTrainingJob": lambda asked, _: self._described(self._find(asked)),
+            "ListTrainingJobs": self._list,
+            "StopTrainingJob": self._stop,
+            "AddTags": self._add_tags,
+            "ListTags": lambda asked, _: {"Tags": self._tags.get(asked["ResourceArn"], [])},
+        }
+
+    def install(self) -> None:
+        """Become the service to which ministack routes SageMaker's calls."""
+        patterns = {"target_prefixes": ["SageMaker."], "host_patterns": [r"api\.sagemaker\."]}
+        seams.add("ministack.core.router:SERVICE_PATTERNS", "sagemaker", patterns)
+        seams.add("ministack.app:SERVICE_HANDLERS", "sagemaker", self.handle)
+
+    async def handle(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, query_params: Any
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Answer one call of the JSON protocol."""
+        operation = headers.get("x-amz-target", "").rpartition(".")[2]
+        status, answer = 200, {}
+        try:
+            asked = json.loads(body or b"{}")
+            run = contextvars.copy_context().run
+            answer = await _in_thread(run, self._answer, operation, asked, headers)
+        except Refused as error:
+            status, answer = 400, {"__type": error.code, "message": str(error)}
+        except Denied as error:
+            status, answer = 400, {"__type": "AccessDeniedException", "message": str(error)}
+        return status, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
+
+    def _answer(self, operation: str, asked: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        if operation not in self._operations:
+            raise Refused("UnknownOperationException", operation)
+        faults = shape_faults(asked, _shape(operation))
+        if faults:
+            errors = f"{len(faults)} validation error{'s' if len(faults) > 1 else ''} detected: "
+            raise Refused("ValidationException", errors + "; ".join(faults))
+        return self._operations[operation](asked, headers)
+
+    def close(self) -> None:
+        """Stop every job, and wait until its containers have ended."""
+        for stop in self._stops.values():
+            stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    # --- operations
+    def _create(self, asked: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        name = asked["TrainingJobName"]
+        arn = f"arn:aws:sagemaker:{REGION}:000000000000:training-job/{name}"
+        _check_rules(asked)
+        self._iam.caller_needs(
+            headers, "iam:PassRole", asked["RoleArn"], **{"iam:passedtoservice": "sagemaker.amazonaws.com"}
+        )
+        if asked.get("Tags"):
+            self._iam.caller_needs(headers, "sagemaker:AddTags", arn)
+        if not self._iam.trusts(asked["RoleArn"], "sagemaker.amazonaws.com"):
+            raise Refused(
+                "ValidationException",
+                f"Could not assume role {asked['RoleArn']}. Please ensure that the role exists and allows principal "
+                "'sagemaker.amazonaws.com' to assume the role.",
+            )
+        self._injected_refusal(name)
+        now = time.time()
+        with self._lock:
+            if name in self._jobs:
+                raise Refused(
+                    "ResourceInUse",
+                    "Training job names must be unique within an AWS account and region, and a training job with this "
+                    f"name already exists ({arn})",
+                )
+            job = {key: value for key, value in asked.items() if key != "Tags"}
+            job |= {
+                "TrainingJobArn": arn,
+                "CreationTime": now,
+                "LastModifiedTime": now,
+                "SecondaryStatusTransitions": [],
+            }
+            self._jobs[name], self._stops[name] = job, threading.Event()
+            self._tags[arn] = list(asked.get("Tags") or [])
+        # The first status is there when CreateTrainingJob has answered.
+        self._move(job, "InProgress", "Starting")
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(self._live, job), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return {"TrainingJobArn": arn}
+
+    def _injected_refusal(self, name: str) -> None:
+        for fault in self.faults:
+            if fault.get("code") and fault["match"] in name and fault.get("times", 1) > 0:
+                fault["times"] = fault.get("times", 1) - 1
+                raise Refused(fault["code"], fault.get("message", "injected"))
+
+    def _find(self, asked: dict[str, Any]) -> dict[str, Any]:
+        job = self._jobs.get(asked["TrainingJobName"])
+        if job is None:
+            raise Refused("ValidationException", "Requested resource not found.")
+        return job
+
+    def _described(self, job: dict[str, Any]) -> dict[str, Any]:
+        started, ended = job.get("TrainingStartTime"), job.get("TrainingEndTime")
+        if not started or not ended:
+            return job
+        seconds = max(1, int(ended - started))
+        return {**job, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+
+    def _list(self, asked: dict[str, Any], _: dict[str, str]) -> dict[str, Any]:
+        found = [job for name, job in self._jobs.items() if asked.get("NameContains", "") in name]
+        found.sort(key=lambda job: job["CreationTime"], reverse=asked.get("SortOrder") != "Ascending")
+        keys = (
+            "TrainingJobName",
+            "TrainingJobArn",
+            "CreationTime",
+            "TrainingEndTime",
+            "LastModifiedTime",
+            "TrainingJobStatus",
+        )
+        start, size = int(asked.get("NextToken", 0)), asked.get("MaxResults", 10)
+        page = [{key: job[key] for key in keys if key in job} for job in found[start : start + size]]
+        more = {"NextToken": str(start + size)} if start + size < len(found) else {}
+        return {"TrainingJobSummaries": page, **more}
+
+    def _stop(self, asked: dict[str, Any], _: dict[str, str]) -> dict[str, Any]:
+        job = self._find(asked)
+        with self._lock:
+            status = job["TrainingJobStatus"]
+            if status in TERMINAL:
+                raise Refused(
+                    "ValidationException",
+                    f"The request was rejected because the training job is in status {status}.",
+                )
+            if status != "Stopping":
+                self._move(job, "Stopping", "Stopping")
+            self._stops[job["TrainingJobName"]].set()
+        return {}
+
+    def _add_tags(self, asked: dict[str, Any], _: dict[str, str]) -> dict[str, Any]:
+        known = {tag["Key"]: tag for tag in self._tags.setdefault(asked["ResourceArn"], [])}
+        self._tags[asked["ResourceArn"]] = list((known | {tag["Key"]: tag for tag in asked["Tags"]}).values())
+        return {"Tags": self._tags[asked["ResourceArn"]]}
+
+    # --- a job's life
+    def _live(self, job: dict[str, Any]) -> None:
+        """Take a job through its states; runs in a thread of its own."""
+        name = job["TrainingJobName"]
+        folder = self._cloud.data / "training" / name
+        run = TrainingRun(self._cloud, self._iam, self._images, job, folder, self._stops[name])
+        try:
+            self._phase(job, run, "Starting", 0.3, lambda: self._capacity(name))
+            self._phase(job, run, "Downloading", 0.2, run.download)
+            self._move(job, "InProgress", "Training")
+            job["TrainingStartTime"] = time.time()
+            limit = run.train()
+            run.upload()
+            if limit or run.stopped:
+                self._move(job, "Stopped", limit or "Stopped")
+                return
+            self._phase(job, run, "Uploading", 0.1, lambda: None)
+            job["FinalMetricDataList"] = run.metrics
+            self._move(job, "Completed", "Completed")
+        except Failed as error:
+            job["FailureReason"] = str(error)[:1024]
+            self._move(job, "Failed", "Failed")
+        except _StoppedEarly:
+            self._move(job, "Stopped", "Stopped")
+        except Exception as error:
+            # A fault of this service's own, as SageMaker would call it; a job without an end would say nothing.
+            job["FailureReason"] = f"InternalServerError: {error!r}"[:1024]
+            self._move(job, "Failed", "Failed")
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _phase(
+        self, job: dict[str, Any], run: TrainingRun, status: str, seconds: float, work: Callable[[], None]
+    ) -> None:
+        """Pass through a state that takes its time. Raises Failed and _StoppedEarly."""
+        if job["SecondaryStatus"] != status:
+            self._move(job, "InProgress", status)
+        work()
+        if self._stops[job["TrainingJobName"]].wait(self._cloud.scaled(seconds)):
+            raise _StoppedEarly
+
+    def _capacity(self, name: str) -> None:
+        if any(fault.get("capacity") and fault["match"] in name for fault in self.faults):
+            raise Failed(_CAPACITY)
+
+    def _move(self, job: dict[str, Any], status: str, secondary: str) -> None:
+        """Go to another status, and tell EventBridge."""
+        with self._lock:
+            if job.get("TrainingJobStatus") == "Stopping" and status == "InProgress":
+                return
+            now = time.time()
+            transitions = job["SecondaryStatusTransitions"]
+            if transitions:
+                transitions[-1]["EndTime"] = now
+            transitions.append({"Status": secondary, "StartTime": now, "StatusMessage": _STATUS_MESSAGES[secondary]})
+            if status in TERMINAL:
+                transitions[-1]["EndTime"] = job["TrainingEndTime"] = now
+            job.update(TrainingJobStatus=status, SecondaryStatus=secondary, LastModifiedTime=now)
+            if status == "Completed":
+                job["ModelArtifacts"] = {"S3ModelArtifacts": TrainingRun.model_uri(job)}
+            self._tell(job)
+
+    def _tell(self, job: dict[str, Any]) -> None:
+        detail = {
+            key: value for key, value in self._described(job).items() if key not in ("Environment", "RetryStrategy")
+        }
+        tags = {tag["Key"]: tag["Value"] for tag in self._tags[job["TrainingJobArn"]]}
+        detail = json.loads(json.dumps(_in_milliseconds(detail) | {"Tags": tags}))
+        name = job["TrainingJobName"]
+        fault = next((each for each in self.faults if each.get("events") and each["match"] in name), {})
+        for _ in range({"drop": 0, "duplicate": 2}.get(fault.get("events", ""), 1)):
+            publish("aws.sagemaker", "SageMaker Training Job State Change", detail, job["TrainingJobArn"])
+
+
+class _StoppedEarly(Exception):
+    """Somebody stopped the job before its container ran."""
+
+
+async def _in_thread(run: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    answer: Awaitable[dict[str, Any]] = asyncio.to_thread(run, *arguments)
+    return await answer
+
+
+def _shape(operation: str) -> Any:
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    return model.operation_model(operation).input_shape
+
+
+def _in_milliseconds(detail: dict[str, Any]) -> dict[str, Any]:
+    """Write times as events do: epoch milliseconds."""
+    times = ("CreationTime", "LastModifiedTime", "TrainingStartTime", "TrainingEndTime", "StartTime", "EndTime")
+    transitions: list[dict[str, Any]] = detail.get("SecondaryStatusTransitions", [])
+    written: dict[str, Any] = {key: int(value * 1000) if key in times else value for key, value in detail.items()}
+    if "SecondaryStatusTransitions" in written:
+        written["SecondaryStatusTransitions"] = [
+            _in_milliseconds(each) for each in written["SecondaryStatusTransitions"]
+        ]
+    return written
+
+
+def _check_rules(asked: dict[str, Any]) -> None:
+    """Refuse what SageMaker refuses beyond its model. Raises Refused."""
+    for faulty, message in _rules(asked):
+        if faulty:
+            raise Refused("ValidationException", message)
+
+
+def _rules(asked: dict[str, Any]) -> list[tuple[object, str]]:
+    specification, resources = asked.get("AlgorithmSpecification") or {}, asked.get("ResourceConfig") or {}
+    stopping = asked.get("StoppingCondition") or {}
+    image = specification.get("TrainingImage") or ""
+    groups = resources.get("InstanceGroups") or resources.get("InstancePreferences")
+    wait, runtime = stopping.get("MaxWaitTimeInSeconds"), stopping.get("MaxRuntimeInSeconds", 86_400)
+    spot = asked.get("EnableManagedSpotTraining")
+    config = specification.get("TrainingImageConfig")
+    return [
+        (not specification, "AlgorithmSpecification: Member must not be null"),
+        (not resources, "ResourceConfig: Member must not be null"),
+        (not stopping, "StoppingCondition: Member must not be null"),
+        (
+            bool(image) == bool(specification.get("AlgorithmName")),
+            "Exactly one of TrainingImage and AlgorithmName must be specified.",
+        ),
+        (not groups and not resources.get("InstanceType"), "InstanceType is required in ResourceConfig."),
+        (not groups and resources.get("InstanceCount", 0) < 1, "InstanceCount must be at least 1."),
+        (not asked["OutputDataConfig"]["S3OutputPath"].startswith("s3://"), "S3OutputPath must be an S3 URI."),
+        (
+            spot and (wait is None or wait < runtime),
+            "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds.",
+        ),
+        (
+            wait is not None and not spot,
+            "MaxWaitTimeInSeconds above 0 is not supported when EnableManagedSpotTraining is false.",
+        ),
+        (
+            image and not config and ".dkr.ecr." not in image,
+            f"TrainingImageConfig with TrainingRepositoryAccessMode Vpc must be provided for the image {image}.",
+        ),
+        (
+            ".dkr.ecr." in image and f".dkr.ecr.{REGION}." not in image,
+            f"Cross region ECR image pulls are not allowed: {image} is not in {REGION}.",
+        ),
+    ]
