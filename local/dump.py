@@ -1,39 +1,37 @@
 """Everything the stack wrote, as JSON files, one for each kind: for tests that look for what must not be there."""
 
-import base64
 import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import boto3
 import urllib3
-from boto3.dynamodb.types import Binary
+from boto3.dynamodb.types import TypeDeserializer
 
-from local.stack import Deployed
+from local.stack import Cloud, Deployed
 
 
 def dump(deployed: Deployed, folder: Path) -> None:
     """Write executions, logs, table, objects, training jobs, failed events and W&B's state into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    session = boto3.Session(profile_name="wandb-launch-local")
+    cloud = deployed.cloud
     kinds = {
-        "executions": executions(session, deployed.outputs["StateMachineArn"]),
-        "logs": log_events(session),
-        "table": table_items(session, deployed.outputs["RunsTable"]),
-        "objects": objects(session),
-        "training_jobs": training_jobs(session),
-        "failed_events": failed_events(session, deployed.outputs["FailedEventsUrl"]),
+        "executions": executions(cloud, deployed.outputs["StateMachineArn"]),
+        "logs": log_events(cloud),
+        "table": table_items(cloud, deployed.outputs["RunsTable"]),
+        "objects": objects(cloud),
+        "training_jobs": training_jobs(cloud),
+        "failed_events": failed_events(cloud, deployed.outputs["FailedEventsUrl"]),
         "wandb": [wandb_state(deployed)],
     }
     for kind, values in kinds.items():
         (folder / f"{kind}.json").write_text(json.dumps(list(values), indent=1, default=_text) + "\n")
 
 
-def executions(session: boto3.Session, state_machine_arn: str) -> Iterator[Any]:
+def executions(cloud: Cloud, state_machine_arn: str) -> Iterator[Any]:
     """Yield each execution with its input, its output and its whole history."""
-    states = session.client("stepfunctions")
+    states = cloud.client("stepfunctions")
     pages = states.get_paginator("list_executions").paginate(stateMachineArn=state_machine_arn)
     for execution in (each for page in pages for each in page["executions"]):
         arn = execution["executionArn"]
@@ -42,9 +40,9 @@ def executions(session: boto3.Session, state_machine_arn: str) -> Iterator[Any]:
         yield {**_without_metadata(states.describe_execution(executionArn=arn)), "history": history}
 
 
-def log_events(session: boto3.Session) -> Iterator[Any]:
+def log_events(cloud: Cloud) -> Iterator[Any]:
     """Yield every log stream of every log group with its events."""
-    logs = session.client("logs")
+    logs = cloud.client("logs")
     for group in _all(logs, "describe_log_groups", "logGroups"):
         name = group["logGroupName"]
         for stream in _all(logs, "describe_log_streams", "logStreams", logGroupName=name):
@@ -53,31 +51,33 @@ def log_events(session: boto3.Session) -> Iterator[Any]:
             yield {**where, "events": [event["message"] for event in events]}
 
 
-def table_items(session: boto3.Session, table: str) -> Iterator[Any]:
+def table_items(cloud: Cloud, table: str) -> Iterator[Any]:
     """Yield every item of the Runs table, with what is packed in it unpacked."""
-    yield from _all(session.resource("dynamodb").meta.client, "scan", "Items", TableName=table)
+    deserialize = TypeDeserializer().deserialize
+    for item in _all(cloud.client("dynamodb"), "scan", "Items", TableName=table):
+        yield {name: deserialize(value) for name, value in item.items()}
 
 
-def objects(session: boto3.Session) -> Iterator[Any]:
+def objects(cloud: Cloud) -> Iterator[Any]:
     """Yield every object of every bucket; its contents too, where they are text."""
-    s3 = session.client("s3")
+    s3 = cloud.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
         for listed in _all(s3, "list_objects_v2", "Contents", Bucket=bucket["Name"]):
             body = s3.get_object(Bucket=bucket["Name"], Key=listed["Key"])["Body"].read()
             yield {"bucket": bucket["Name"], "key": listed["Key"], "size": listed["Size"], "body": _text(body)}
 
 
-def training_jobs(session: boto3.Session) -> Iterator[Any]:
+def training_jobs(cloud: Cloud) -> Iterator[Any]:
     """Yield the description and the tags of every training job."""
-    sagemaker = session.client("sagemaker")
+    sagemaker = cloud.client("sagemaker")
     for summary in _all(sagemaker, "list_training_jobs", "TrainingJobSummaries"):
         job = sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
         yield {**_without_metadata(job), "Tags": sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]}
 
 
-def failed_events(session: boto3.Session, url: str) -> Iterator[Any]:
+def failed_events(cloud: Cloud, url: str) -> Iterator[Any]:
     """Yield what lies in the queue of events that could not be handled; it stays there."""
-    sqs = session.client("sqs")
+    sqs = cloud.client("sqs")
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60).get("Messages"):
         yield from (message["Body"] for message in messages)
 
@@ -98,11 +98,11 @@ def _without_metadata(answer: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """Show bytes as the text they are, after unpacking; else in base64. Everything else as it prints."""
-    if not isinstance(value, (bytes, Binary)):
+    """Show bytes as the text they are, unpacked where they are packed, and as null where they are none."""
+    if not hasattr(value, "__bytes__") and not isinstance(value, bytes):
         return str(value)
-    content = bytes(cast(Any, value))
+    content = bytes(value)
     try:
         return (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError):
-        return base64.b64encode(content).decode()
+        return None

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import boto3
 import urllib3
+from botocore.config import Config
 
 ROOT = Path(__file__).parent.parent
 CLOUD_PYTHON = ROOT / ".venvs/cloud/bin/python"
@@ -58,6 +60,11 @@ class Cloud(NamedTuple):
     def environment(self) -> dict[str, str]:
         """What AWS clients read. The profile exists only here: without it, nothing can reach a real account."""
         return {"AWS_CONFIG_FILE": str(self.folder / "aws-config"), "AWS_PROFILE": PROFILE}
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of it, for its owner."""
+        make: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION).client
+        return make(service, endpoint_url=self.url, config=Config(s3={"addressing_style": "path"}))
 
     def put_image(self, name: str, image: Mapping[str, Any]) -> str:
         """Make `repository:tag` an image that training jobs can run; return its address."""
@@ -152,9 +159,8 @@ def deploy(cloud: Cloud, wandb: Wandb, *, max_jobs: int, grace_seconds: int, say
     with timed("deploying it with sam deploy", say):
         built = str(cloud.folder / "build/template.yaml")
         _sam(cloud, ["deploy", "--template-file", built, "--stack-name", STACK_NAME, *overrides], {})
-    listed = _sam(cloud, ["list", "stack-outputs", "--stack-name", STACK_NAME, "--output", "json"], {})
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in json.loads(listed)}
-    return Deployed(cloud, wandb, outputs)
+    (stack,) = cloud.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+    return Deployed(cloud, wandb, {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]})
 
 
 def _sam(cloud: Cloud, arguments: list[str], environment: Mapping[str, str]) -> str:

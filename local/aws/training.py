@@ -291,11 +291,10 @@ def _shape(operation: str) -> Any:
 def _in_milliseconds(detail: dict[str, Any]) -> dict[str, Any]:
     """Write times as events do: epoch milliseconds."""
     times = ("CreationTime", "LastModifiedTime", "TrainingStartTime", "TrainingEndTime", "StartTime", "EndTime")
-    transitions: list[dict[str, Any]] = detail.get("SecondaryStatusTransitions", [])
     written: dict[str, Any] = {key: int(value * 1000) if key in times else value for key, value in detail.items()}
-    if "SecondaryStatusTransitions" in written:
+    if "SecondaryStatusTransitions" in detail:
         written["SecondaryStatusTransitions"] = [
-            _in_milliseconds(each) for each in written["SecondaryStatusTransitions"]
+            _in_milliseconds(each) for each in detail["SecondaryStatusTransitions"]
         ]
     return written
 

@@ -1,0 +1,173 @@
+"""`python -m local`: the application on this machine.
+
+`up` boots and deploys it and stays; `demo` does that, queues three runs with the real wandb client and shows what comes
+of them; `down` ends what an `up` elsewhere has left.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from local.demo.demo import image_of, run_demo
+from local.dump import dump
+from local.stack import DEMO_KEY, ROOT, Deployed, Wandb, deploy, embedded_cloud, remove, timed
+from local.wandb import WandbServer
+
+STATE_FILE = ROOT / ".local/up.json"
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 170)
+
+
+def main() -> int:
+    """Do what the command line says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="local", description="The application on this machine, without an account.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="boot, deploy and stay up")
+    up.add_argument("--aws-port", type=int, default=4566)
+    up.add_argument("--wandb-port", type=int, default=8080)
+    up.add_argument("--wandb-url", help="serve this W&B server instead of an own one")
+    up.add_argument("--entity", default="team")
+    up.add_argument("--queue", default="sagemaker")
+    up.add_argument("--api-key", default=DEMO_KEY)
+    up.add_argument("--max-jobs", type=int, default=4)
+    up.add_argument("--speed", type=float, default=1.0, help="how many times faster what only waits passes")
+    up.add_argument("--no-iam", dest="iam", action="store_false", help="do not enforce IAM")
+    demo = commands.add_parser("demo", help="queue three runs and show what comes of them")
+    demo.add_argument("--json", type=Path, help="write the table of outcomes here")
+    demo.add_argument("--dump", type=Path, help="write everything the stack wrote into this folder")
+    demo.add_argument("--speed", type=float, default=10.0)
+    commands.add_parser("down", help="end what an `up` left")
+    arguments = parser.parse_args()
+    _end_on_sigterm()
+    try:
+        return {"up": _up, "demo": _demo, "down": _down}[arguments.command](arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    with ExitStack() as stack:
+        folder = stack.enter_context(_folder(remembered=True))
+        server = None
+        url = arguments.wandb_url
+        if not url:
+            server = WandbServer(entity=arguments.entity, api_key=arguments.api_key)
+            server.create_queue(arguments.queue, config={})
+            url = stack.enter_context(server.running(arguments.wandb_port))
+        wandb = Wandb(url.rstrip("/"), arguments.entity, arguments.queue, arguments.api_key)
+        with timed("booting the embedded AWS", console.print):
+            cloud = stack.enter_context(
+                embedded_cloud(folder, port=arguments.aws_port, speed=arguments.speed, iam=arguments.iam)
+            )
+        grace = max(1, round(60 / arguments.speed))
+        deployed = deploy(cloud, wandb, max_jobs=arguments.max_jobs, grace_seconds=grace, say=console.print)
+        if server:
+            server.create_queue(wandb.queue, config=json.loads(deployed.outputs["QueueConfiguration"]))
+        _explain(deployed, own_server=server is not None)
+        threading.Event().wait()
+    return 0
+
+
+def _explain(deployed: Deployed, *, own_server: bool) -> None:
+    """Print what to export, and what to type next."""
+    image = deployed.cloud.put_image("demo:train", image_of("train.py"))
+    exports = {**deployed.cloud.environment, **deployed.wandb.environment}
+    console.print("\nIn another terminal:\n")
+    for name, value in exports.items():
+        console.print(f"  export {name}={value}")
+    wandb, queue = ROOT / ".venvs/training/bin/wandb", deployed.wandb.queue
+    console.print(f"\n  {wandb} launch -q {queue} -e {deployed.wandb.entity} -p demo -d {image}")
+    console.print(f"  aws stepfunctions list-executions --state-machine-arn {deployed.outputs['StateMachineArn']}")
+    if own_server:
+        console.print(f"\nQueues, runs and a form to queue them: {deployed.wandb.url}/")
+    else:
+        console.print(f"\nThe configuration for the queue {queue}:\n  {deployed.outputs['QueueConfiguration']}")
+    console.print("Ctrl-C ends all of it.")
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    started = time.monotonic()
+    with ExitStack() as stack:
+        folder = stack.enter_context(_folder(remembered=False))
+        server = WandbServer(entity="team", api_key=DEMO_KEY)
+        server.create_queue("sagemaker", config={})
+        wandb = Wandb(stack.enter_context(server.running()), "team", "sagemaker", DEMO_KEY)
+        with timed("booting the embedded AWS", console.print):
+            cloud = stack.enter_context(embedded_cloud(folder, port=0, speed=arguments.speed, iam=True))
+        grace = max(1, round(60 / arguments.speed))
+        deployed = deploy(cloud, wandb, max_jobs=4, grace_seconds=grace, say=console.print)
+        rows = run_demo(deployed, folder / "user", console)
+        if arguments.json:
+            arguments.json.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
+        if arguments.dump:
+            dump(deployed, arguments.dump)
+        denials = cloud.get("denials")
+        for denial in denials:
+            console.print(f"[red]denied:[/] {denial}")
+    as_expected = all(row.as_expected for row in rows) and not denials
+    verdict = "[green]every outcome is as expected" if as_expected else "[red]not every outcome is as expected"
+    console.print(f"{verdict}[/], after {time.monotonic() - started:.0f} s")
+    return 0 if as_expected else 1
+
+
+def _down(_: argparse.Namespace) -> int:
+    """End the process of an `up`, and remove what it left if it could not do that itself."""
+    if not STATE_FILE.exists():
+        console.print("nothing is up")
+        return 0
+    left = json.loads(STATE_FILE.read_text())
+    try:
+        os.kill(left["pid"], signal.SIGTERM)
+        while STATE_FILE.exists() and _is_alive(left["pid"]):
+            time.sleep(0.1)
+    except ProcessLookupError:
+        pass
+    remove(Path(left["folder"]))
+    STATE_FILE.unlink(missing_ok=True)
+    return 0
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@contextmanager
+def _folder(*, remembered: bool) -> Iterator[Path]:
+    """Make a folder for everything that is written, and remove it at the end, with the note about it for `down`."""
+    folder = Path(tempfile.mkdtemp(prefix="wandb-launch-"))
+    (folder / "user").mkdir()
+    if remembered:
+        STATE_FILE.parent.mkdir(exist_ok=True)
+        STATE_FILE.write_text(json.dumps({"pid": os.getpid(), "folder": str(folder)}))
+    try:
+        yield folder
+    finally:
+        remove(folder)
+        if remembered:
+            STATE_FILE.unlink(missing_ok=True)
+
+
+def _end_on_sigterm() -> None:
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
