@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,17 +64,30 @@ class Cloud(NamedTuple):
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of it, for its owner."""
-        make: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION).client
-        return make(service, endpoint_url=self.url, config=Config(s3={"addressing_style": "path"}))
+        return _client(self.url, service)
 
     def put_image(self, name: str, image: Mapping[str, Any]) -> str:
         """Make `repository:tag` an image that training jobs can run; return its address."""
         _http("PUT", f"{self.url}/_local/images/{name}", image)
         return f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/{name}"
 
+    def put_faults(self, faults: list[dict[str, Any]]) -> None:
+        """Have training jobs go wrong, by a part of their name: see `local/aws/training.py`."""
+        _http("PUT", f"{self.url}/_local/faults", faults)
+
+    def forget_denials(self) -> None:
+        """Begin the list of denials anew, after one that was to be."""
+        _http("DELETE", f"{self.url}/_local/denials")
+
     def get(self, what: str) -> Any:
         """Return what the embedded AWS says of itself: `denials`, for instance."""
         return _http("GET", f"{self.url}/_local/{what}")
+
+
+@cache
+def _client(url: str, service: str) -> Any:
+    make: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION).client
+    return make(service, endpoint_url=url, config=Config(s3={"addressing_style": "path"}))
 
 
 class Deployed(NamedTuple):
@@ -189,7 +203,7 @@ def timed(what: str, say: Say) -> Iterator[None]:
     say(f"{what}: {time.monotonic() - started:.1f} s")
 
 
-def _http(method: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
+def _http(method: str, url: str, body: Any = None) -> Any:
     answer = urllib3.request(method, url, json=body, retries=False, timeout=5.0)
     if answer.status >= 300:
         raise SystemExit(f"{method} {url}: HTTP {answer.status} {answer.data.decode(errors='replace')}")

@@ -26,6 +26,7 @@ class Cloud:
     iam: bool = False
     _clients: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _session: Any = field(default_factory=boto3.Session, repr=False)
 
     @property
     def url(self) -> str:
@@ -58,8 +59,7 @@ class Cloud:
             if known not in self._clients:
                 owner = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
                 keys = self.credentials(role_arn, session) if role_arn else owner
-                make: Any = boto3.Session().client
-                self._clients[known] = make(
+                self._clients[known] = self._session.client(
                     service,
                     region_name=REGION,
                     endpoint_url=self.url,

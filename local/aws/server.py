@@ -67,6 +67,9 @@ class Server:
         elif scope["method"] == "PUT" and what == "faults":
             self.training.faults[:] = json.loads(await _body(receive))
             await _answer(send, 200, self.training.faults)
+        elif scope["method"] == "DELETE" and what == "denials":
+            self.iam.denials.clear()
+            await _answer(send, 200, {})
         else:
             await _answer(send, 200 if what in answers else 404, answers.get(what, {}))
 

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
 import botocore.session
@@ -283,6 +284,7 @@ async def _in_thread(run: Callable[..., Any], *arguments: Any) -> dict[str, Any]
     return await answer
 
 
+@cache
 def _shape(operation: str) -> Any:
     model = botocore.session.get_session().get_service_model("sagemaker")
     return model.operation_model(operation).input_shape

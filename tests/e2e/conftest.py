@@ -1,0 +1,167 @@
+"""The whole application, deployed once for all end-to-end tests: two runs at a time, IAM enforced, little waiting."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from local.demo.demo import image_of
+from local.stack import DEMO_KEY, Deployed, Wandb, deploy, embedded_cloud
+from local.wandb import Behaviour, WandbServer
+from local.wandb.queues import RunQueueItem
+from local.wandb.runs import Run
+from tests.wandb.client import Client
+
+Found = TypeVar("Found")
+QUEUE, ENTITY = "sagemaker", "team"
+SPEED = 60.0
+GRACE_SECONDS = 2
+MAX_JOBS = 2
+
+
+@dataclass
+class Application:
+    """The deployed application, its W&B server, and the words tests use."""
+
+    deployed: Deployed
+    server: WandbServer
+    images: dict[str, str] = field(default_factory=dict)
+
+    def image(self, name: str, *command: str) -> str:
+        """Make an image that runs a command; return its address."""
+        return self.deployed.cloud.put_image(
+            f"tests:{name}", {"entrypoint": list(command), "env": {"PATH": "/usr/bin:/bin"}}
+        )
+
+    def push(
+        self, image: str | None = None, *, sagemaker: Mapping[str, Any] | None = None, **spec: Any
+    ) -> RunQueueItem:
+        """Queue a run; return its item."""
+        docker = {"docker": {"docker_image": image}} if image else {}
+        args = {"resource_args": {"sagemaker": dict(sagemaker)}} if sagemaker else {}
+        item_id = self.server.push(QUEUE, {"entity": ENTITY, "project": "p", **docker, **args, **spec})
+        return self.server.state.items[item_id]
+
+    def quick(self, **spec: Any) -> RunQueueItem:
+        """Queue a run that ends at once and is not expected to say a word to W&B."""
+        image = self.image("true", "true")
+        return self.push(image, sagemaker={"Environment": {"WANDB_MODE": "offline"}}, **spec)
+
+    def execution(self, item: RunQueueItem, *, attempt: int = 1) -> dict[str, Any] | None:
+        """Return the execution of an item; None while there is none."""
+        states = self.deployed.cloud.client("stepfunctions")
+        name = item.id if attempt == 1 else f"{item.id}-{attempt}"
+        arn = self.deployed.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
+        try:
+            return dict(states.describe_execution(executionArn=f"{arn}:{name}"))
+        except states.exceptions.ExecutionDoesNotExist:
+            return None
+
+    def ended(self, item: RunQueueItem, *, attempt: int = 1, within: float = 60) -> dict[str, Any]:
+        """Wait for the end of an item's execution; return it."""
+
+        def look() -> dict[str, Any] | None:
+            execution = self.execution(item, attempt=attempt)
+            return execution if execution and execution["status"] != "RUNNING" else None
+
+        return wait_for(look, within=within)
+
+    def outcome(self, item: RunQueueItem, **more: Any) -> dict[str, str]:
+        """Wait for the end of an item's execution; return its verdict and reason."""
+        execution = self.ended(item, **more)
+        assert execution["status"] == "SUCCEEDED", execution.get("cause")
+        return dict(json.loads(execution["output"]))
+
+    def run(self, item: RunQueueItem) -> Run | None:
+        """Return the W&B run an item became; None when there is none."""
+        project = self.server.state.find_project(item.run_spec["entity"], item.run_spec["project"])
+        return project.run(item.associated_run_id or "") if project else None
+
+    def training_jobs(self, item: RunQueueItem) -> list[dict[str, Any]]:
+        """Return the training jobs made for an item."""
+        sagemaker = self.deployed.cloud.client("sagemaker")
+        pages = sagemaker.get_paginator("list_training_jobs").paginate()
+        names = [each["TrainingJobName"] for page in pages for each in page["TrainingJobSummaries"]]
+        jobs = [sagemaker.describe_training_job(TrainingJobName=name) for name in names]
+        return [job for job in jobs if job["Environment"].get("WANDB_LAUNCH_TRACE_ID") == item.id]
+
+    def record(self, item: RunQueueItem) -> dict[str, Any] | None:
+        """Return the attributes of an item's record in the table."""
+        dynamodb = self.deployed.cloud.client("dynamodb")
+        key = {"pk": {"S": f"run#{item.id}"}}
+        found = dynamodb.get_item(TableName=self.deployed.outputs["RunsTable"], Key=key, ConsistentRead=True).get(
+            "Item"
+        )
+        return {name: next(iter(value.values())) for name, value in found.items()} if found else None
+
+    def slots(self) -> int:
+        """Return how many slots are in use."""
+        dynamodb = self.deployed.cloud.client("dynamodb")
+        key = {"pk": {"S": f"agent#{ENTITY}"}}
+        found = dynamodb.get_item(TableName=self.deployed.outputs["RunsTable"], Key=key, ConsistentRead=True).get(
+            "Item"
+        )
+        return int(found["jobs_open"]["N"]) if found and "jobs_open" in found else 0
+
+    def error_log(self, item: RunQueueItem, kind: str = "error") -> str:
+        """Return the text of an item's error.log in W&B."""
+        name = f"{item.id}/{kind}/error.log"
+        for run in self.server.state.runs.values():
+            if name in run.files_by_name:
+                return self.server.state.storage[run.files_by_name[name].path].decode()
+        raise AssertionError(f"no {name}")
+
+    def poll(self) -> dict[str, Any]:
+        """Poll now, beside the schedule; return what the function returned."""
+        client = self.deployed.cloud.client("lambda")
+        answer = client.invoke(FunctionName=self.deployed.outputs["PollQueuesFunctionName"], Payload=b"{}")
+        return dict(json.loads(answer["Payload"].read()))
+
+
+def wait_for(look: Callable[[], Found | None], *, within: float = 60) -> Found:
+    """Return what `look` finds, as soon as it finds it. Fails when it never does."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture(scope="session")
+def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """Boot and deploy once."""
+    folder = tmp_path_factory.mktemp("cloud")
+    # A shorter lease than W&B's: what pollers at the same time lease too much of comes back soon.
+    server = WandbServer(entity=ENTITY, api_key=DEMO_KEY, behaviour=Behaviour(lease_seconds=10))
+    server.create_queue(QUEUE, config={})
+    with server.running() as wandb_url, embedded_cloud(folder, port=0, speed=SPEED, iam=True) as cloud:
+        wandb = Wandb(wandb_url, ENTITY, QUEUE, DEMO_KEY)
+        deployed = deploy(cloud, wandb, max_jobs=MAX_JOBS, grace_seconds=GRACE_SECONDS, say=lambda _: None)
+        server.create_queue(QUEUE, config=json.loads(deployed.outputs["QueueConfiguration"]))
+        application = Application(deployed, server)
+        for script in ("train", "broken"):
+            application.images[script] = cloud.put_image(f"demo:{script}", image_of(f"{script}.py"))
+        yield application
+
+
+@pytest.fixture
+def app(deployed_application: Application) -> Iterator[Application]:
+    """The application, idle before and after each test, and without a denial that nobody expected."""
+    application = deployed_application
+    behaviour = application.server.state.behaviour
+    denials = len(application.deployed.cloud.get("denials"))
+    yield application
+    application.server.state.behaviour = behaviour
+    wait_for(lambda: application.slots() == 0, within=90)
+    assert application.deployed.cloud.get("denials")[denials:] == []
+
+
+@pytest.fixture
+def client(deployed_application: Application, tmp_path: Path) -> Client:
+    """A user's machine with the real wandb client."""
+    return Client(tmp_path, deployed_application.deployed.wandb.url)
