@@ -41,3 +41,53 @@ lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions)
 	@for source in layers/launch_agent/requirements.in requirements/*.in; do \
 		$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 			--custom-compile-command "make lock" "$$source" -o "$${source%.in}.txt" || exit 1; done
+
+# --- try it
+.PHONY: local plan
+local: setup ## Run the main job on the embedded cloud: three queued runs and what becomes of them
+	@$(BIN)/python -m local demo $(ARGS)
+
+plan: $(VENV)/.installed ## Plan a run spec without launching it: make plan SPEC=run_spec.json [ARGS="--region eu-west-1"]
+	@$(BIN)/python -m launch_agent.dry_run $(ARGS) "$(SPEC)"
+
+# --- work on it
+.PHONY: test check format golden
+test: setup ## Run all tests, on this machine alone
+	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and the whole of it end to end"
+	@$(BIN)/pytest -q $(ARGS)
+
+check: $(VENV)/.installed .venvs/sam/.installed ## Check format, lint, types, imports and templates
+	@echo "check: format and lint"; $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
+	@echo "check: types"; $(BIN)/mypy
+	@echo "check: imports"; $(BIN)/lint-imports --no-logo 2>&1 | tail -n 12; exit $${PIPESTATUS[0]}
+	@echo "check: template"; .venvs/sam/bin/cfn-lint template.yaml && $(SAM) validate --lint
+
+format: $(VENV)/.installed ## Format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+golden: $(VENV)/.installed .venvs/training/.installed ## Write the golden expectations anew; review the diff
+	@$(BIN)/python -m tests.golden.cases
+
+.PHONY: hooks
+hooks: $(VENV)/.installed ## Check what is committed before it is
+	@$(BIN)/pre-commit install
+
+# --- deploy it
+SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$$PATH" .venvs/sam/bin/sam
+CONFIG ?= layers/config/launch-config.yaml
+STACK ?= wandb-launch
+
+.PHONY: build deploy logs destroy
+build: $(VENV)/.installed .venvs/sam/.installed ## Build the application, with the launch-config.yaml that CONFIG names
+	@$(BIN)/python -m launch_agent.launch_config "$(CONFIG)"
+	@LAUNCH_CONFIG="$(abspath $(CONFIG))" $(SAM) build --no-cached
+
+deploy: build ## Deploy it into your AWS account; asks for what it needs
+	@$(SAM) deploy --guided --stack-name $(STACK)
+
+logs: .venvs/sam/.installed ## Show what was logged of a run: make logs RUN=run-id [SINCE=1hour]
+	@$(SAM) logs --stack-name $(STACK) --cw-log-group /aws/lambda/$(STACK) --filter "$(RUN)" \
+		--start-time "$(or $(SINCE),1hour) ago"
+
+destroy: .venvs/sam/.installed ## Delete the stack; its table and its bucket stay
+	@$(SAM) delete --stack-name $(STACK)

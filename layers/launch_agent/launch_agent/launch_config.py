@@ -6,7 +6,9 @@ https://docs.wandb.ai/guides/launch/setup-agent-advanced describes them.
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -166,3 +168,19 @@ def _with_reference_spelling(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _with_example(fault: str) -> str:
     example = next((example for key, example in _EXAMPLES.items() if fault.startswith(f"{key} ")), None)
     return f"- {fault} For example {example}." if example else f"- {fault}"
+
+
+def main() -> int:
+    """Check the file named on the command line; print its faults, or its warnings, and return the exit code."""
+    try:
+        config = parse_launch_config(Path(sys.argv[1]).read_text())
+    except (InvalidLaunchConfig, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a command speaks to its user
+        return 1
+    for warning in config.warnings():
+        print(warning, file=sys.stderr)  # noqa: T201 - as above
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
