@@ -87,7 +87,7 @@ class Application:
         pages = sagemaker.get_paginator("list_training_jobs").paginate()
         names = [each["TrainingJobName"] for page in pages for each in page["TrainingJobSummaries"]]
         jobs = [sagemaker.describe_training_job(TrainingJobName=name) for name in names]
-        return [job for job in jobs if job["Environment"].get("WANDB_LAUNCH_TRACE_ID") == item.id]
+        return [job for job in jobs if job.get("Environment", {}).get("WANDB_LAUNCH_TRACE_ID") == item.id]
 
     def record(self, item: RunQueueItem) -> dict[str, Any] | None:
         """Return the attributes of an item's record in the table."""
