@@ -151,12 +151,20 @@ def _folder(*, remembered: bool) -> Iterator[Path]:
     """Make a folder for everything that is written, and remove it at the end, with the note about it for `down`."""
     folder = Path(tempfile.mkdtemp(prefix="wandb-launch-"))
     (folder / "user").mkdir()
+    (folder / "tmp").mkdir()
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(
+        folder / "tmp"
+    )  # what ministack, sam and their children leave there goes with the folder
     if remembered:
         STATE_FILE.parent.mkdir(exist_ok=True)
         STATE_FILE.write_text(json.dumps({"pid": os.getpid(), "folder": str(folder)}))
     try:
         yield folder
     finally:
+        os.environ.pop("TMPDIR")
+        if before is not None:
+            os.environ["TMPDIR"] = before
         remove(folder)
         if remembered:
             STATE_FILE.unlink(missing_ok=True)
