@@ -152,7 +152,6 @@ def _folder(*, remembered: bool) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="wandb-launch-"))
     (folder / "user").mkdir()
     (folder / "tmp").mkdir()
-    before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(
         folder / "tmp"
     )  # what ministack, sam and their children leave there goes with the folder
@@ -162,9 +161,6 @@ def _folder(*, remembered: bool) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        os.environ.pop("TMPDIR")
-        if before is not None:
-            os.environ["TMPDIR"] = before
         remove(folder)
         if remembered:
             STATE_FILE.unlink(missing_ok=True)

@@ -166,8 +166,11 @@ def deploy(cloud: Cloud, wandb: Wandb, *, max_jobs: int, grace_seconds: int, say
         "WandbInitGraceSeconds": str(grace_seconds),
     }
     overrides = ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
-    platform_tag = f"manylinux2014_{machine}"
-    environment = {"LAUNCH_CONFIG": str(config), "LAYER_PYTHON": runtime, "LAYER_PLATFORM": platform_tag}
+    environment = {
+        "LAUNCH_CONFIG": str(config),
+        "LAYER_PYTHON": runtime,
+        "LAYER_PLATFORM": f"manylinux2014_{machine}",
+    }
     with timed("building the template with sam build", say):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment)
     with timed("deploying it with sam deploy", say):
