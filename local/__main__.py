@@ -49,7 +49,7 @@ def main() -> int:
     demo.add_argument("--speed", type=float, default=10.0)
     commands.add_parser("down", help="end what an `up` left")
     arguments = parser.parse_args()
-    _end_on_sigterm()
+    _end_on_signals()
     try:
         return {"up": _up, "demo": _demo, "down": _down}[arguments.command](arguments)
     except KeyboardInterrupt:
@@ -152,9 +152,8 @@ def _folder(*, remembered: bool) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="wandb-launch-"))
     (folder / "user").mkdir()
     (folder / "tmp").mkdir()
-    os.environ["TMPDIR"] = str(
-        folder / "tmp"
-    )  # what ministack, sam and their children leave there goes with the folder
+    # What ministack, the SAM CLI and their children leave in the temporary folder goes with this one.
+    os.environ["TMPDIR"] = str(folder / "tmp")
     if remembered:
         STATE_FILE.parent.mkdir(exist_ok=True)
         STATE_FILE.write_text(json.dumps({"pid": os.getpid(), "folder": str(folder)}))
@@ -166,11 +165,12 @@ def _folder(*, remembered: bool) -> Iterator[Path]:
             STATE_FILE.unlink(missing_ok=True)
 
 
-def _end_on_sigterm() -> None:
+def _end_on_signals() -> None:
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)  # a shell that starts us with & has it ignored otherwise
 
 
 if __name__ == "__main__":
