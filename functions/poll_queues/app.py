@@ -59,9 +59,11 @@ def wire() -> Wired:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Return the status shown to W&B, and the run queue items opened."""
+    """Return the status shown to W&B, and the run queue items opened; REGISTERING while another call does that."""
     w = wire()
     agent = registered_agent(w)
+    if not agent:
+        return {"status": "REGISTERING", "opened": []}
     if agent.stop_polling:
         return {"status": "KILLED", "opened": []}
     status = "RUNNING" if agent.jobs_open + agent.schedulers_open else "POLLING"
@@ -70,14 +72,19 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return {"status": status, "opened": [item.id for queue, item in leased if open_run(w, agent, queue, item)]}
 
 
-def registered_agent(w: Wired) -> AgentRecord:
-    """Return our launch agent, registered anew when its configuration has changed or W&B no longer knows it."""
+def registered_agent(w: Wired) -> AgentRecord | None:
+    """Return our launch agent, registered anew when its configuration has changed or W&B no longer knows it.
+
+    None while a call beside this one registers it: two agents would stay listed in W&B, one of them never polling.
+    """
     entity = w.config.entity or w.wandb.default_entity()
     known = w.runs.agent(entity)
     if known and known.config_fingerprint == w.config.fingerprint:
         seen = w.wandb.launch_agent(known.launch_agent_id)
         if seen:
             return heed_stop_polling(w, known, stop=seen.stop_polling)
+    if not w.runs.claim_registration(entity, known=known, now=datetime.now(UTC)):
+        return None
     new = w.wandb.register(entity, w.config, hostname=w.env.stack_name, version=f"wandb-launch-sagemaker@{__version__}")
     logger.info("launch agent registered", launch_agent_id=new.id, launch_agent_name=new.name)
     agent = AgentRecord(

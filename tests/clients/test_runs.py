@@ -184,6 +184,23 @@ def test_registering_anew_keeps_the_slots_in_use(runs: Runs) -> None:
     assert runs.agent("nobody") is None
 
 
+def test_one_call_registers_in_the_place_of_what_it_knows(runs: Runs) -> None:
+    assert runs.claim_registration("team", known=AGENT, now=NOW)
+    assert not runs.claim_registration("team", known=AGENT, now=NOW + timedelta(seconds=59))
+    assert runs.claim_registration("team", known=AGENT, now=NOW + timedelta(seconds=60))  # the first did not end
+    runs.remember_agent(AGENT.model_copy(update={"launch_agent_id": "a2"}))
+    later = NOW + timedelta(hours=1)
+    assert not runs.claim_registration("team", known=AGENT, now=later)  # registered since
+    assert runs.claim_registration("team", known=runs.agent("team"), now=NOW)
+
+
+def test_the_first_registration_is_claimed_too(runs: Runs) -> None:
+    assert runs.claim_registration("new", known=None, now=NOW)
+    assert runs.agent("new") is None
+    assert not runs.claim_registration("new", known=None, now=NOW)
+    assert not runs.claim_registration("team", known=None, now=NOW)
+
+
 def test_a_run_spec_that_does_not_fit_is_refused_before_a_slot_is_taken(runs: Runs) -> None:
     noise = random.Random(0).randbytes(400_000).hex()
     with pytest.raises(InvalidRunSpec, match="too long to be stored"):

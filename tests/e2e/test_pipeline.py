@@ -242,6 +242,19 @@ def test_the_launch_agent_is_registered_once(app: Application) -> None:
     assert json.loads(agent.config or "{}")["queues"] == [QUEUE]
 
 
+def test_polls_at_the_same_time_register_one_agent(app: Application) -> None:
+    for _ in range(3):
+        with ThreadPoolExecutor(6) as pool:
+            list(
+                pool.map(lambda _: app.poll(), range(6))
+            )  # six warm environments, or the first is done before the next
+            app.server.state.agents.clear()
+            answers = list(pool.map(lambda _: app.poll(), range(6)))
+        assert all("status" in answer for answer in answers), answers
+        wait_for(lambda: app.poll()["status"] != "REGISTERING")
+        assert len(app.server.state.agents) == 1
+
+
 def test_an_agent_that_wandb_no_longer_knows_is_registered_anew(app: Application) -> None:
     app.poll()
     (known,) = app.server.state.agents

@@ -21,6 +21,7 @@ from launch_agent.run_queue import Slot
 from launch_agent.run_record import AgentRecord, RunRecord, RunState
 
 _KEEP_CLOSED = timedelta(days=30)
+_CLAIM_SECONDS = 60
 _COUNTERS = {Slot.JOB: "jobs_open", Slot.SCHEDULER: "schedulers_open"}
 _MAX_PACKED = 300_000  # of the 400 KB that an item can have; the plan needs room too
 _PACKED = ("spec", "plan")
@@ -41,11 +42,30 @@ class Runs:
     def agent(self, entity: str) -> AgentRecord | None:
         """Return the launch agent registered for an entity, with the slots its open runs hold."""
         found = self._get(_agent_key(entity))
-        return AgentRecord.model_validate(found | {"entity": entity}) if found else None
+        if not found or "launch_agent_id" not in found:
+            return None
+        known = {name: found[name] for name in AgentRecord.model_fields if name in found}
+        return AgentRecord.model_validate(known | {"entity": entity})
+
+    def claim_registration(self, entity: str, *, known: AgentRecord | None, now: datetime) -> bool:
+        """Return whether the caller, alone and for a minute, is to register a launch agent in the place of `known`.
+
+        False while another call is at it, or when one has registered since `known` was read.
+        """
+        same = "#launch_agent_id = :launch_agent_id" if known else "attribute_not_exists(#launch_agent_id)"
+        seconds = int(now.timestamp())
+        return self._set_if(
+            f"{same} AND (attribute_not_exists(#registering_until) OR #registering_until <= :now)",
+            _agent_key(entity),
+            {"registering_until": seconds + _CLAIM_SECONDS},
+            known={"now": seconds, **({"launch_agent_id": known.launch_agent_id} if known else {})},
+            names=("launch_agent_id",),
+        )
 
     def remember_agent(self, agent: AgentRecord) -> None:
-        """Store a registration; the slots in use stay as they are."""
-        self._set(_agent_key(agent.entity), agent.model_dump(exclude={"entity", *_COUNTERS.values()}))
+        """Store a registration, and end the claim to it; the slots in use stay as they are."""
+        values = agent.model_dump(exclude={"entity", *_COUNTERS.values()})
+        self._set(_agent_key(agent.entity), values | {"registering_until": 0})
 
     def get(self, item_id: str) -> RunRecord | None:
         """Return the record of a run queue item."""
@@ -98,18 +118,13 @@ class Runs:
 
     def status_seen(self, item_id: str, *, training_job_name: str, status: str, at: datetime) -> RunRecord | None:
         """Record a status of a training job unless a later one is known; return the run, if it is this job's."""
-        try:
-            self._set(
-                _run_key(item_id),
-                {"training_status": status, "status_at": at.isoformat()},
-                condition="#training_job_name = :job"
-                " AND (attribute_not_exists(#status_at) OR #status_at <= :status_at)",
-                known={"job": training_job_name},
-                names=("training_job_name",),
-            )
-        except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                raise
+        self._set_if(
+            "#training_job_name = :job AND (attribute_not_exists(#status_at) OR #status_at <= :status_at)",
+            _run_key(item_id),
+            {"training_status": status, "status_at": at.isoformat()},
+            known={"job": training_job_name},
+            names=("training_job_name",),
+        )
         record = self.get(item_id)
         return record if record and record.training_job_name == training_job_name else None
 
@@ -144,6 +159,16 @@ class Runs:
     def _set(self, key: str, values: Mapping[str, Any], **more: Any) -> None:
         with translated():
             self._dynamodb.update_item(**self._change(key, set_=values, **more))
+
+    def _set_if(self, condition: str, key: str, values: Mapping[str, Any], **more: Any) -> bool:
+        """Return whether the condition held, and the values are set."""
+        try:
+            self._set(key, values, condition=condition, **more)
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise
+            return False
+        return True
 
     def _change(
         self,
