@@ -1,0 +1,1 @@
+"""How code becomes an image: what goes into it, and by which Dockerfile it is built."""

@@ -1,0 +1,17 @@
+FROM ghcr.io/astral-sh/uv:0.9 AS uv
+
+FROM python:3.11-slim-bookworm AS dependencies
+COPY --from=uv /uv /usr/local/bin/uv
+ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/python
+RUN uv venv --python 3.11 /opt/venv
+COPY pyproject.toml /tmp/requirements/
+RUN uv pip install --python /opt/venv/bin/python --requirement /tmp/requirements/pyproject.toml
+
+FROM python:3.11-slim-bookworm
+USER root
+COPY --from=dependencies /opt/ /opt/
+ENV PATH="/opt/venv/bin:$PATH" VIRTUAL_ENV=/opt/venv
+ENV PYTHONUNBUFFERED=1
+WORKDIR /opt/program
+COPY . /opt/program/
+ENTRYPOINT ["python", "src/train.py"]
