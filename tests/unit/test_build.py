@@ -83,6 +83,8 @@ def test_dockerfile_generated(name: str, changes: dict[str, object], files: set[
         ("requirements.txt", "wandb-workspaces\n# wandb\n", False),
         ("pyproject.toml", '[project]\ndependencies = ["wandb==0.21"]\n', True),
         ("pyproject.toml", "[tool.wandb]\n", False),
+        ("pyproject.toml", "project = wandb", False),
+        ("pyproject.toml", "project = 'wandb'", False),
     ],
 )
 def test_requirements_that_name_wandb(name: str, text: str, named: bool) -> None:

@@ -1,16 +1,16 @@
 FROM ghcr.io/astral-sh/uv:0.9 AS uv
 
-FROM python:3.11-slim-bookworm AS dependencies
+FROM python:3.11-bookworm AS dependencies
 COPY --from=uv /uv /usr/local/bin/uv
-ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/python
-RUN uv venv --python 3.11 /opt/venv
+ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/dependencies/python
+RUN uv venv --python 3.11 /opt/dependencies/venv
 COPY requirements.txt /tmp/requirements/
-RUN uv pip install --python /opt/venv/bin/python --requirement /tmp/requirements/requirements.txt
+RUN uv pip install --python /opt/dependencies/venv --requirement /tmp/requirements/requirements.txt
 
 FROM python:3.11-slim-bookworm
 USER root
-COPY --from=dependencies /opt/ /opt/
-ENV PATH="/opt/venv/bin:$PATH" VIRTUAL_ENV=/opt/venv
+COPY --from=dependencies /opt/dependencies /opt/dependencies
+ENV PATH="/opt/dependencies/venv/bin:$PATH"
 ENV PYTHONUNBUFFERED=1
 WORKDIR /opt/program
 COPY . /opt/program/

@@ -6,13 +6,26 @@ import re
 import tomllib
 from collections.abc import Collection, Sequence
 
+from pydantic import ValidationError
+
 from launch_agent.build.recipe import BuildRecipe
 from launch_agent.errors import UnsupportedJobSource
-from launch_agent.model import Model
+from launch_agent.model import Model, Wire
 
 _UV = "ghcr.io/astral-sh/uv:0.9"
 _CODE_FOLDER = "/opt/program"
+_DEPENDENCIES = "/opt/dependencies"
+"""The virtual environment and, where the base image lacks the job's Python, that Python: all that is copied on."""
+
 _NAMES_WANDB = re.compile(r"^\s*wandb\s*(\[[^\]]*\])?\s*([<>=!~;@#].*)?$", re.IGNORECASE | re.MULTILINE)
+
+
+class _Project(Wire):
+    dependencies: tuple[str, ...] = ()
+
+
+class _Pyproject(Wire):
+    project: _Project = _Project()
 
 
 class DockerfileChoice(Model):
@@ -59,11 +72,16 @@ def requirements_file(files: Collection[str]) -> str | None:
 
 
 def names_wandb(name: str, text: str) -> bool:
-    """Say whether the requirements in a file of this name and text ask for the wandb package."""
-    if name != "pyproject.toml":
-        return bool(_NAMES_WANDB.search(text))
-    dependencies = tomllib.loads(text).get("project", {}).get("dependencies", [])
-    return any(_NAMES_WANDB.search(dependency) for dependency in dependencies)
+    """Say whether the requirements in a file of this name and text ask for the wandb package.
+
+    A pyproject.toml that cannot be read asks for nothing here; the build fails on it and says where.
+    """
+    if name == "pyproject.toml":
+        try:
+            text = "\n".join(_Pyproject.model_validate(tomllib.loads(text)).project.dependencies)
+        except (tomllib.TOMLDecodeError, ValidationError):
+            return False
+    return bool(_NAMES_WANDB.search(text))
 
 
 def generate_dockerfile(recipe: BuildRecipe, requirements: str | None) -> str:
@@ -78,19 +96,20 @@ def generate_dockerfile(recipe: BuildRecipe, requirements: str | None) -> str:
         lines += [
             f"FROM {_UV} AS uv",
             "",
-            f"FROM {recipe.base_image or f'python:{version}-slim-bookworm'} AS dependencies",
+            # The full image, not the slim one: some packages have to be compiled.
+            f"FROM {recipe.base_image or f'python:{version}-bookworm'} AS dependencies",
             "COPY --from=uv /uv /usr/local/bin/uv",
-            "ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/python",
-            f"RUN uv venv --python {version} /opt/venv",
+            f"ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR={_DEPENDENCIES}/python",
+            f"RUN uv venv --python {version} {_DEPENDENCIES}/venv",
             f"COPY {requirements} /tmp/requirements/",
-            f"RUN uv pip install --python /opt/venv/bin/python --requirement /tmp/requirements/{requirements}",
+            f"RUN uv pip install --python {_DEPENDENCIES}/venv --requirement /tmp/requirements/{requirements}",
             "",
         ]
     lines += [f"FROM {recipe.base_image or f'python:{version}-slim-bookworm'}", "USER root"]
     if requirements:
         lines += [
-            "COPY --from=dependencies /opt/ /opt/",
-            'ENV PATH="/opt/venv/bin:$PATH" VIRTUAL_ENV=/opt/venv',
+            f"COPY --from=dependencies {_DEPENDENCIES} {_DEPENDENCIES}",
+            f'ENV PATH="{_DEPENDENCIES}/venv/bin:$PATH"',
         ]
     lines += [
         "ENV PYTHONUNBUFFERED=1",
