@@ -16,7 +16,7 @@ help: ## Show this list
 # One virtual environment per purpose, each installed from a hashed lock and again only when that lock changes.
 
 .PHONY: setup
-setup: $(VENV)/.installed .venvs/cloud/.installed .venvs/lambda/.installed .venvs/sam/.installed .venvs/training/.installed ## Install everything (done by the other verbs as needed)
+setup: $(VENV)/.installed .venvs/cloud/.installed .venvs/lambda/.installed .venvs/sam/.installed .venvs/training/.installed .venvs/codebuild/.installed ## Install everything (done by the other verbs as needed)
 
 $(UV): requirements/uv.txt
 	@echo "setup: creating $(VENV)"
@@ -66,7 +66,7 @@ format: $(VENV)/.installed ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 golden: $(VENV)/.installed .venvs/training/.installed ## Write the golden expectations anew; review the diff
-	@$(BIN)/python -m tests.golden.cases
+	@$(BIN)/python -m tests.golden.cases && $(BIN)/python -m tests.unit.test_dockerfile
 
 .PHONY: hooks
 hooks: $(VENV)/.installed ## Check what is committed before it is

@@ -106,8 +106,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def embedded_cloud(folder: Path, *, port: int, speed: float, iam: bool) -> Iterator[Cloud]:
-    """Run the embedded AWS as a process of its own, with its files below `folder`, until the block ends."""
+def embedded_cloud(
+    folder: Path,
+    *,
+    port: int,
+    speed: float,
+    iam: bool,
+    container_tool: str = "auto",
+    trust_ca: Path | None = None,
+) -> Iterator[Cloud]:
+    """Run the embedded AWS as a process of its own, with its files below `folder`, until the block ends.
+
+    Images are built with the container tool, and git trusts the certificate `trust_ca` in builds.
+    """
     port = port or free_port()
     cloud = Cloud(f"http://127.0.0.1:{port}", folder)
     (folder / "aws-config").write_text(
@@ -125,7 +136,8 @@ def embedded_cloud(folder: Path, *, port: int, speed: float, iam: bool) -> Itera
         "--lambda-python",
         LAMBDA_PYTHON,
     ]
-    options = ["--speed", speed, *(["--iam"] if iam else [])]
+    options = ["--speed", speed, "--container-tool", container_tool, *(["--iam"] if iam else [])]
+    options += ["--trust-ca", trust_ca] if trust_ca else []
     process = subprocess.Popen(
         [str(part) for part in (*command, *options)],
         cwd=ROOT,
@@ -169,7 +181,7 @@ def deploy(cloud: Cloud, wandb: Wandb, *, max_jobs: int, grace_seconds: int, say
     environment = {
         "LAUNCH_CONFIG": str(config),
         "LAYER_PYTHON": runtime,
-        "LAYER_PLATFORM": f"manylinux2014_{machine}",
+        "LAYER_PLATFORMS": f"manylinux2014_{machine}",
     }
     with timed("building the template with sam build", say):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment)

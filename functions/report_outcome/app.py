@@ -1,5 +1,6 @@
 """Tell W&B how the run ended, then close it and free its slot, last. Repeated, it changes nothing."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
@@ -7,14 +8,17 @@ from typing import Any, NamedTuple
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.build_outcome import Build, build_id_in, explain, explain_without_build
+from launch_agent.clients.codebuild import Builds
 from launch_agent.clients.graphql import GraphqlClient
+from launch_agent.clients.images import ImageClaims
 from launch_agent.clients.logs import TrainingLogs
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import Deployment
-from launch_agent.errors import WandbRefused
+from launch_agent.errors import ImageBuildFailed, WandbRefused
 from launch_agent.model import Model
 from launch_agent.outcome import Failure, OnItem, TrainingEnd, Verdict, judge
 from launch_agent.report import LOG_FILE, algorithm_run, error_log, links, message
@@ -120,16 +124,50 @@ def report_failure(w: Wired, record: RunRecord, task: Task) -> dict[str, str]:
         job = w.sagemaker.describe(record.training_job_name)
         if job and job.verdict is None and w.sagemaker.item_of(job) == record.item.id:
             w.sagemaker.stop(job.name)
+    build = record.plan.build if record.plan else None
+    if task.failure.stage == "build" and build and task.failure.error != ImageBuildFailed.__name__:
+        return report_build(w, record, task, task.failure, build.recipe.tag)
+    if build:
+        ImageClaims(w.env.runs_table).release(build.recipe.tag, record.item.id)
     reason = f"{task.failure.error}: {task.failure.reason}"
     tell(w, record, task, reason, stage=task.failure.stage, on_item=OnItem.FAIL)
     return outcome(Verdict.NOT_LAUNCHED, reason)
 
 
-def tell(w: Wired, record: RunRecord, task: Task, reason: str, *, stage: str, on_item: OnItem) -> None:
-    """Put the reason on the queue item, with error.log. If W&B refuses that, the run ends all the same."""
+def report_build(w: Wired, record: RunRecord, task: Task, failure: Failure, tag: str) -> dict[str, str]:
+    """Report a build that ended without an image, to this item and to those that wait for the same image."""
+    builds, build_id = Builds(), build_id_in(failure.cause)
+    build = builds.find(build_id) if build_id else None
+    log = builds.log_tail(build) if build else []
+    why = explain(build, log) if build else explain_without_build(failure.error, failure.cause)
+    reason = f"{ImageBuildFailed.__name__}: {why}"
+    tell(w, record, task, reason, stage="build", on_item=OnItem.FAIL, build=build, log=log)
+    ImageClaims(w.env.runs_table).fail(tag, record.item.id, why)
+    return outcome(Verdict.NOT_LAUNCHED, reason)
+
+
+def tell(
+    w: Wired,
+    record: RunRecord,
+    task: Task,
+    reason: str,
+    *,
+    stage: str,
+    on_item: OnItem,
+    build: Build | None = None,
+    log: Sequence[str] = (),
+) -> None:
+    """Put the reason on the queue item, with error.log. If W&B refuses that, the run ends all the same.
+
+    `build` is the build that failed, if one did, and `log` the end of its log.
+    """
     name = record.training_job_name
     where = links(w.env.deployment, execution_arn=task.execution_arn, training_job_name=name)
-    text = error_log(reason, where, w.logs.tails(name) if name else ())
+    tails = w.logs.tails(name) if name else []
+    if build:
+        where.append(f"Build log:    {build.logs.page}")
+        tails.append((f"build {build.id}", list(log)))
+    text = error_log(reason, where, tails)
     kind, put = ("error", w.wandb.fail) if on_item is OnItem.FAIL else ("warning", w.wandb.warn)
     try:
         files = w.wandb.attach(record.item, record.launch_agent_name, kind=kind, files={LOG_FILE: text})

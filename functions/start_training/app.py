@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.clients.images import BuildBucket, ImageClaims, ImageRepository
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.step_functions import StepFunctions
-from launch_agent.errors import TrainingJobRejected
+from launch_agent.errors import ImageBuildFailed, TrainingJobRejected
+from launch_agent.image import BuildPlan
 from launch_agent.launch_plan import LaunchPlan, own_api_key
 from launch_agent.model import Model
 from launch_agent.outcome import TrainingEnd
@@ -29,6 +31,8 @@ _NAMES_TRIED = 5
 class Env(Settings):
     """The environment of this function."""
 
+    build_bucket: str
+    image_repository: str
     runs_table: str
     wandb_api_key_secret: str
 
@@ -43,6 +47,7 @@ class Task(Model):
 class Wired(NamedTuple):
     """What this function works with, made once for each execution environment."""
 
+    env: Env
     agent_api_key: WandbApiKey
     runs: Runs
     sagemaker: SageMaker
@@ -53,7 +58,7 @@ class Wired(NamedTuple):
 def wire() -> Wired:
     """Read the environment, and make the clients."""
     env = Env.from_environment()
-    return Wired(WandbApiKey(env.wandb_api_key_secret), Runs(env.runs_table), SageMaker(), StepFunctions())
+    return Wired(env, WandbApiKey(env.wandb_api_key_secret), Runs(env.runs_table), SageMaker(), StepFunctions())
 
 
 @logger.inject_lambda_context
@@ -65,8 +70,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     record = w.runs.get(task.run_queue_item_id)
     if record is None or record.plan is None:
         raise TrainingJobRejected(f"run queue item {task.run_queue_item_id} has no plan here: it has ended before.")
-    request = {**record.plan.training_request, "Environment": environment(w, record, record.plan)}
-    for name in names(record.plan):
+    plan = with_built_image(w, record.plan, record.plan.build)
+    request = {**plan.training_request, "Environment": environment(w, record, plan)}
+    for name in names(plan):
         # Token first: a job that ends at once can send its event before this function returns.
         w.runs.awaiting(task.run_queue_item_id, training_job_name=name, task_token=task.task_token)
         if w.sagemaker.create({**request, "TrainingJobName": name}):
@@ -75,9 +81,25 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         if adopted(w, name, task):
             return {"training_job_name": name}
     raise TrainingJobRejected(
-        f'the name "{record.plan.training_job_name}" and {_NAMES_TRIED - 1} like it are taken by other training jobs. '
+        f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} like it are taken by other training jobs. '
         "Give the run another id, or leave TrainingJobName out of the queue's configuration."
     )
+
+
+def with_built_image(w: Wired, plan: LaunchPlan, build: BuildPlan | None) -> LaunchPlan:
+    """Return the plan with the image that was built for it, by digest; others may use the image from now on.
+
+    Raises ImageBuildFailed when the repository has no such image.
+    """
+    if build is None or plan.image_uri != build.image:
+        return plan
+    address = ImageRepository(w.env.image_repository).find(build.recipe.tag)
+    if address is None:
+        raise ImageBuildFailed(f"the build has ended, and there is no image {build.image}. Queue the run again.")
+    built = plan.with_image(address, BuildBucket(w.env.build_bucket).note(build.recipe.tag))
+    w.runs.planned(built)
+    ImageClaims(w.env.runs_table).release(build.recipe.tag, plan.item.id)
+    return built
 
 
 def environment(w: Wired, record: RunRecord, plan: LaunchPlan) -> dict[str, str]:

@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("--lambda-python", type=Path, default=Path(".venvs/lambda/bin/python"))
     parser.add_argument("--speed", type=float, default=1.0, help="how many times faster what only waits passes")
     parser.add_argument("--iam", action="store_true", help="enforce IAM")
+    parser.add_argument("--container-tool", choices=["auto", "buildah", "podman", "docker", "none"], default="auto")
+    parser.add_argument("--trust-ca", type=Path, help="a certificate that git trusts in builds")
     parser.add_argument(
         "--check-seams", action="store_true", help="check what it reaches for in its libraries, and end"
     )
@@ -30,17 +32,19 @@ def main() -> None:
         return
     arguments.data.mkdir(parents=True, exist_ok=True)
     _set_environment(arguments.port, arguments.data.absolute(), iam=arguments.iam)
-    from local.aws.server import serve  # only now: it imports ministack
+    from local.aws.cloud import Cloud  # only now: they import ministack
+    from local.aws.server import serve
 
-    asyncio.run(
-        serve(
-            port=arguments.port,
-            data=arguments.data.absolute(),
-            lambda_python=arguments.lambda_python.absolute(),
-            speed=arguments.speed,
-            iam=arguments.iam,
-        )
+    cloud = Cloud(
+        port=arguments.port,
+        data=arguments.data.absolute(),
+        lambda_python=arguments.lambda_python.absolute(),
+        speed=arguments.speed,
+        iam=arguments.iam,
+        container_tool=arguments.container_tool,
+        trust_ca=arguments.trust_ca and arguments.trust_ca.absolute(),
     )
+    asyncio.run(serve(cloud))
 
 
 def _set_environment(port: int, data: Path, *, iam: bool) -> None:

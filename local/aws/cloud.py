@@ -24,6 +24,9 @@ class Cloud:
     lambda_python: Path
     speed: float = 1.0
     iam: bool = False
+    container_tool: str = "auto"
+    trust_ca: Path | None = None
+    """A certificate that git trusts in builds."""
     _clients: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _session: Any = field(default_factory=boto3.Session, repr=False)

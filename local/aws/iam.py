@@ -43,6 +43,7 @@ class Iam:
         """Keep every denial of an API call, and name the resources of the calls that ministack does not know."""
         seams.wrap("ministack.core.iam_actions:access_denied_response", self._note_denial)
         seams.wrap("ministack.core.iam_actions:extract_resource_arn", _resource_arn)
+        seams.wrap("ministack.core.iam_actions:extract_iam_action", _action)
         seams.add("ministack.core.iam_actions:SERVICE_TO_IAM_NAMESPACE", "sagemaker", "sagemaker")
 
     def _note_denial(self, old: Any, service: str, action: str, principal_arn: str, *rest: Any, **named: Any) -> Any:
@@ -128,6 +129,10 @@ def _resource_arn(
     region: str,
     account_id: str,
 ) -> Any:
+    if service == "lambda" and _asks_for_layer_version(path, query_params):
+        return _first(query_params["Arn"])
+    if service == "codebuild":
+        return _project_arn(body, region, account_id)
     if service != "sagemaker":
         return old(service, method, path, headers, body, query_params, region, account_id)
     try:
@@ -137,3 +142,30 @@ def _resource_arn(
     name = request.get("TrainingJobName")
     own = f"arn:aws:sagemaker:{region}:{account_id}:training-job/{name}" if name else "*"
     return request.get("ResourceArn", own)
+
+
+def _action(
+    old: Any, service: str, method: str, path: str, headers: dict[str, str], body: bytes, query_params: Any
+) -> Any:
+    """Name the action of a layer that is asked for by the ARN of its version, which ministack takes for a list."""
+    if service == "lambda" and _asks_for_layer_version(path, query_params):
+        return "lambda:GetLayerVersion"
+    return old(service, method, path, headers, body, query_params)
+
+
+def _asks_for_layer_version(path: str, query_params: Any) -> bool:
+    return path.endswith("/layers") and _first((query_params or {}).get("find")) == "LayerVersion"
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def _project_arn(body: bytes, region: str, account_id: str) -> str:
+    """Name the project that a call of CodeBuild is about: a build has no ARN of its own in policies."""
+    request = json.loads(body or b"{}")
+    name = (
+        request.get("projectName") or request.get("name") or request.get("id") or next(iter(request.get("ids", [])), "")
+    )
+    name = name.rpartition(":build/")[2].partition(":")[0]
+    return f"arn:aws:codebuild:{region}:{account_id}:project/{name}" if name else "*"

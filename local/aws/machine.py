@@ -18,8 +18,9 @@ from typing import Any
 
 import jsonata
 
-from local.aws import seams
+from local.aws import build_task, seams
 from local.aws.cloud import ACCOUNT_ID, REGION, Cloud
+from local.aws.codebuild import CodeBuild
 from local.aws.iam import LOG_DELIVERY, Denied, Iam
 from local.aws.logs import LogStream
 
@@ -34,9 +35,9 @@ _role = threading.local()
 class Machine:
     """Runs executions, and answers for their task tokens."""
 
-    def __init__(self, cloud: Cloud, iam: Iam) -> None:
-        """Take the cloud in which tasks are called."""
-        self._cloud, self._iam = cloud, iam
+    def __init__(self, cloud: Cloud, iam: Iam, builds: CodeBuild) -> None:
+        """Take the cloud in which tasks are called, and the builds that they wait for."""
+        self._cloud, self._iam, self._builds = cloud, iam, builds
         self._workers: dict[str, Any] = {}
         self._settled: set[str] = set()
 
@@ -52,7 +53,9 @@ class Machine:
         seams.wrap("ministack.services.cloudformation.provisioners:_sfn_definition", self._definition)
         task = f"{_ASL}component.state.exec.state_task.service.state_task_service:StateTaskService._eval_execution"
         seams.wrap(task, _with_role)
-        seams.replace(f"{_ASL}utils.boto_client:boto3", _Boto3(self._cloud))
+        boto3 = _Boto3(self._cloud)
+        seams.replace(f"{_ASL}utils.boto_client:boto3", boto3)
+        build_task.install(lambda: boto3.client("codebuild"), self._builds.wait)
         seams.replace(f"{_ASL}component.common.retry.retrier_decl:time", _ScaledTime(self._cloud))
         seams.replace(f"{_ASL}jsonata.jsonata:_eval_jsonata", evaluate)
         seams.replace(f"{_EVAL}states:long_uid", _task_token)
@@ -204,6 +207,8 @@ class Machine:
             raise ValueError(f"Invalid State Machine Definition: {error}") from error
         if {key.lower(): value for key, value in (logging or {}).items()}.get("level", "OFF") != "OFF":
             self._iam.need(role_arn, LOG_DELIVERY)
+        if build_task.RESOURCE in definition:
+            self._iam.need(role_arn, build_task.RULE_ACTIONS, build_task.RULE_ARN)
 
     def _log(self, machine: dict[str, Any], exec_arn: str) -> "_ExecutionLog | None":
         config = _lower(machine.get("loggingConfiguration") or {})

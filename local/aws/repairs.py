@@ -1,20 +1,28 @@
 """What ministack does otherwise than AWS, mended. Each goes when upstream has mended it: a test says when."""
 
+import json
 from typing import Any
 
 from local.aws import seams
 
 _HANDLERS = "ministack.services.cloudformation.provisioners:_RESOURCE_HANDLERS"
 _SECRET = "AWS::SecretsManager::Secret"
+_PROJECT = "AWS::CodeBuild::Project"
+_REPOSITORY = "AWS::ECR::Repository"
 
 
 def install() -> None:
-    """Make `Ref` of a secret its ARN; ministack gives its name, which no policy matches."""
+    """Mend what the project's own template meets."""
     handlers = seams.use(_HANDLERS)
     handlers[_SECRET] = _with_arn_as_ref(handlers[_SECRET])
+    handlers[_PROJECT] = _with_log_group(handlers[_PROJECT])
+    handlers[_REPOSITORY] = _with_exclusions(handlers[_REPOSITORY])
+    seams.wrap("ministack.services.ecr:_describe_images", _image_not_found)
 
 
 def _with_arn_as_ref(theirs: dict[str, Any]) -> dict[str, Any]:
+    """Make `Ref` of a secret its ARN; ministack gives its name, which no policy matches."""
+
     def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
         _, attributes = theirs["create"](logical_id, props, stack_name)
         return attributes["Id"], attributes
@@ -23,3 +31,40 @@ def _with_arn_as_ref(theirs: dict[str, Any]) -> dict[str, Any]:
         theirs["delete"](physical_id.rpartition(":secret:")[2].rsplit("-", 1)[0], props)
 
     return {**theirs, "create": create, "delete": delete}
+
+
+def _with_log_group(theirs: dict[str, Any]) -> dict[str, Any]:
+    """Keep where a project of CodeBuild's logs, which ministack drops."""
+
+    def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
+        name, attributes = theirs["create"](logical_id, props, stack_name)
+        group = props.get("LogsConfig", {}).get("CloudWatchLogs", {}).get("GroupName")
+        seams.use("ministack.services.codebuild:_projects")[name]["logGroup"] = group or f"/aws/codebuild/{name}"
+        return name, attributes
+
+    return {**theirs, "create": create}
+
+
+def _with_exclusions(theirs: dict[str, Any]) -> dict[str, Any]:
+    """Keep which tags of an immutable repository may move, which ministack drops."""
+
+    def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
+        name, attributes = theirs["create"](logical_id, props, stack_name)
+        filters = props.get("ImageTagMutabilityExclusionFilters", [])
+        seams.use("ministack.services.ecr:_repositories")[name]["movableTags"] = [
+            each["ImageTagMutabilityExclusionFilterValue"] for each in filters
+        ]
+        return name, attributes
+
+    return {**theirs, "create": create}
+
+
+def _image_not_found(old: Any, data: dict[str, Any]) -> Any:
+    """Say of an image asked for by tag or digest that it is not there, where ministack answers with an empty list."""
+    status, headers, body = old(data)
+    if status == 200 and data.get("imageIds") and not json.loads(body)["imageDetails"]:
+        asked = data["imageIds"][0]
+        return seams.use("ministack.core.responses:error_response_json")(
+            "ImageNotFoundException", f"The image with imageId {asked} does not exist within the repository", 400
+        )
+    return status, headers, body

@@ -1,8 +1,9 @@
-"""Runs the command of a training container as a process of this machine, under the `/opt/ml` contract.
+"""Runs the command of a training container under the `/opt/ml` contract.
 
-An image is a description that was put here under its name: how its container starts, with which environment, in which
-folder. `/opt/ml` in arguments and environment stands for a folder of the job's own, which SM_MODEL_DIR and its like
-name too (https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html).
+An image is one of the registry, or a description that was put here under its name: how its container starts, with which
+environment, in which folder, as a plain process. `/opt/ml` in arguments and environment of such a one stands for a
+folder of the job's own, which SM_MODEL_DIR and its like name too
+(https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html).
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from local.aws.cloud import ACCOUNT_ID, REGION
+from local.aws.containers import Containers, Run
 
 _OWN_REGISTRY = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/"
 _GRACE_SECONDS = 5.0
@@ -23,55 +25,79 @@ _GRACE_SECONDS = 5.0
 
 
 class NoSuchImage(Exception):
-    """The registry has no such image."""
+    """There is no such image in the account's own registry."""
 
 
 class Images:
-    """The images of this machine, by repository and tag or digest."""
+    """The images that are described here, by repository and tag, and what runs those of the registry."""
 
-    def __init__(self, folder: Path) -> None:
-        """Take the folder that holds their descriptions."""
-        self._folder = folder
+    def __init__(self, folder: Path, containers: Containers) -> None:
+        """Take the folder that holds the descriptions."""
+        self._folder, self.containers = folder, containers
 
     def put(self, name: str, image: dict[str, Any]) -> None:
         """Store an image: {"entrypoint": [...], "cmd": [...], "env": {...}, "working_dir": "..."}."""
         self._folder.mkdir(exist_ok=True)
         self._path(name).write_text(json.dumps(image))
 
-    def get(self, address: str) -> dict[str, Any]:
-        """Return the image at an address of the account's own registry. Raises NoSuchImage."""
-        path = self._path(address.removeprefix(_OWN_REGISTRY))
-        if not address.startswith(_OWN_REGISTRY) or not path.exists():
-            raise NoSuchImage(address)
-        return dict(json.loads(path.read_text()))
+    def get(self, address: str) -> dict[str, Any] | None:
+        """Return the description put under an address; None where there is none. Raises NoSuchImage."""
+        repository, reference = in_own_registry(address)
+        path = self._path(f"{repository}:{reference}")
+        return dict(json.loads(path.read_text())) if path.exists() else None
 
     def _path(self, name: str) -> Path:
         return self._folder / (re.sub(r"[^A-Za-z0-9._@-]", "+", name) + ".json")
 
 
+def run_of(image: dict[str, Any], command: list[str], environment: dict[str, str], opt_ml: Path) -> Run:
+    """Return how a described image's command is run: as a plain process of this machine."""
+    own = {name: str(value).replace("/opt/ml", str(opt_ml)) for name, value in environment.items()}
+    folders = {
+        "SM_CHECKPOINT_DIR": "checkpoints",
+        "SM_INPUT_DIR": "input",
+        "SM_MODEL_DIR": "model",
+        "SM_OUTPUT_DIR": "output",
+    }
+    return Run(
+        [part.replace("/opt/ml", str(opt_ml)) for part in command],
+        {
+            "PATH": os.defpath,
+            "HOME": str(opt_ml),
+            "TMPDIR": str(opt_ml),
+            **image.get("env", {}),
+            **{name: str(opt_ml / folder) for name, folder in folders.items()},
+            **own,
+        },
+        Path(image.get("working_dir") or opt_ml),
+    )
+
+
+def in_own_registry(address: str) -> tuple[str, str]:
+    """Return the repository, and the tag or digest, of an address in the account's own registry.
+
+    Raises NoSuchImage for an address elsewhere.
+    """
+    if not address.startswith(_OWN_REGISTRY):
+        raise NoSuchImage(address)
+    name = address.removeprefix(_OWN_REGISTRY)
+    repository, _, digest = name.partition("@")
+    if digest:
+        return repository, digest
+    repository, _, tag = name.partition(":")
+    return repository, tag or "latest"
+
+
 class Container:
     """A running container: one process, and whatever it starts."""
 
-    def __init__(self, image: dict[str, Any], command: list[str], environment: dict[str, str], opt_ml: Path) -> None:
+    def __init__(self, run: Run) -> None:
         """Start it. Raises OSError when the command cannot be run."""
-        own = {name: str(value).replace("/opt/ml", str(opt_ml)) for name, value in environment.items()}
-        folders = {
-            "SM_CHECKPOINT_DIR": "checkpoints",
-            "SM_INPUT_DIR": "input",
-            "SM_MODEL_DIR": "model",
-            "SM_OUTPUT_DIR": "output",
-        }
+        self._afterwards = run.afterwards
         self.process = subprocess.Popen(
-            [part.replace("/opt/ml", str(opt_ml)) for part in command],
-            cwd=image.get("working_dir") or opt_ml,
-            env={
-                "PATH": os.defpath,
-                "HOME": str(opt_ml),
-                "TMPDIR": str(opt_ml),
-                **image.get("env", {}),
-                **{name: str(opt_ml / folder) for name, folder in folders.items()},
-                **own,
-            },
+            run.command,
+            cwd=run.folder,
+            env=run.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,7 +113,10 @@ class Container:
             for line in output:
                 on_line(line)
             output.close()
-        return self.process.wait()
+        code = self.process.wait()
+        for command in self._afterwards:
+            subprocess.run(command, capture_output=True, env={"PATH": os.environ["PATH"]}, check=False)
+        return code
 
     def stop(self) -> None:
         """Ask it to end; after the grace period, end it."""

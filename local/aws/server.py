@@ -5,7 +5,6 @@ import json
 import logging
 import signal
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from hypercorn.asyncio import serve as serve_asgi
@@ -13,10 +12,13 @@ from hypercorn.config import Config
 
 from local.aws import repairs, seams
 from local.aws.cloud import Cloud
+from local.aws.codebuild import CodeBuild
+from local.aws.containers import Containers, find_tool
 from local.aws.delivery import Delivery
 from local.aws.functions import Functions
 from local.aws.iam import Iam
 from local.aws.machine import Machine
+from local.aws.registry import Registry, caller
 from local.aws.runner import Images
 from local.aws.training import Training
 
@@ -36,10 +38,14 @@ class Server:
         logging.getLogger("moto").setLevel(logging.CRITICAL)  # every failed execution is an error to it
         self._ministack = seams.use("ministack.app:app")
         self.iam = Iam(cloud)
-        self.images = Images(cloud.data / "images")
+        self.containers = Containers(cloud, find_tool(cloud.container_tool))
+        self.images = Images(cloud.data / "images", self.containers)
         self.functions = Functions(cloud)
         self.training = Training(cloud, self.iam, self.images)
-        for part in (self.iam, self.functions, self.training, Delivery(cloud, self.iam), Machine(cloud, self.iam)):
+        self.registry = Registry(self.iam)
+        self.builds = CodeBuild(cloud, self.containers)
+        machine, delivery = Machine(cloud, self.iam, self.builds), Delivery(cloud, self.iam)
+        for part in (self.iam, self.registry, self.functions, self.training, self.builds, delivery, machine):
             part.install()
         repairs.install()
 
@@ -50,6 +56,16 @@ class Server:
             await _answer(send, 403, {"message": "only for programs of this machine"})
         elif scope["type"] == "http" and scope["path"].startswith(_OWN):
             await self._own(scope, receive, send)
+        elif scope["type"] == "http":
+            headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
+            refusal = scope["path"].startswith("/v2/") and self.registry.refusal(
+                scope["method"], scope["path"], headers
+            )
+            if refusal:
+                await _refuse(send, *refusal)
+                return
+            caller.set(headers)
+            await self._ministack(scope, receive, send)
         else:
             await self._ministack(scope, receive, send)
 
@@ -57,6 +73,7 @@ class Server:
         what = scope["path"].removeprefix(_OWN)
         answers: dict[str, Any] = {
             "health": {"ok": True},
+            "containers": {"tool": self.containers.tool},
             "denials": self.iam.denials,
             "environments": self.functions.counts,
             "faults": self.training.faults,
@@ -95,18 +112,31 @@ async def _answer(send: Send, status: int, answer: Any) -> None:
     await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
 
-async def serve(*, port: int, data: Path, lambda_python: Path, speed: float, iam: bool) -> None:
+async def _refuse(send: Send, status: int, message: str) -> None:
+    """Refuse a request as a registry does."""
+    code = {400: "TAG_INVALID", 401: "UNAUTHORIZED", 403: "DENIED"}[status]
+    headers = [(b"content-type", b"application/json"), (b"docker-distribution-api-version", b"registry/2.0")]
+    if status == 401:
+        headers.append((b"www-authenticate", b'Basic realm="ecr"'))
+    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def serve(cloud: Cloud) -> None:
     """Serve until SIGINT or SIGTERM, then end every process started here."""
-    server = Server(Cloud(port=port, data=data, lambda_python=lambda_python, speed=speed, iam=iam))
+    server = Server(cloud)
     config = Config()
-    config.bind = [f"127.0.0.1:{port}"]
+    config.bind = [f"127.0.0.1:{cloud.port}"]
     config.keep_alive_timeout = 75
     config.loglevel = "ERROR"
     config.graceful_timeout = 1
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    print(f"The embedded AWS is at http://127.0.0.1:{port}", flush=True)
+    print(f"The embedded AWS is at {cloud.url}", flush=True)
     await serve_asgi(server, config, shutdown_trigger=stop.wait)
+    server.builds.close()
     server.training.close()
     server.functions.close()
+    server.containers.close()

@@ -1,22 +1,18 @@
 """SageMaker training jobs: what a request must be, how a job goes through its states, and what it tells of them."""
 
-import asyncio
 import contextvars
 import json
 import shutil
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
-import botocore.session
-
-from launch_agent.request_shape import shape_faults
 from local.aws import seams
 from local.aws.cloud import REGION, Cloud
 from local.aws.delivery import publish
-from local.aws.iam import Denied, Iam
+from local.aws.iam import Iam
+from local.aws.json_service import JsonService, Operation, Refused
 from local.aws.runner import Images
 from local.aws.training_run import Failed, TrainingRun
 
@@ -38,14 +34,6 @@ _CAPACITY = (
 )
 
 
-class Refused(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 class Training:
     """The training jobs of the account, and the API to them."""
 
@@ -58,7 +46,7 @@ class Training:
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()
         self.faults: list[dict[str, Any]] = []
-        self._operations: dict[str, Callable[[dict[str, Any], dict[str, str]], dict[str, Any]]] = {
+        operations: dict[str, Operation] = {
             "CreateTrainingJob": self._create,
             "DescribeTrainingJob": lambda asked, _: self._described(self._find(asked)),
             "ListTrainingJobs": self._list,
@@ -66,37 +54,13 @@ class Training:
             "AddTags": self._add_tags,
             "ListTags": lambda asked, _: {"Tags": self._tags.get(asked["ResourceArn"], [])},
         }
+        self._service = JsonService("sagemaker", operations, invalid="ValidationException")
 
     def install(self) -> None:
         """Become the service to which ministack routes SageMaker's calls."""
         patterns = {"target_prefixes": ["SageMaker."], "host_patterns": [r"api\.sagemaker\."]}
         seams.add("ministack.core.router:SERVICE_PATTERNS", "sagemaker", patterns)
-        seams.add("ministack.app:SERVICE_HANDLERS", "sagemaker", self.handle)
-
-    async def handle(
-        self, method: str, path: str, headers: dict[str, str], body: bytes, query_params: Any
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Answer one call of the JSON protocol."""
-        operation = headers.get("x-amz-target", "").rpartition(".")[2]
-        status, answer = 200, {}
-        try:
-            asked = json.loads(body or b"{}")
-            run = contextvars.copy_context().run
-            answer = await _in_thread(run, self._answer, operation, asked, headers)
-        except Refused as error:
-            status, answer = 400, {"__type": error.code, "message": str(error)}
-        except Denied as error:
-            status, answer = 400, {"__type": "AccessDeniedException", "message": str(error)}
-        return status, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
-
-    def _answer(self, operation: str, asked: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
-        if operation not in self._operations:
-            raise Refused("UnknownOperationException", operation)
-        faults = shape_faults(asked, _shape(operation))
-        if faults:
-            errors = f"{len(faults)} validation error{'s' if len(faults) > 1 else ''} detected: "
-            raise Refused("ValidationException", errors + "; ".join(faults))
-        return self._operations[operation](asked, headers)
+        seams.add("ministack.app:SERVICE_HANDLERS", "sagemaker", self._service.handle)
 
     def close(self) -> None:
         """Stop every job, and wait until its containers have ended."""
@@ -277,17 +241,6 @@ class Training:
 
 class _StoppedEarly(Exception):
     """Somebody stopped the job before its container ran."""
-
-
-async def _in_thread(run: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    answer: Awaitable[dict[str, Any]] = asyncio.to_thread(run, *arguments)
-    return await answer
-
-
-@cache
-def _shape(operation: str) -> Any:
-    model = botocore.session.get_session().get_service_model("sagemaker")
-    return model.operation_model(operation).input_shape
 
 
 def _in_milliseconds(detail: dict[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,31 @@
 """The work of one training job: its inputs, its containers, and what they leave in S3."""
 
 import json
+import subprocess
 import tarfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from local.aws.cloud import REGION, Cloud
+from local.aws.containers import Run, pulled
 from local.aws.iam import Denied, Iam
 from local.aws.logs import LogStream
-from local.aws.runner import Container, Images, NoSuchImage, command_of
+from local.aws.registry import RegistryClient
+from local.aws.runner import Container, Images, NoSuchImage, command_of, in_own_registry, run_of
 
 _LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_CANNOT_PULL = (
+    "ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are incorrect. {}"
+)
+
+RunIn = Callable[[list[str], dict[str, str], Path], Run]
+"""Tells how a command is run in an image, with an environment and a folder as /opt/ml."""
 
 
 class Failed(Exception):
@@ -125,23 +136,29 @@ class TrainingRun:
         log.close()
         self.metrics = [{"MetricName": "train:simulated", "Value": 1.0, "Timestamp": int(time.time())}]
 
-    def _pull(self, address: str) -> dict[str, Any]:
+    def _pull(self, address: str) -> tuple[dict[str, Any], RunIn]:
+        """Return an image's description, and what runs a command in it. Raises Failed."""
         try:
             self._iam.can_pull(self._job["RoleArn"], address)
-            return self._images.get(address)
+            described = self._images.get(address)
+            if described is not None:
+                return described, partial(run_of, described)
+            client = RegistryClient.of_role(self._cloud, self._job["RoleArn"], self._session)
+            image = pulled(client, *in_own_registry(address))
         except (Denied, NoSuchImage) as error:
-            raise Failed(
-                "ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are "
-                f"incorrect. {error}"
-            ) from error
+            raise Failed(_CANNOT_PULL.format(error)) from error
+        if image is None:
+            raise Failed(_CANNOT_PULL.format(address))
+        return {"entrypoint": image.config.get("Entrypoint")}, partial(self._images.containers.run, image)
 
-    def _run_host(self, host: str, image: dict[str, Any], codes: dict[str, int]) -> None:
+    def _run_host(self, host: str, image: tuple[dict[str, Any], RunIn], codes: dict[str, int]) -> None:
         log = self._log(host)
+        described, run_in = image
         try:
-            command = command_of(image, self._job["AlgorithmSpecification"])
-            container = Container(image, command, self._environment(), self._folder / host)
-        except (OSError, IndexError) as error:
-            log.put(f"exec failed: {error}")
+            command = command_of(described, self._job["AlgorithmSpecification"])
+            container = Container(run_in(command, self._environment(), self._folder / host))
+        except (OSError, IndexError, subprocess.CalledProcessError) as error:
+            log.put(f"exec failed: {getattr(error, 'stderr', '') or error}")
             codes[host] = 127
         else:
             threading.Thread(target=self._watch, args=(container,), daemon=True).start()

@@ -8,6 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from launch_agent.clients import aws
+from launch_agent.clients.codebuild import Builds
+from launch_agent.clients.images import ImageClaims, ImageRepository, registry_password
 from launch_agent.clients.logs import TrainingLogs
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
@@ -55,6 +57,11 @@ CALLS: dict[str, Callable[[], Any]] = {
     "start execution": lambda: StepFunctions().start("arn", name="n", run={}),
     "answer token": lambda: StepFunctions().answer("t" * 10, {}),
     "log tails": lambda: TrainingLogs().tails("abc"),
+    "image": lambda: ImageRepository("123456789012.dkr.ecr.us-east-1.amazonaws.com/launch").find("tag"),
+    "registry password": lambda: registry_password("123456789012.dkr.ecr.us-east-1.amazonaws.com"),
+    "claim of an image": lambda: ImageClaims("runs").claim("tag", "item"),
+    "release of an image": lambda: ImageClaims("runs").release("tag", "item"),
+    "build": lambda: Builds().find("project:id"),
 }
 
 

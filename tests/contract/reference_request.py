@@ -1,7 +1,8 @@
 """Run in the training environment: print what the reference launch agent would submit for each run spec on stdin.
 
-stdin: a JSON list of {"spec", "run_id", "item_id", "queue", "entity", "job"}; `job` is what wandb-job.json holds, or
-null. stdout: a JSON list of CreateTrainingJob requests, made by the reference's own code, or {"error"} where it fails.
+stdin: a JSON list of {"spec", "run_id", "item_id", "queue", "entity", "job", "built_image"}; `job` is what
+wandb-job.json holds, or null, and `built_image` what a builder would answer for a job that comes as code. stdout: a
+JSON list of CreateTrainingJob requests, made by the reference's own code, or {"error"} where it fails.
 """
 
 import json
@@ -30,7 +31,7 @@ def reference_request(case: dict[str, Any]) -> dict[str, Any]:
     project.run_queue_item_id = case["item_id"]
     if case["job"] and not project.docker_image:
         source = case["job"]["source"]
-        project.docker_image = source["image"]
+        project.docker_image = source.get("image")
         if source.get("entrypoint"):
             project.set_job_entry_point(source["entrypoint"])
     given = project.resource_args["sagemaker"]
@@ -39,7 +40,7 @@ def reference_request(case: dict[str, Any]) -> dict[str, Any]:
     if own_image is None and entry_point is None:
         entry_point = project.get_job_entry_point()
     role = get_role_arn(given, {}, ACCOUNT, PARTITION)
-    image = own_image or project.docker_image
+    image = own_image or project.docker_image or case["built_image"]
     args = (project, api, role, entry_point, project.override_args, ENVIRONMENT_LIMIT, image)
     return dict(build_sagemaker_args(*args))
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import botocore.session
 import pytest
@@ -15,15 +15,19 @@ import yaml
 from botocore.validate import ParamValidator
 
 from launch_agent import errors
+from launch_agent.build import __main__ as builder
 from launch_agent.clients.service_model import create_training_job_shape
+from launch_agent.image import BUILD_HOSTS
 from launch_agent.launch_config import Builder, LaunchConfig
 from launch_agent.outcome import VERDICTS
+from launch_agent.request_shape import shape_faults
 from tests.golden.cases import load, planned
 
 ROOT = Path(__file__).parent.parent.parent
 MACHINE = json.loads((ROOT / "statemachine/launch_run.asl.json").read_text())
 FUNCTIONS = ("poll_queues", "plan_run", "start_training", "resume_run", "report_outcome")
-RESERVED = ("States.", "Lambda.")
+RESERVED = ("States.", "Lambda.", "CodeBuild.")
+FUNCTION_TASKS = [name for name, state in MACHINE["States"].items() if ":lambda:" in state.get("Resource", "")]
 
 
 @cache
@@ -99,15 +103,15 @@ def test_the_machine_invokes_the_functions_it_is_given() -> None:
     given = resources("AWS::Serverless::StateMachine")["LaunchRun"]["DefinitionSubstitutions"]
     used = set(re.findall(r"\$\{(\w+)\}", json.dumps(MACHINE)))
     assert used == set(given)
-    assert all(value == {"Fn::GetAtt": f"{name}.Arn"} for name, value in given.items())
+    functions = {name: value for name, value in given.items() if name != "BuildProject"}
+    assert all(value == {"Fn::GetAtt": f"{name}.Arn"} for name, value in functions.items())
 
 
 def test_what_the_machine_sends_is_what_the_handlers_take() -> None:
     sent: dict[str, set[str]] = {}
-    for state in MACHINE["States"].values():
-        if state["Type"] == "Task":
-            name = state["Arguments"]["FunctionName"].strip("${}")
-            sent.setdefault(name, set()).update(state["Arguments"]["Payload"])
+    for state in (MACHINE["States"][name] for name in FUNCTION_TASKS):
+        name = state["Arguments"]["FunctionName"].strip("${}")
+        sent.setdefault(name, set()).update(state["Arguments"]["Payload"])
     tasks = {logical_id(function): handler_module(function) for function in FUNCTIONS}
     assert sent == {name: set(tasks[name].Task.model_fields) for name in sent}
 
@@ -136,11 +140,42 @@ def test_no_permanent_error_is_retried_and_every_transient_one_is() -> None:
     assert error_classes(errors.Transient) <= names
 
 
-@pytest.mark.parametrize("name", [name for name, state in MACHINE["States"].items() if state["Type"] == "Task"])
+@pytest.mark.parametrize("name", FUNCTION_TASKS)
 def test_every_task_waits_only_so_long_and_retries_what_lambda_itself_fails_with(name: str) -> None:
     state = MACHINE["States"][name]
     assert state["TimeoutSeconds"]
     assert {"Lambda.ServiceException", "Lambda.TooManyRequestsException", "AwsThrottled"} <= set(retried(state))
+
+
+def test_a_build_has_every_variable_that_the_builder_wants() -> None:
+    project = resources("AWS::CodeBuild::Project")["BuildProject"]["Environment"]["EnvironmentVariables"]
+    of_project = {each["Name"] for each in project}
+    of_build = {each["Name"] for each in MACHINE["States"]["Build image"]["Arguments"]["EnvironmentVariablesOverride"]}
+    assert {*of_project, *of_build} - {"LAUNCH_AGENT_LAYER"} == {name.upper() for name in builder.Env.model_fields}
+
+
+def test_the_machine_waits_for_a_build_longer_than_codebuild_does() -> None:
+    project = resources("AWS::CodeBuild::Project")["BuildProject"]
+    longest = 60 * (project["TimeoutInMinutes"] + project["QueuedTimeoutInMinutes"])
+    assert MACHINE["States"]["Build image"]["TimeoutSeconds"] > longest
+    retry = next(
+        retry for retry in MACHINE["States"]["Plan run"]["Retry"] if retry["ErrorEquals"] == ["ImageBeingBuilt"]
+    )
+    # Who waits for another item's build waits as long.
+    assert retry["MaxAttempts"] * retry["MaxDelaySeconds"] > longest
+
+
+def test_codebuild_accepts_the_build_that_the_machine_starts() -> None:
+    def camel(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {f"{key[0].lower()}{key[1:]}": camel(item) for key, item in value.items()}
+        return [camel(item) for item in value] if isinstance(value, list) else value
+
+    for host in BUILD_HOSTS.values():
+        request = camel(MACHINE["States"]["Build image"]["Arguments"])
+        request |= {"environmentTypeOverride": host["host_type"], "imageOverride": host["host_image"]}
+        shape = botocore.session.get_session().get_service_model("codebuild").operation_model("StartBuild").input_shape
+        assert list(shape_faults(request, cast(Any, shape))) == []
 
 
 def test_every_catch_leads_to_a_reported_failure_but_for_an_item_that_is_not_ours() -> None:
@@ -178,7 +213,8 @@ def test_the_default_is_python_3_13_on_arm64() -> None:
 def statements() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, each in template()["Resources"].items():
         properties = each["Properties"]
-        for policy in properties.get("Policies", []):
+        own = [properties] if each["Type"] == "AWS::IAM::Policy" else properties.get("Policies", [])
+        for policy in own:
             document = policy.get("PolicyDocument", policy)
             yield from ((name, statement) for statement in document["Statement"])
 

@@ -14,6 +14,7 @@ from launch_agent.clients.graphql import Operation
 
 SAMPLES: dict[Any, list[Any]] = {
     str: ["text", ""],
+    str | None: ["text", None],
     Sequence[str]: [["a", "b", "a"], []],
     dict[str, Any]: [{"name": "run"}],
 }

@@ -107,6 +107,16 @@ class Application:
         )
         return int(found["jobs_open"]["N"]) if found and "jobs_open" in found else 0
 
+    def close_by_hand(self, item: RunQueueItem) -> None:
+        """Report an aborted execution's run as its Catch would have: nothing does that for an abort yet."""
+        names = [each["FunctionName"] for each in self.deployed.cloud.client("lambda").list_functions()["Functions"]]
+        (name,) = [each for each in names if "ReportOutcome" in each]
+        execution = self.execution(item)
+        assert execution
+        failure = {"error": "Stopped", "cause": "Somebody stopped the execution.", "stage": "agent"}
+        task = {"run_queue_item_id": item.id, "execution_arn": execution["executionArn"], "failure": failure}
+        self.deployed.cloud.client("lambda").invoke(FunctionName=name, Payload=json.dumps(task).encode())
+
     def error_log(self, item: RunQueueItem, kind: str = "error") -> str:
         """Return the text of an item's error.log in W&B."""
         name = f"{item.id}/{kind}/error.log"

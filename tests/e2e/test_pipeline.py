@@ -72,20 +72,6 @@ def test_an_image_job_made_by_the_real_client_is_launched(app: Application, clie
     assert job["Environment"]["WANDB_DOCKER"] == image
 
 
-def test_a_code_job_is_refused_with_what_to_do(app: Application, client: Client) -> None:
-    (client.home / "code").mkdir()
-    (client.home / "code/train.py").write_text("print('hello')\n")
-    (client.home / "code/requirements.txt").write_text("wandb\n")
-    client.run(
-        *("wandb", "job", "create", "code", "code", "-e", ENTITY, "-p", "cli", "-n", "code-job"),
-        *("-E", "train.py", "-r", "3.11"),
-    )
-    item = app.server.state.items[queued(app, client, "-j", f"{ENTITY}/cli/code-job:latest")]
-    assert "UnsupportedJobSource" in app.ended(item)["cause"]
-    assert item.error
-    assert "wandb job create image" in item.error["message"]
-
-
 def test_a_job_that_does_not_exist_is_said_so(app: Application) -> None:
     item = app.push(job=f"{ENTITY}/cli/nothing:latest")
     assert "JobArtifactNotFound" in app.ended(item)["cause"]

@@ -2,6 +2,7 @@
 
 run_spec.json       what the queue hands out
 wandb-job.json      the job artifact, where the run spec names a job
+launch-config.json  keys of launch-config.yaml, where the case is about them
 plan.json           the launch plan
 error.txt           or what a person reads instead
 differences.json    where the request is not the reference launch agent's: path -> {"reference", "ours"}
@@ -17,7 +18,9 @@ from typing import Any
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.deployment import Deployment
 from launch_agent.errors import LaunchError
+from launch_agent.image import ArtifactCode
 from launch_agent.job_artifact import parse_job_artifact
+from launch_agent.launch_config import parse_launch_config
 from launch_agent.launch_plan import LaunchPlan, plan_launch
 from launch_agent.run_environment import API_KEY
 from launch_agent.run_queue import ItemRef, QueueItem, parse_run_spec
@@ -25,8 +28,13 @@ from launch_agent.run_queue import ItemRef, QueueItem, parse_run_spec
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 DEPLOYMENT = Deployment(
-    account_id="123456789012", region="us-east-1", stack_name="launch", wandb_base_url="https://api.wandb.ai"
+    account_id="123456789012",
+    region="us-east-1",
+    stack_name="launch",
+    wandb_base_url="https://api.wandb.ai",
+    image_repository="123456789012.dkr.ecr.us-east-1.amazonaws.com/launch",
 )
+CODE = ArtifactCode(artifact_id="code", digest="c1")
 ITEM_ID = "UnVuUXVldWVJdGVtOjQy"
 CASES = sorted(path.parent.name for path in HERE.glob("*/run_spec.json"))
 
@@ -46,8 +54,17 @@ def plan(case: str, raw: Any = None) -> LaunchPlan:
     """Plan the run of a case, from its run spec in `raw` where that is loaded. Raises what planning raises."""
     raw, job = raw or load(case, "run_spec.json"), load(case, "wandb-job.json")
     spec = parse_run_spec(raw)
-    artifact = parse_job_artifact(spec.job, job) if spec.job and job else None
-    return plan_launch(spec, artifact, item_of(raw), deployment=DEPLOYMENT, shape=create_training_job_shape())
+    artifact = parse_job_artifact(spec.job, job, artifact_id="job", digest="d1") if spec.job and job else None
+    config = load(case, "launch-config.json")
+    return plan_launch(
+        spec,
+        artifact,
+        item_of(raw),
+        deployment=DEPLOYMENT,
+        shape=create_training_job_shape(),
+        code=CODE if artifact and artifact.source_type == "artifact" else None,
+        config=parse_launch_config(json.dumps({"queues": ["sm"], **config})) if config else None,
+    )
 
 
 def planned() -> list[str]:
@@ -67,6 +84,7 @@ def reference_requests() -> dict[str, dict[str, Any]]:
             "item_id": ITEM_ID,
             "queue": "sm",
             "entity": "team",
+            "built_image": (build := plan(case).build) and build.image,
         }
         for case in names
     ]

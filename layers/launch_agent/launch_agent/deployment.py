@@ -11,6 +11,8 @@ class Deployment(Model):
     region: str
     stack_name: str
     wandb_base_url: str
+    image_repository: str = ""
+    """The address of the repository for built images; empty where the stack builds none."""
 
     def role_arn(self, role: str) -> str:
         """Return the ARN of a role given by ARN, or by the bare name of a role of this account."""

@@ -11,17 +11,19 @@ import re
 import sys
 from pathlib import Path
 
+from launch_agent.clients.artifacts import Artifacts
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.service_model import create_training_job_shape
-from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import Deployment
 from launch_agent.errors import JobArtifactNotFound, LaunchError
+from launch_agent.image import ArtifactCode
 from launch_agent.job_artifact import JobArtifact
 from launch_agent.launch_config import LaunchConfig, parse_launch_config
 from launch_agent.launch_plan import LaunchPlan, plan_launch
 from launch_agent.run_queue import ItemRef, QueueItem, RunSpec, parse_run_spec
 from launch_agent.settings import Settings
 
+_A_REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/the-repository-of-the-stack"
 _ECR_HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.")
 
 
@@ -73,24 +75,27 @@ def dry_run(text: str, env: Env, *, config: LaunchConfig | None, region: str, ac
         region=region or env.aws_region or (image["region"] if image else "us-east-1"),
         stack_name="dry-run",
         wandb_base_url=env.wandb_base_url,
+        image_repository=(config and config.image_destination) or _A_REPOSITORY,
     )
+    artifact, code = _job(spec, env)
     return plan_launch(
         spec,
-        _artifact(spec, env),
+        artifact,
         ItemRef(id=item.id, queue=queue, entity=entity, run_id=item.run_id),
         deployment=deployment,
         shape=create_training_job_shape(),
-        secure_mode=bool(config and config.secure_mode),
+        code=code,
+        config=config,
     )
 
 
-def _artifact(spec: RunSpec, env: Env) -> JobArtifact | None:
+def _job(spec: RunSpec, env: Env) -> tuple[JobArtifact | None, ArtifactCode | None]:
     if not spec.job or spec.image:
-        return None
+        return None, None
     if not env.wandb_api_key:
         raise JobArtifactNotFound(f'job "{spec.job}" has to be read from W&B. Set WANDB_API_KEY to a key that may.')
-    wandb = Wandb(GraphqlClient(env.wandb_base_url, lambda: env.wandb_api_key))
-    return wandb.job_artifact(spec.job, entity=spec.entity, project=spec.project)
+    artifacts = Artifacts(GraphqlClient(env.wandb_base_url, lambda: env.wandb_api_key))
+    return artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 - `LaunchError`
   - `Transient`: the same call may work later; the state machine retries it.
-    - `WandbUnavailable`, `WandbKeyRejected`, `AwsThrottled`, `CapacityUnavailable`, `RunNotSeen`
+    - `WandbUnavailable`, `WandbKeyRejected`, `AwsThrottled`, `CapacityUnavailable`, `ImageBeingBuilt`, `RunNotSeen`
   - `Permanent`: somebody has to change something first; the state machine reports it.
-    - `InvalidRunSpec`, `UnsupportedJobSource`, `JobArtifactNotFound`, `TrainingJobRejected`, `WandbRefused`,
-      `InvalidLaunchConfig`
+    - `InvalidRunSpec`, `UnsupportedJobSource`, `JobArtifactNotFound`, `ImageBuildFailed`, `TrainingJobRejected`,
+      `WandbRefused`, `InvalidLaunchConfig`
   - `LeaseLost`: another launch agent has the item; nobody has to do anything.
 
 docs/errors.md says of each what a user sees and can do.
@@ -46,6 +46,10 @@ class CapacityUnavailable(Transient):
     """SageMaker has no room for the training job within the account's quota at the moment."""
 
 
+class ImageBeingBuilt(Transient):
+    """Another run queue item's execution builds the image that this one needs too."""
+
+
 class RunNotSeen(Transient):
     """The training job ended and W&B has not seen its run yet; it may still appear."""
 
@@ -66,6 +70,10 @@ class UnsupportedJobSource(Permanent):
 
 class JobArtifactNotFound(Permanent):
     """The job named in the run spec does not exist, cannot be read, or is not a job."""
+
+
+class ImageBuildFailed(Permanent):
+    """AWS CodeBuild ended without an image."""
 
 
 class TrainingJobRejected(Permanent):

@@ -1,16 +1,23 @@
 """A job artifact: where a job's code or image is, and how it starts (`wandb-job.json` in an artifact of type job)."""
 
-from typing import NamedTuple
+import re
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 
 from launch_agent.errors import JobArtifactNotFound
 from launch_agent.model import Wire, faults_of
 
 DESCRIPTION_FILE = "wandb-job.json"
+FROZEN_REQUIREMENTS = "requirements.frozen.txt"
+PATCH = "diff.patch"
+
+_BY_ID = "wandb-artifact://_id/"
+_BY_NAME = "wandb-artifact://"
 
 
-class JobName(NamedTuple):
+class ArtifactName(NamedTuple):
     """The parts of `entity/project/name:alias`."""
 
     entity: str
@@ -19,7 +26,7 @@ class JobName(NamedTuple):
     alias: str
 
 
-def parse_job_name(job: str, *, entity: str, project: str) -> JobName:
+def parse_job_name(job: str, *, entity: str, project: str) -> ArtifactName:
     """Split a job's name; what it leaves out is the run's entity and project, and the alias `latest`.
 
     Raises JobArtifactNotFound when it is not of that form.
@@ -29,28 +36,69 @@ def parse_job_name(job: str, *, entity: str, project: str) -> JobName:
     if not all(parts) or len(parts) > 3:
         raise JobArtifactNotFound(f'job "{job}" is not of the form entity/project/name:alias.')
     full = [*[entity, project][: 3 - len(parts)], *parts]
-    return JobName(full[0], full[1], full[2], alias or "latest")
+    return ArtifactName(full[0], full[1], full[2], alias or "latest")
+
+
+def parse_code_reference(reference: str, *, entity: str, project: str) -> str | ArtifactName:
+    """Return the id, or else the name, of the artifact that holds a job's code.
+
+    Raises JobArtifactNotFound when the reference is neither.
+    """
+    if reference.startswith(_BY_ID):
+        return reference.removeprefix(_BY_ID)
+    return parse_job_name(reference.removeprefix(_BY_NAME), entity=entity, project=project)
+
+
+def _command(value: object) -> object:
+    """Read `pythonCPython 3.11`, which wandb 0.31.0 writes into the job of a run, as the `python3.11` it was."""
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return [re.sub(r"^python[A-Za-z]+ (\d+\.\d+).*", r"python\1", value[0]), *value[1:]]
+    return value
+
+
+class GitSource(Wire):
+    """The `git` block of a job's source."""
+
+    remote: str
+    commit: str | None = None
 
 
 class JobSource(Wire):
     """The `source` block of a job; which of the keys are there depends on the job's source type."""
 
     image: str | None = None
+    artifact: str | None = None
+    git: GitSource | None = None
     base_image: str | None = None
-    entrypoint: list[str] | None = None
+    entrypoint: Annotated[list[str] | None, BeforeValidator(_command)] = None
+    notebook: bool = False
+    build_context: str | None = None
+    dockerfile: str | None = None
 
 
 class JobArtifact(Wire):
     """A job, as far as launching it needs to know. Its source type may be one we do not know."""
 
+    artifact_id: str
+    digest: str
     source_type: str
     source: JobSource = JobSource()
+    runtime: str | None = None
+
+    @property
+    def has_code(self) -> bool:
+        """Whether it comes as code, from which an image has to be built."""
+        return self.source_type in ("artifact", "repo")
 
 
-def parse_job_artifact(name: str, description: object) -> JobArtifact:
-    """Parse the contents of `wandb-job.json`. Raises JobArtifactNotFound when it does not describe a job."""
+def parse_job_artifact(name: str, description: object, *, artifact_id: str, digest: str) -> JobArtifact:
+    """Parse the contents of `wandb-job.json`, read from the artifact of this id and digest.
+
+    Raises JobArtifactNotFound when it does not describe a job.
+    """
+    known = dict(description) if isinstance(description, Mapping) else {}
     try:
-        return JobArtifact.model_validate(description)
+        return JobArtifact.model_validate({**known, "artifact_id": artifact_id, "digest": digest})
     except ValidationError as error:
         raise JobArtifactNotFound(
             f'job "{name}" has a {DESCRIPTION_FILE} that cannot be read. ' + " ".join(faults_of(error))

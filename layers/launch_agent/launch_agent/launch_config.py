@@ -108,6 +108,11 @@ class LaunchConfig(Model):
         """Change if and only if the configuration changes: a changed one is registered with W&B anew."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
+    @property
+    def image_destination(self) -> str | None:
+        """Where built images are to go; None for the stack's own repository."""
+        return (self.builder and self.builder.destination) or (self.registry and self.registry.uri) or None
+
     def warnings(self) -> Iterator[str]:
         """Say of each key that has no effect here why it has none."""
         for key, why in _WITHOUT_EFFECT.items():

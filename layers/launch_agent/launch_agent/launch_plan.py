@@ -1,21 +1,24 @@
 """The launch plan: everything decided about one run, once, before anything is submitted."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from launch_agent.deployment import Deployment
+from launch_agent.dockerfile import expected_choice
 from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource
+from launch_agent.image import ArtifactCode, BuildPlan, ImageNote
 from launch_agent.job_artifact import JobArtifact
+from launch_agent.launch_config import LaunchConfig
 from launch_agent.macros import Macros, macros_in
 from launch_agent.model import Model
 from launch_agent.request_shape import Shape, shape_faults
 from launch_agent.run_environment import API_KEY, IDENTITY, artifacts_fault, run_environment
-from launch_agent.run_queue import SCHEDULER_URI, ItemRef, RunSpec
+from launch_agent.run_queue import ItemRef, RunSpec
+from launch_agent.source import RESOURCE, Source, check_kind, source_of
 from launch_agent.training_job import Algorithm, launch_tags, sagemaker_args, time_limit, training_request
 from launch_agent.training_rules import is_offline, missing_blocks, rule_faults
 
-RESOURCE = "sagemaker"
 _OPEN_ENUMS = frozenset({"TrainingInstanceType"})
 """SageMaker gets new instance types every month; a list frozen in botocore would refuse them."""
 
@@ -34,11 +37,29 @@ class LaunchPlan(Model):
     is_provided_algorithm: bool
     expects_wandb_init: bool
     warnings: tuple[str, ...]
+    build: BuildPlan | None = None
+    """How the image is built, for jobs that come as code."""
+    dockerfile: str | None = None
+    """Which Dockerfile the image is built by, and why."""
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, image: Literal["given", "reused", "to be built"]) -> dict[str, Any]:
         """Return what the execution needs and a person watching it wants to see; the rest may hold secrets."""
-        shown = {"entity", "project", "run_url", "image_uri", "training_job_name", "time_limit_seconds"}
-        return self.model_dump(include=shown, exclude_none=True) | {"image_ready": True}
+        shown = {"entity", "project", "run_url", "image_uri", "training_job_name", "time_limit_seconds", "dockerfile"}
+        return self.model_dump(include=shown, exclude_none=True) | {
+            "image": image,
+            "image_ready": image != "to be built",
+        }
+
+    def with_image(self, address: str, note: ImageNote | None) -> "LaunchPlan":
+        """Return the plan with its image as it was built: at an address by digest, started as the builder noted."""
+        algorithm = self.training_request["AlgorithmSpecification"] | {"TrainingImage": address}
+        update: dict[str, Any] = {"image_uri": address}
+        if note and self.build:
+            if algorithm.get("ContainerEntrypoint") == list(self.build.recipe.entry_point):
+                algorithm["ContainerEntrypoint"] = list(note.entry_point)
+            update["dockerfile"] = note.dockerfile
+        request = self.training_request | {"AlgorithmSpecification": algorithm}
+        return self.model_copy(update={**update, "training_request": request})
 
 
 def plan_launch(
@@ -48,20 +69,23 @@ def plan_launch(
     *,
     deployment: Deployment,
     shape: Shape,
-    secure_mode: bool = False,
+    code: ArtifactCode | None = None,
+    config: LaunchConfig | None = None,
 ) -> LaunchPlan:
-    """Decide what to submit for a run spec, from `artifact` when its job was read, within SageMaker's `shape`.
+    """Decide what to submit for a run spec, within SageMaker's `shape`.
 
-    Raises UnsupportedJobSource for what this agent does not run, and InvalidRunSpec with every fault of the rest.
+    `artifact` is its job, when that was read, and `code` where an `artifact` job has its code. Raises
+    UnsupportedJobSource for what this agent does not run, InvalidRunSpec with every fault of the rest, and
+    InvalidLaunchConfig where images are to go elsewhere than the stack can push to.
     """
-    _check_source(spec)
+    check_kind(spec)
     queue_config = spec.resource_args.get(RESOURCE)
     if not isinstance(queue_config, Mapping):
         raise InvalidRunSpec([_no_configuration(item.queue)], queue=item.queue)
-    macros = _macros(spec, item, _job_image(spec, artifact))
-    args = sagemaker_args(macros.render(queue_config))
-    algorithm = _algorithm(args, spec, artifact)
-    environment = run_environment(spec, item, algorithm.job_image, deployment)
+    source = source_of(spec, artifact, item, queue_config=queue_config, deployment=deployment, code=code, config=config)
+    args = sagemaker_args(_macros(spec, item, source.image).render(queue_config))
+    algorithm = _algorithm(args, source)
+    environment = run_environment(spec, item, None if source.build else source.image, deployment)
     request = training_request(
         args,
         algorithm=algorithm,
@@ -72,7 +96,7 @@ def plan_launch(
     )
     faults = [
         *_repeated_keys(queue_config),
-        *_secure_mode_faults(spec, secure_mode),
+        *_secure_mode_faults(spec, bool(config and config.secure_mode)),
         *request_faults(request, shape, queue=item.queue, region=deployment.region),
     ]
     if faults:
@@ -89,6 +113,8 @@ def plan_launch(
         is_provided_algorithm=algorithm.is_provided,
         expects_wandb_init=not algorithm.is_provided and not is_offline(request),
         warnings=tuple(_warnings(args, algorithm, spec, environment)),
+        build=source.build,
+        dockerfile=expected_choice(source.build.recipe) if source.build else None,
     )
 
 
@@ -109,30 +135,11 @@ def own_api_key(spec: RunSpec) -> str | None:
     return environment.get(API_KEY) or (spec.api_key.get_secret_value() if spec.api_key else None)
 
 
-def _check_source(spec: RunSpec) -> None:
-    if spec.uri == SCHEDULER_URI:
-        raise UnsupportedJobSource(
-            "the item is a sweep scheduler, which has to run beside a launch agent with a server. Serve the "
-            "scheduler's queue with `wandb launch-agent`; the runs of the sweep can still go to this queue."
-        )
-    if spec.resource not in (None, RESOURCE):
-        raise UnsupportedJobSource(
-            f'the item asks for the resource "{spec.resource}", and this launch agent runs "{RESOURCE}" only. '
-            "Push it to a SageMaker queue."
-        )
-
-
 def _no_configuration(queue: str) -> str:
     return (
         f'queue "{queue}" gives no resource_args.{RESOURCE}. Choose SageMaker as the queue\'s resource, and give it a '
         "configuration with RoleArn, ResourceConfig, OutputDataConfig and StoppingCondition."
     )
-
-
-def _job_image(spec: RunSpec, artifact: JobArtifact | None) -> str | None:
-    if spec.image:
-        return spec.image
-    return artifact.source.image if artifact and artifact.source_type == "image" else None
 
 
 def _macros(spec: RunSpec, item: ItemRef, image: str | None) -> Macros:
@@ -146,40 +153,22 @@ def _macros(spec: RunSpec, item: ItemRef, image: str | None) -> Macros:
     )
 
 
-def _algorithm(args: Mapping[str, Any], spec: RunSpec, artifact: JobArtifact | None) -> Algorithm:
+def _algorithm(args: Mapping[str, Any], source: Source) -> Algorithm:
     """Choose what runs: the queue's algorithm or image if it names one, else the job's image."""
     own = args.get("AlgorithmSpecification", {})
     if not isinstance(own, Mapping):
         raise InvalidRunSpec(['AlgorithmSpecification must be an object, for example {"TrainingInputMode": "File"}.'])
     given = {"TrainingInputMode": "File", **{key: value for key, value in own.items() if value is not None}}
-    job_image = _job_image(spec, artifact)
     if "AlgorithmName" in given:
-        return Algorithm(specification=given, job_image=job_image)
-    entry_point = spec.overrides.entry_point
-    if given.setdefault("TrainingImage", job_image) == job_image:
-        if job_image is None:
-            raise UnsupportedJobSource(_no_image(spec, artifact))
-        entry_point = entry_point or (artifact.source.entrypoint if artifact and not spec.image else None)
-    command = {"ContainerEntrypoint": entry_point, "ContainerArguments": spec.overrides.args}
-    return Algorithm(specification={**given, **{k: v for k, v in command.items() if v}}, job_image=job_image)
-
-
-def _no_image(spec: RunSpec, artifact: JobArtifact | None) -> str:
-    if artifact is None:
-        return (
-            "the run spec names neither a Docker image nor a job, and the queue no "
-            "AlgorithmSpecification.TrainingImage. Queue the run with one of them."
-        )
-    kinds = {
-        "artifact": "code in an artifact",
-        "repo": "code in a git repository",
-        "image": "an image without a name",
-    }
-    kind = kinds.get(artifact.source_type, f'of the unknown kind "{artifact.source_type}"')
-    return (
-        f'job "{spec.job}" is {kind}. This launch agent runs jobs whose image exists: make an image job with '
-        "`wandb job create image`, or name the image in the queue's AlgorithmSpecification.TrainingImage."
-    )
+        return Algorithm(specification=given, job_image=source.image)
+    overrides = source.spec.overrides
+    entry_point = overrides.entry_point
+    if given.setdefault("TrainingImage", source.image) == source.image:
+        if source.image is None:
+            raise UnsupportedJobSource(source.why_no_image)
+        entry_point = source.entry_point
+    command = {"ContainerEntrypoint": entry_point, "ContainerArguments": overrides.args}
+    return Algorithm(specification={**given, **{k: v for k, v in command.items() if v}}, job_image=source.image)
 
 
 def _repeated_keys(queue_config: Mapping[str, Any]) -> Iterator[str]:

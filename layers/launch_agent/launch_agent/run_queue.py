@@ -77,6 +77,8 @@ class Overrides(Wire):
     run_config: dict[str, Any] | None = None
     artifacts: dict[str, Any] | None = None
     files: dict[str, Any] | None = None
+    dockerfile: str | None = None
+    working_dir: str | None = None
 
 
 class RunSpec(Wire):
@@ -90,6 +92,7 @@ class RunSpec(Wire):
     uri: str | None = None
     name: str | None = None
     author: str | None = None
+    python_version: str | None = None
     resource: str | None = None
     resource_args: Annotated[dict[str, Any], BeforeValidator(_absent_if_null)] = Field(default_factory=dict)
     overrides: Annotated[Overrides, BeforeValidator(_absent_if_null)] = Overrides()

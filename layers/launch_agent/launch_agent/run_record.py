@@ -35,6 +35,8 @@ class RunRecord(Model):
     acked: bool = False
     spec: Any = None
     plan: LaunchPlan | None = None
+    awaits_build_of: str | None = None
+    """The run queue item whose execution builds the image this run needs too."""
     training_job_name: str | None = None
     task_token: str | None = None
     outcome: dict[str, str] | None = None

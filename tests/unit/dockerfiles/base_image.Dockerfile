@@ -1,16 +1,5 @@
-FROM ghcr.io/astral-sh/uv:0.9 AS uv
-
-FROM nvidia/cuda:12.8.1-base-ubuntu24.04 AS dependencies
-COPY --from=uv /uv /usr/local/bin/uv
-ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/dependencies/python
-RUN uv venv --python 3.11 /opt/dependencies/venv
-COPY requirements.frozen.txt /tmp/requirements/
-RUN uv pip install --python /opt/dependencies/venv --requirement /tmp/requirements/requirements.frozen.txt
-
-FROM nvidia/cuda:12.8.1-base-ubuntu24.04
+FROM team/base:1
 USER root
-COPY --from=dependencies /opt/dependencies /opt/dependencies
-ENV PATH="/opt/dependencies/venv/bin:$PATH"
 ENV PYTHONUNBUFFERED=1
 WORKDIR /opt/program
 COPY . /opt/program/

@@ -1,16 +1,17 @@
-FROM ghcr.io/astral-sh/uv:0.9 AS uv
+FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
 
-FROM python:3.11-bookworm AS dependencies
+FROM public.ecr.aws/docker/library/python:3.11-trixie AS dependencies
 COPY --from=uv /uv /usr/local/bin/uv
-ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/dependencies/python
+ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/dependencies/python VIRTUAL_ENV=/opt/dependencies/venv
 RUN uv venv --python 3.11 /opt/dependencies/venv
-COPY requirements.txt /tmp/requirements/
-RUN uv pip install --python /opt/dependencies/venv --requirement /tmp/requirements/requirements.txt
+WORKDIR /tmp/requirements
+COPY ["requirements.txt", "/tmp/requirements/"]
+RUN uv pip install --requirement requirements.txt
 
-FROM python:3.11-slim-bookworm
-USER root
+FROM public.ecr.aws/docker/library/python:3.11-slim-trixie
 COPY --from=dependencies /opt/dependencies /opt/dependencies
 ENV PATH="/opt/dependencies/venv/bin:$PATH"
+USER root
 ENV PYTHONUNBUFFERED=1
 WORKDIR /opt/program
 COPY . /opt/program/

@@ -1,1 +1,1 @@
-"""How code becomes an image: what goes into it, and by which Dockerfile it is built."""
+"""Builds one image, inside AWS CodeBuild: `python -m launch_agent.build`."""

@@ -13,6 +13,7 @@ CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_t
 
 _TRANSIENT = frozenset(
     {
+        "InternalError",
         "InternalFailure",
         "InternalServerError",
         "InternalServerException",
@@ -20,6 +21,7 @@ _TRANSIENT = frozenset(
         "RequestLimitExceeded",
         "ServiceUnavailable",
         "ServiceUnavailableException",
+        "SlowDown",
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",

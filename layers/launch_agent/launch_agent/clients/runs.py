@@ -112,6 +112,10 @@ class Runs:
         """Store the plan of an open run."""
         self._set(_run_key(plan.item.id), {"plan": _pack(plan.model_dump(mode="json"))})
 
+    def awaits_build(self, item_id: str, owner: str) -> None:
+        """Remember for which item's build of their common image a run waits."""
+        self._set(_run_key(item_id), {"awaits_build_of": owner})
+
     def awaiting(self, item_id: str, *, training_job_name: str, task_token: str) -> None:
         """Remember which task token the end of a training job answers."""
         self._set(_run_key(item_id), {"training_job_name": training_job_name, "task_token": task_token})

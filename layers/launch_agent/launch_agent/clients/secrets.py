@@ -39,3 +39,13 @@ def _key_in(value: str) -> str:
     if isinstance(parsed, dict):
         return str(parsed.get("api_key") or parsed.get("WANDB_API_KEY") or "")
     return value.strip()
+
+
+def json_secret(secret_arn: str) -> object:
+    """Return what a secret holds as JSON; None where it holds something else. Raises AwsThrottled."""
+    with translated():
+        value = boto3.client("secretsmanager", config=CONFIG).get_secret_value(SecretId=secret_arn)["SecretString"]
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None

@@ -1,6 +1,5 @@
-"""W&B: run queues, launch agents, runs and job artifacts."""
+"""W&B: run queues, launch agents and runs."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,12 +7,10 @@ from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.errors import (
     InvalidLaunchConfig,
-    JobArtifactNotFound,
     UnsupportedJobSource,
     WandbKeyRejected,
     WandbRefused,
 )
-from launch_agent.job_artifact import DESCRIPTION_FILE, JobArtifact, parse_job_artifact, parse_job_name
 from launch_agent.launch_config import LaunchConfig
 from launch_agent.run_queue import ItemRef, QueueItem, next_pops
 
@@ -154,25 +151,6 @@ class Wandb:
                 "queue the run without it."
             )
 
-    def job_artifact(self, job: str, *, entity: str, project: str) -> JobArtifact:
-        """Read a job by its name `entity/project/name:alias`. Raises JobArtifactNotFound."""
-        name = parse_job_name(job, entity=entity, project=project)
-        found = _at(
-            self._graphql.execute(operations.artifact_files(*name)),
-            "project",
-            "artifactCollection",
-            "artifactMembership",
-        )
-        artifact = _at(found, "artifact")
-        if artifact is None or artifact["state"] == "DELETED":
-            raise JobArtifactNotFound(f'job "{job}" does not exist, or the API key may not read it.')
-        if artifact["artifactType"]["name"] != "job":
-            raise JobArtifactNotFound(f'"{job}" is an artifact of type {artifact["artifactType"]["name"]}, not a job.')
-        for file in _nodes(found["files"]):
-            if file["name"] == DESCRIPTION_FILE:
-                return parse_job_artifact(job, _json_object(self._graphql.download(file["directUrl"])))
-        raise JobArtifactNotFound(f'job "{job}" has no {DESCRIPTION_FILE}.')
-
     def _features(self) -> set[str]:
         info = self._graphql.execute(operations.server_features()).get("serverInfo") or {}
         return {feature["name"] for feature in info.get("features", []) if feature and feature["isEnabled"]}
@@ -187,14 +165,3 @@ def _at(value: Any, *path: str) -> Any:
     for key in path:
         value = value[key] if value else None
     return value
-
-
-def _nodes(connection: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    yield from (edge["node"] for edge in (connection or {}).get("edges", []) if edge["node"])
-
-
-def _json_object(content: bytes) -> object:
-    try:
-        return json.loads(content)
-    except ValueError:
-        return None

@@ -164,7 +164,7 @@ def artifact_files(entity: str, project: str, collection: str, alias: str) -> Op
   project(entityName: $entity, name: $project) {
     artifactCollection(name: $collection) {
       artifactMembership(aliasName: $alias) {
-        artifact { id state artifactType { name } }
+        artifact { id digest state artifactType { name } }
         files(first: 100) { edges { node { name directUrl } } }
       }
     }
@@ -172,3 +172,21 @@ def artifact_files(entity: str, project: str, collection: str, alias: str) -> Op
 }"""
     variables = {"entity": entity, "project": project, "collection": collection, "alias": alias}
     return Operation(document, variables, repeatable=True)
+
+
+def artifact(artifact_id: str) -> Operation:
+    """Ask for an artifact, and for the address of its manifest."""
+    document = """query Artifact($id: ID!) {
+  artifact(id: $id) { id digest state currentManifest { file { directUrl } } }
+}"""
+    return Operation(document, {"id": artifact_id}, repeatable=True)
+
+
+def files_of_artifact(artifact_id: str, after: str | None) -> Operation:
+    """Ask for a page of an artifact's files, from the cursor `after` on, with their addresses."""
+    document = """query FilesOfArtifact($id: ID!, $after: String) {
+  artifact(id: $id) {
+    files(first: 1000, after: $after) { pageInfo { endCursor hasNextPage } edges { node { name directUrl } } }
+  }
+}"""
+    return Operation(document, {"id": artifact_id, "after": after}, repeatable=True)

@@ -1,0 +1,127 @@
+"""Fetches the one commit of a git repository that a job names, over https or ssh and nothing else."""
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from launch_agent.errors import ImageBuildFailed
+from launch_agent.image import GitCode
+from launch_agent.model import Wire
+
+_HARDENED = (
+    *("-c", "protocol.allow=never", "-c", "protocol.https.allow=always", "-c", "protocol.ssh.allow=always"),
+    *("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false"),
+)
+_DEFAULT_BRANCHES = ("main", "master")
+
+
+class HostCredentials(Wire):
+    """How to sign in to one git host: with a token over https, or with a deploy key over ssh."""
+
+    username: str = "x-access-token"
+    token: SecretStr | None = None
+    ssh_key: SecretStr | None = None
+    known_hosts: str = ""
+    """What `ssh-keyscan` prints for the host: without it, the key is not used."""
+
+
+Credentials = Mapping[str, HostCredentials]
+Git = Callable[..., str]
+
+
+def parse_credentials(secret: object) -> Credentials:
+    """Parse the secret with git credentials, an object by host name. Raises ImageBuildFailed, which shows no value."""
+    try:
+        return TypeAdapter(dict[str, HostCredentials]).validate_python(secret)
+    except ValidationError as error:
+        places = ", ".join(".".join(map(str, fault["loc"])) or "the whole" for fault in error.errors())
+        raise ImageBuildFailed(
+            f"the secret with git credentials has faults at: {places}. It is an object by host name, for example "
+            '{"github.com": {"token": "..."}} or {"git.example.com": {"ssh_key": "...", "known_hosts": "..."}}.'
+        ) from None
+
+
+def fetch(code: GitCode, folder: Path, credentials: Credentials) -> str:
+    """Fetch a commit into a folder, without history; return its hash. Raises ImageBuildFailed with git's own words."""
+    with _signed_in(credentials) as options:
+
+        def git(*arguments: str) -> str:
+            return _git(*_HARDENED, *options, "-C", str(folder), *arguments)
+
+        git("init", "--quiet")
+        git("remote", "add", "origin", "--", code.remote)
+        git("checkout", "--quiet", "--detach", _fetched(git, code.commit))
+        if code.submodules:
+            git("submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1")
+        return git("rev-parse", "HEAD").strip()
+
+
+def apply(patch: Path, folder: Path) -> None:
+    """Apply the changes that a job was made with, on top of its commit. Raises ImageBuildFailed."""
+    _git("-C", str(folder), "apply", "--whitespace=nowarn", str(patch))
+
+
+def _fetched(git: Git, commit: str | None) -> str:
+    """Fetch, and return what to check out: the commit, the tip of the branch of its name, or of the default branch."""
+    if commit is None:
+        branch = next((name for name in _DEFAULT_BRANCHES if git("ls-remote", "--heads", "origin", name)), None)
+        if branch is None:
+            raise ImageBuildFailed(
+                "the job names no commit, and its repository has neither a main nor a master branch."
+            )
+        commit = branch
+    try:
+        git("fetch", "--quiet", "--depth", "1", "--no-tags", "origin", "--", commit)
+    except ImageBuildFailed:
+        # Some servers give single commits to nobody: then everything, and the commit out of it.
+        git("fetch", "--quiet", "origin")
+        return commit
+    return "FETCH_HEAD"
+
+
+@contextmanager
+def _signed_in(credentials: Credentials) -> Iterator[list[str]]:
+    """Yield the options that have git sign in, to submodules' hosts too; the files they name go when the block ends."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)  # only its owner can enter it
+        ssh = ["Host *", "  BatchMode yes", "  StrictHostKeyChecking yes"]
+        tokens = []
+        for host, known in credentials.items():
+            if known.token:
+                sign_in = f"{quote(known.username, safe='')}:{quote(known.token.get_secret_value(), safe='')}"
+                tokens.append(f"https://{sign_in}@{host}")
+            if known.ssh_key:
+                key, hosts = folder / f"{quote(host, safe='')}.key", folder / f"{quote(host, safe='')}.hosts"
+                key.write_text(known.ssh_key.get_secret_value().rstrip("\n") + "\n")
+                key.chmod(0o600)
+                hosts.write_text(known.known_hosts)
+                own = [f"Host {host}", f"  IdentityFile {key}", "  IdentitiesOnly yes", f"  UserKnownHostsFile {hosts}"]
+                ssh = [*own, *ssh]
+        (folder / "tokens").write_text("".join(f"{line}\n" for line in tokens))
+        (folder / "ssh").write_text("".join(f"{line}\n" for line in ssh))
+        helper = f"credential.helper=store --file={folder / 'tokens'}"
+        yield ["-c", "credential.helper=", "-c", helper, "-c", f"core.sshCommand=ssh -F {folder / 'ssh'}"]
+
+
+def _git(*arguments: str) -> str:
+    """Run git where it cannot ask anybody anything; return what it printed. Raises ImageBuildFailed."""
+    finished = subprocess.run(
+        ["git", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
+    )
+    if finished.returncode:
+        said = finished.stderr.strip().splitlines() or ["no reason given"]
+        raise ImageBuildFailed(
+            f"git failed: {'; '.join(said[-3:])}. For a private repository, name a secret with credentials of its host "
+            "in the template parameter GitCredentialsSecretArn."
+        )
+    return finished.stdout

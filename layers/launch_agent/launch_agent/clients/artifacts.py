@@ -1,0 +1,142 @@
+"""W&B's artifacts: jobs, and the code they come with."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from launch_agent.clients import wandb_operations as operations
+from launch_agent.clients.graphql import GraphqlClient
+from launch_agent.errors import JobArtifactNotFound, UnsupportedJobSource
+from launch_agent.image import ArtifactCode
+from launch_agent.job_artifact import (
+    DESCRIPTION_FILE,
+    JobArtifact,
+    parse_code_reference,
+    parse_job_artifact,
+    parse_job_name,
+)
+
+_DOWNLOADS_AT_ONCE = 8
+_DELETED = "DELETED"
+
+
+class ArtifactFile(NamedTuple):
+    """A file of an artifact: its path, where it can be had for about an hour, and its MD5 in base64."""
+
+    path: str
+    url: str
+    md5: str
+
+
+class Artifacts:
+    """The artifacts of one W&B server. Every method raises WandbUnavailable, WandbKeyRejected and WandbRefused too."""
+
+    def __init__(self, graphql: GraphqlClient) -> None:
+        """Take the connection."""
+        self._graphql = graphql
+
+    def job_with_code(self, job: str, *, entity: str, project: str) -> tuple[JobArtifact, ArtifactCode | None]:
+        """Read a job by its name, and find where its code is if that is in an artifact. Raises JobArtifactNotFound."""
+        artifact = self.job(job, entity=entity, project=project)
+        if artifact.source_type != "artifact":
+            return artifact, None
+        return artifact, self.code(artifact, job, entity=entity, project=project)
+
+    def job(self, job: str, *, entity: str, project: str) -> JobArtifact:
+        """Read a job by its name `entity/project/name:alias`. Raises JobArtifactNotFound."""
+        found = self._by_name(*parse_job_name(job, entity=entity, project=project))
+        artifact = found.get("artifact")
+        if artifact is None or artifact["state"] == _DELETED:
+            raise JobArtifactNotFound(f'job "{job}" does not exist, or the API key may not read it.')
+        if artifact["artifactType"]["name"] != "job":
+            raise JobArtifactNotFound(f'"{job}" is an artifact of type {artifact["artifactType"]["name"]}, not a job.')
+        for file in _nodes(found["files"]):
+            if file["name"] == DESCRIPTION_FILE:
+                description = _json_object(self._graphql.download(file["directUrl"]))
+                return parse_job_artifact(job, description, artifact_id=artifact["id"], digest=artifact["digest"])
+        raise JobArtifactNotFound(f'job "{job}" has no {DESCRIPTION_FILE}.')
+
+    def code(self, artifact: JobArtifact, job: str, *, entity: str, project: str) -> ArtifactCode:
+        """Find the artifact in which a job of type `artifact` has its code. Raises JobArtifactNotFound."""
+        reference = parse_code_reference(artifact.source.artifact or "", entity=entity, project=project)
+        if isinstance(reference, str):
+            found = self._graphql.execute(operations.artifact(reference)).get("artifact")
+        else:
+            found = self._by_name(*reference).get("artifact")
+        if found is None or found["state"] == _DELETED:
+            raise JobArtifactNotFound(
+                f'the artifact with the code of job "{job}" was deleted, or the API key may not read it. Make the job '
+                "anew."
+            )
+        return ArtifactCode(artifact_id=found["id"], digest=found["digest"])
+
+    def download(self, artifact_id: str, folder: Path) -> list[str]:
+        """Download the files of an artifact into a folder, each checked by its MD5; return their paths.
+
+        Raises UnsupportedJobSource for an entry that is only a reference, or that leads out of the folder.
+        """
+        files = list(self._files(artifact_id))
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+            list(pool.map(lambda file: self._download(file, folder), files))
+        return [file.path for file in files]
+
+    def _by_name(self, entity: str, project: str, collection: str, alias: str) -> Mapping[str, Any]:
+        answer = self._graphql.execute(operations.artifact_files(entity, project, collection, alias))
+        sequence = (answer.get("project") or {}).get("artifactCollection") or {}
+        return sequence.get("artifactMembership") or {}
+
+    def _files(self, artifact_id: str) -> Iterator[ArtifactFile]:
+        contents = self._manifest(artifact_id)
+        for path, entry in contents.items():
+            _check_entry(path, entry)
+        after = None
+        while True:
+            answer = self._graphql.execute(operations.files_of_artifact(artifact_id, after))
+            page = answer["artifact"]["files"]
+            for node in _nodes(page):
+                yield ArtifactFile(node["name"], node["directUrl"], contents[node["name"]]["digest"])
+            if not page["pageInfo"]["hasNextPage"]:
+                return
+            after = page["pageInfo"]["endCursor"]
+
+    def _manifest(self, artifact_id: str) -> Mapping[str, Any]:
+        found = self._graphql.execute(operations.artifact(artifact_id)).get("artifact")
+        if not found or not found["currentManifest"]:
+            raise JobArtifactNotFound(f"artifact {artifact_id} was deleted, or the API key may not read it.")
+        manifest = _json_object(self._graphql.download(found["currentManifest"]["file"]["directUrl"]))
+        return dict(manifest.get("contents", {})) if isinstance(manifest, Mapping) else {}
+
+    def _download(self, file: ArtifactFile, folder: Path) -> None:
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        md5 = hashlib.md5(usedforsecurity=False)
+        with target.open("wb") as out:
+            for chunk in self._graphql.chunks(file.url):
+                md5.update(chunk)
+                out.write(chunk)
+        if base64.b64encode(md5.digest()).decode() != file.md5:
+            raise JobArtifactNotFound(f"{file.path} did not arrive as it is in W&B. Queue the run again.")
+
+
+def _check_entry(path: str, entry: Mapping[str, Any]) -> None:
+    if entry.get("ref"):
+        raise UnsupportedJobSource(
+            f"the job's code has {path} only as a reference to {entry['ref']}. Add the file itself to the artifact."
+        )
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise UnsupportedJobSource(f'the job\'s code has "{path}", which leads out of its folder. Make the job anew.')
+
+
+def _nodes(connection: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    yield from (edge["node"] for edge in (connection or {}).get("edges", []) if edge["node"])
+
+
+def _json_object(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None

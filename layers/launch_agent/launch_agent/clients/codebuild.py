@@ -1,0 +1,39 @@
+"""CodeBuild: builds of images, and the ends of their logs."""
+
+import boto3
+from botocore.exceptions import ClientError
+
+from launch_agent.build_outcome import Build
+from launch_agent.clients.aws import CONFIG, error_code, translated
+
+_LINES = 50
+
+
+class Builds:
+    """The builds of the stack's project. Every method may raise AwsThrottled."""
+
+    def __init__(self) -> None:
+        """Make the clients; nothing is sent yet."""
+        self._codebuild = boto3.client("codebuild", config=CONFIG)
+        self._logs = boto3.client("logs", config=CONFIG)
+
+    def find(self, build_id: str) -> Build | None:
+        """Return a build; None when there is none of this id."""
+        with translated():
+            found = self._codebuild.batch_get_builds(ids=[build_id])["builds"]
+        return Build.model_validate(found[0]) if found else None
+
+    def log_tail(self, build: Build) -> list[str]:
+        """Return the last 50 lines of a build's log; a build that wrote none has none."""
+        if not build.logs.stream:
+            return []
+        try:
+            with translated():
+                events = self._logs.get_log_events(
+                    logGroupName=build.logs.group, logStreamName=build.logs.stream, limit=_LINES
+                )["events"]
+        except ClientError as error:
+            if error_code(error) != "ResourceNotFoundException":
+                raise
+            return []
+        return [event["message"].rstrip("\n") for event in events]

@@ -1,0 +1,150 @@
+"""Base images without a network: made of this machine's own Python and system, in the place of the public ones.
+
+A generated Dockerfile starts from Docker's official Python and from uv. Here those are the Python that runs this, with
+the shared libraries and the few programs that a build needs, and the uv of the development environment. Another Python
+than this machine's is not there.
+"""
+
+import gzip
+import hashlib
+import io
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from launch_agent.dockerfile import UV_VERSION
+from local.aws.cloud import Cloud
+from local.aws.registry import MIRROR, RegistryClient
+
+MIRROR_NOTE = "an image made of this machine's own system stands for it"
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHON = "public.ecr.aws/docker/library/python"
+UV = "ghcr.io/astral-sh/uv"
+
+_PROGRAMS = (
+    *("sh", "bash", "env", "cat", "chmod", "cp", "cut", "date", "dirname", "echo", "false", "find", "grep", "head"),
+    *("id", "ln", "ls", "mkdir", "mktemp", "mv", "readlink", "rm", "rmdir", "sed", "sleep", "sort", "stat", "tail"),
+    *("tar", "test", "touch", "tr", "true", "uname", "wc", "which"),
+)
+_LIBRARIES = (
+    *("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "libresolv.so.2", "librt.so.1", "libutil.so.1"),
+    *("libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2", "libstdc++.so.6", "libz.so.1"),
+)
+"""What wheels take for granted on every Linux."""
+_CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_CERTIFICATE = "/etc/ssl/certs/ca-certificates.crt"
+_NOT_COPIED = ("site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "tkinter", "ensurepip")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def make(cloud: Cloud) -> None:
+    """Put the base images into the registry, once."""
+    ecr = cloud.client("ecr")
+    owner = RegistryClient.of_role(cloud)
+    for repository in (PYTHON, UV):
+        try:
+            ecr.create_repository(repositoryName=f"{MIRROR}{repository}")
+        except ecr.exceptions.RepositoryAlreadyExistsException:
+            return
+    uv = _layer(_uv())
+    owner.push(f"{MIRROR}{UV}", UV_VERSION, [uv], {})
+    system = _layer(_system())
+    config = {"Env": [f"PATH={_PATH}", f"SSL_CERT_FILE={_CERTIFICATE}"], "Cmd": ["python3"]}
+    for kind in ("trixie", "slim-trixie"):
+        owner.push(f"{MIRROR}{PYTHON}", f"{VERSION}-{kind}", [system], config)
+
+
+def _layer(members: Iterable[tuple[str, Path | bytes | str]]) -> tuple[bytes, str]:
+    """Pack members, each a path with a file, contents, or where it links to; return the gzipped tar and its digest."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for path, what in members:
+            _add(tar, path.lstrip("/"), what)
+    content = packed.getvalue()
+    return gzip.compress(content, 1, mtime=0), f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _add(tar: tarfile.TarFile, name: str, what: Path | bytes | str) -> None:
+    member = tarfile.TarInfo(name)
+    if isinstance(what, Path):
+        member = tar.gettarinfo(str(what.resolve()), name)
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        with what.open("rb") as file:
+            tar.addfile(member, file)
+    elif isinstance(what, str):
+        member.type, member.linkname = tarfile.SYMTYPE, what
+        tar.addfile(member)
+    else:
+        directory = name.endswith("/")
+        member.type = tarfile.DIRTYPE if directory else tarfile.REGTYPE
+        member.mode, member.size = 0o1777 if name == "tmp/" else 0o755 if directory else 0o644, len(what)
+        tar.addfile(member, io.BytesIO(what))
+
+
+def _uv() -> Iterator[tuple[str, Path]]:
+    path = shutil.which("uv", path=str(Path(__file__).parent.parent.parent / ".venv/bin"))
+    if path is None:
+        raise FileNotFoundError("uv is not in the development environment: run make setup")
+    yield "/uv", Path(path)
+
+
+def _system() -> Iterator[tuple[str, Path | bytes | str]]:
+    """Yield what a Debian with Python would hold, as far as a build and a training script need it."""
+    python, files = Path(sys.executable).resolve(), list(_python_files())
+    programs = {name: Path(found).resolve() for name in _PROGRAMS if (found := shutil.which(name))}
+    yield "/tmp/", b""  # noqa: S108 - a folder of the image
+    yield "/root/", b""
+    yield "/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"
+    yield "/etc/group", b"root:x:0:\n"
+    yield "/etc/os-release", Path("/etc/os-release")
+    certificates = next((Path(path) for path in _CERTIFICATES if Path(path).exists()), None)
+    if certificates:
+        yield _CERTIFICATE, certificates
+    if Path("/etc/ld.so.cache").exists():
+        yield "/etc/ld.so.cache", Path("/etc/ld.so.cache")
+    binaries = [python, *programs.values(), *(path for path in files if ".so" in path.suffixes)]
+    for library in sorted(_shared_libraries(binaries)):
+        yield library, Path(library)
+    for path in files:
+        yield str(path), path
+    yield str(python), python
+    for name in ("python", "python3", f"python{VERSION}"):
+        yield f"/usr/local/bin/{name}", str(python)
+    for name, path in programs.items():
+        yield f"/bin/{name}", path
+    yield "/usr/bin/env", "/bin/env"
+
+
+def _python_files() -> Iterator[Path]:
+    """Yield the files of the standard library."""
+    for path in Path(sysconfig.get_path("stdlib")).resolve().rglob("*"):
+        if path.is_file() and not any(part in _NOT_COPIED or part.startswith("config-") for part in path.parts):
+            yield path
+
+
+def _shared_libraries(binaries: list[Path]) -> set[str]:
+    """Return the paths of the shared libraries that programs and modules need, as the loader finds them."""
+    told = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
+    known = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
+    needed = set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", told, re.MULTILINE))
+    for name in _LIBRARIES:
+        found = re.search(rf"^\s+{re.escape(name)} \(.*\) => (\S+)$", known, re.MULTILINE)
+        needed |= {found[1]} if found else set()
+    return needed
+
+
+def reference_in_mirror(reference: str) -> tuple[str, str]:
+    """Return the repository and the tag under which the mirror would have an image of another registry."""
+    name, _, tag = reference.partition(":")
+    return f"{MIRROR}{name}", tag or "latest"

@@ -1,0 +1,204 @@
+"""What this machine can build and run images with: buildah, podman, a Docker engine, or nothing of the kind.
+
+Without one, images are pseudo images: their files are copied and no RUN is run, and a training job's command is run as
+a plain process with the image's files under other paths.
+"""
+
+import base64
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import uuid
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from local.aws import base_images
+from local.aws.cloud import Cloud
+from local.aws.registry import RegistryClient
+
+Tool = Literal["buildah", "podman", "docker", "none"]
+
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parent.parent
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def find_tool(wanted: str) -> Tool:
+    """Return the container tool to use: the one wanted or, for `auto`, the first that works here."""
+    tools: tuple[Tool, ...] = ("buildah", "podman", "docker")
+    for tool in tools:
+        if wanted in ("auto", tool) and _works(tool):
+            return tool
+    if wanted not in ("auto", "none"):
+        raise SystemExit(f"{wanted} does not work on this machine.")
+    return "none"
+
+
+def _works(tool: str) -> bool:
+    program = shutil.which(tool, path=_PATH)
+    if program is None:
+        return False
+    return subprocess.run([program, "info"], capture_output=True, env={"PATH": _PATH}, check=False).returncode == 0
+
+
+class Containers:
+    """Builds and runs with one tool; what it stores is below the cloud's folder, or the Docker engine's."""
+
+    def __init__(self, cloud: Cloud, tool: Tool) -> None:
+        """Take the cloud whose registry images come from and go to."""
+        self._cloud, self.tool = cloud, tool
+        self._storage = cloud.data / "containers"
+
+    def build_environment(self) -> dict[str, str]:
+        """Return what a build's environment needs for its `docker`, `aws` and `python3`; base images are there then."""
+        if self.tool != "none":
+            base_images.make(self._cloud)
+        return {
+            "LOCAL_CONTAINER_TOOL": self.tool,
+            "LOCAL_CONTAINER_STORAGE": str(self._storage),
+            "LOCAL_PYTHON": sys.executable,
+            "LOCAL_REGISTRY": self._cloud.url.removeprefix("http://"),
+            "LOCAL_ROOT": str(_ROOT),
+            "PATH": os.pathsep.join([str(_HERE / "bin"), str(_ROOT / ".venvs/codebuild/bin"), _PATH]),
+        }
+
+    def run(self, image: "PulledImage", command: list[str], environment: dict[str, str], opt_ml: Path) -> "Run":
+        """Return how a command is run in a container of an image, with a folder as its /opt/ml.
+
+        Raises CalledProcessError where the image cannot be brought here.
+        """
+        scratch = opt_ml.with_name(f"{opt_ml.name}-container")
+        if self.tool == "none" or image.is_pseudo:
+            return _pseudo_run(image, command, environment, opt_ml, scratch)
+        if self.tool == "buildah":
+            return _buildah_run(image, command, environment, opt_ml, scratch, storage_options(self._storage))
+        return _engine_run(self.tool, image, command, environment, opt_ml, scratch)
+
+    def close(self) -> None:
+        """Unmount what containers have left mounted, or their files cannot be removed."""
+        mounts = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+        for mount in sorted((each for each in mounts if each.startswith(f"{self._storage}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
+
+
+class Run(NamedTuple):
+    """A process to start, and what to do when it has ended."""
+
+    command: list[str]
+    environment: dict[str, str]
+    folder: Path
+    afterwards: tuple[list[str], ...] = ()
+
+
+def storage_options(storage: Path) -> list[str]:
+    """Return the options by which buildah and podman keep everything in a folder of ours."""
+    return ["--root", str(storage / "root"), "--runroot", str(storage / "run")]
+
+
+class PulledImage(NamedTuple):
+    """An image that a role may pull, and with what it pulls."""
+
+    client: RegistryClient
+    repository: str
+    reference: str
+    config: dict[str, Any]
+    layers: list[str]
+
+    @property
+    def address(self) -> str:
+        """The image's address in the registry of this machine."""
+        separator = "@" if self.reference.startswith("sha256:") else ":"
+        return f"{self.client.address}/{self.repository}{separator}{self.reference}"
+
+    @property
+    def is_pseudo(self) -> bool:
+        """Whether it was built without a container tool."""
+        return "pseudo" in (self.config.get("Labels") or {})
+
+    def sign_in(self, folder: Path) -> Path:
+        """Write the role's sign-in to the registry into a folder, for tools; return the file."""
+        auth = base64.b64encode(f"AWS:{self.client.password}".encode()).decode()
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "config.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"auths": {self.client.address: {"auth": auth}}}))
+        return path
+
+
+def pulled(client: RegistryClient, repository: str, reference: str) -> PulledImage | None:
+    """Look an image up in the registry; None when it is not there. Raises Denied."""
+    image = client.image(repository, reference)
+    if image is None:
+        return None
+    layers = [layer["digest"] for layer in image.manifest["layers"]]
+    return PulledImage(client, repository, reference, image.config["config"], layers)
+
+
+def _buildah_run(
+    image: PulledImage, command: list[str], environment: dict[str, str], opt_ml: Path, scratch: Path, options: list[str]
+) -> Run:
+    name = f"training-{uuid.uuid4().hex[:12]}"
+    buildah = ["buildah", *options]
+    auth = ["--authfile", str(image.sign_in(scratch)), "--tls-verify=false"]
+    _call([*buildah, "from", "--quiet", "--name", name, *auth, f"docker://{image.address}"])
+    # buildah passes no variable by its name alone, as the others do.
+    passed = [f"--env={name}={value}" for name, value in environment.items()]
+    run = [*buildah, "run", "--isolation", "chroot", "--volume", f"{opt_ml}:/opt/ml", *passed, name, "--", *command]
+    return Run(run, {"PATH": _PATH, "HOME": "/root"}, scratch, ([*buildah, "rm", name],))
+
+
+def _engine_run(
+    tool: str, image: PulledImage, command: list[str], environment: dict[str, str], opt_ml: Path, scratch: Path
+) -> Run:
+    name = f"training-{uuid.uuid4().hex[:12]}"
+    program = engine(tool, image.sign_in(scratch))
+    insecure = ["--tls-verify=false"] if tool == "podman" else []
+    _call([*program, "pull", "--quiet", *insecure, image.address])
+    passed, variables = _passed(environment)
+    run = [*program, "run", "--rm", "--name", name, "--network", "host", "--volume", f"{opt_ml}:/opt/ml", *passed]
+    run += ["--entrypoint", command[0], image.address, *command[1:]]
+    return Run(run, variables, scratch, ([*program, "rm", "--force", name], [*program, "rmi", image.address]))
+
+
+def engine(tool: str, auth: Path) -> list[str]:
+    """Return the command of podman or Docker, signed in by a file."""
+    if tool == "podman":
+        return ["env", f"REGISTRY_AUTH_FILE={auth}", "podman"]
+    return [shutil.which("docker", path=_PATH) or "docker", "--config", str(auth.parent)]
+
+
+def _passed(environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Pass variables by their names, so that no value is in a list of processes; but for those that tools read."""
+    own = {"PATH": _PATH, "HOME": os.environ.get("HOME", "/root")}
+    options = [f"--env={name}={environment[name]}" if name in own else f"--env={name}" for name in environment]
+    return options, {**environment, **own}
+
+
+def _pseudo_run(
+    image: PulledImage, command: list[str], environment: dict[str, str], opt_ml: Path, scratch: Path
+) -> Run:
+    """Unpack the image's files, and run the command on them under the paths they have here."""
+    root = scratch / "root"
+    root.mkdir(parents=True)
+    for digest in image.layers:
+        with tarfile.open(fileobj=io.BytesIO(image.client.blob(image.repository, digest))) as layer:
+            layer.extractall(root, filter="data")
+    variables = dict(each.partition("=")[::2] for each in image.config.get("Env") or [])
+    python = str(_ROOT / ".venvs/training/bin/python")
+    program = python if Path(command[0]).name.startswith("python") else command[0]
+
+    def here(text: str) -> str:
+        text = text.replace("/opt/ml", str(opt_ml))
+        return str(root / text[1:]) if text.startswith("/") and (root / text[1:]).exists() else text
+
+    mapped = {name: here(value) for name, value in {**variables, **environment}.items()}
+    folder = root / (image.config.get("WorkingDir") or "/")[1:]
+    return Run([program, *map(here, command[1:])], {"PATH": _PATH, **mapped, "HOME": str(opt_ml)}, folder)
+
+
+def _call(command: list[str]) -> None:
+    subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": _PATH, "HOME": "/root"})

@@ -1,0 +1,166 @@
+"""`docker` in a build of the embedded AWS: the commands that the builder uses, done with what this machine has.
+
+CodeBuild's images have Docker with BuildKit and buildx. Here buildah, podman or a plain Docker engine builds and pushes
+instead; where there is none, a pseudo image is made. Another command is refused.
+"""
+
+import argparse
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import urllib3
+
+from local.aws.base_images import MIRROR_NOTE, reference_in_mirror
+from local.aws.containers import Tool, engine, storage_options
+from local.aws.pseudo import build_pseudo_image
+
+_ECR_HOST = re.compile(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$")
+_REFERENCE = re.compile(r"^(?P<before>FROM\s+(?:--platform=\S+\s+)?|COPY\s+--from=)(?P<reference>\S+)", re.IGNORECASE)
+_HOST_VARIABLES = ("PIP_", "UV_")
+_HOST_FILES = ("/etc/pip.conf", "/etc/uv/uv.toml")
+"""How this machine reaches package indexes: a RUN reaches them in no other way."""
+
+
+def main() -> int:
+    """Do one command; return its exit code."""
+    match sys.argv[1:]:
+        case ["login", "--username", "AWS", "--password-stdin", host]:
+            return _login(host, sys.stdin.read())
+        case ["buildx", "create", *_]:
+            print(f"{_tool()} stands for BuildKit here, and keeps layers on this machine")
+            return 0
+        case ["buildx", "rm", *_]:
+            return 0
+        case ["buildx", "build", *options]:
+            return _build(options)
+    print(f"docker {' '.join(sys.argv[1:3])}: the embedded AWS knows only what the builder uses", file=sys.stderr)
+    return 125
+
+
+def _tool() -> Tool:
+    tool: Tool = os.environ["LOCAL_CONTAINER_TOOL"]  # type: ignore[assignment]  # written by containers.py
+    return tool
+
+
+def _auth_file() -> Path:
+    return Path(os.environ["HOME"], ".docker", "config.json")
+
+
+def _address(image: str) -> str:
+    """Return an image's address on this machine: the registry behind ECR is the emulator's own."""
+    host, _, name = image.partition("/")
+    return f"{os.environ['LOCAL_REGISTRY']}/{name}" if _ECR_HOST.fullmatch(host) else image
+
+
+def _login(host: str, password: str) -> int:
+    """Keep the password of the registry for this build."""
+    auth = base64.b64encode(f"AWS:{password}".encode()).decode()
+    path = _auth_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"auths": {os.environ["LOCAL_REGISTRY"]: {"auth": auth}}}))
+    print(f"Login Succeeded: {host} is the registry of this machine")
+    return 0
+
+
+def _build(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="docker buildx build", allow_abbrev=False)
+    for name in ("--builder", "--progress", "--platform", "--provenance", "--sbom", "--cache-from", "--cache-to"):
+        parser.add_argument(name)
+    for name in ("--file", "--output", "--metadata-file"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("context")
+    asked = parser.parse_args(arguments)
+    output = dict(each.partition("=")[::2] for each in asked.output.split(","))
+    image = _address(output["name"])
+    print(f"{_tool()} builds this image; cache options have no effect, for it has a cache of its own", flush=True)
+    build: Callable[[str, Path, str], int] = _build_pseudo if _tool() == "none" else _build_with_tool
+    status = build(image, Path(asked.file), asked.context)
+    if status == 0:
+        Path(asked.metadata_file).write_text(json.dumps(_pushed(image)))
+    return status
+
+
+def _build_pseudo(image: str, dockerfile: Path, context: str) -> int:
+    return build_pseudo_image(image, _auth_header(), dockerfile.read_text(), Path(context))
+
+
+def _build_with_tool(image: str, dockerfile: Path, context: str) -> int:
+    """Build with the images of the mirror in the place of those it stands for, and push."""
+    rewritten = Path(os.environ["HOME"], "Dockerfile")
+    rewritten.write_text("\n".join(map(_with_mirror, dockerfile.read_text().splitlines())) + "\n")
+    _keep_ignored(dockerfile, rewritten)
+    tool = _tool()
+    command = _buildah() if tool == "buildah" else engine(tool, _auth_file())
+    options = ["--network", "host", "--file", str(rewritten), "--tag", image]
+    if tool != "docker":
+        auth = ["--authfile", str(_auth_file()), "--tls-verify=false"]
+        mounts = [f"--volume={path}:{path}:ro" for path in _HOST_FILES if Path(path).exists()]
+        options += ["--isolation", "chroot", "--layers", "--format", "docker", *auth, *mounts]
+    status = _call([*command, "build", *options, context])
+    if status:
+        return status
+    pushing = [*command, "push", *(auth if tool != "docker" else []), image]
+    status = _call(pushing)
+    if tool == "docker":
+        _call([*command, "rmi", "--force", image])
+    return status
+
+
+def _buildah() -> list[str]:
+    return ["buildah", *storage_options(Path(os.environ["LOCAL_CONTAINER_STORAGE"]))]
+
+
+def _call(command: list[str]) -> int:
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    environment.pop("DOCKER_HOST", None)
+    # The shim itself is the first `docker` on the path.
+    environment["PATH"] = os.environ["PATH"].partition(os.pathsep)[2]
+    sys.stdout.flush()
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _keep_ignored(dockerfile: Path, rewritten: Path) -> None:
+    beside = Path(f"{dockerfile}.dockerignore")
+    if beside.exists():
+        shutil.copy(beside, f"{rewritten}.dockerignore")
+
+
+def _with_mirror(line: str) -> str:
+    """Return a line of a Dockerfile with the mirror's image in the place of the one it names."""
+    found = _REFERENCE.match(line)
+    if not found:
+        return line
+    repository, tag = reference_in_mirror(found["reference"])
+    registry = os.environ["LOCAL_REGISTRY"]
+    if urllib3.request("HEAD", f"http://{registry}/v2/{repository}/manifests/{tag}", retries=False).status != 200:
+        return line
+    print(f"{found['reference']}: {MIRROR_NOTE}", flush=True)
+    return f"{found['before']}{registry}/{repository}:{tag}{line[found.end() :]}"
+
+
+def _auth_header() -> str:
+    (auth,) = json.loads(_auth_file().read_text())["auths"].values()
+    return f"Basic {auth['auth']}"
+
+
+def _pushed(image: str) -> dict[str, object]:
+    """Describe what the registry has now, as BuildKit does."""
+    registry, _, name = image.partition("/")
+    repository, _, tag = name.rpartition(":")
+    url = f"http://{registry}/v2/{repository}/manifests/{tag}"
+    answer = urllib3.request("GET", url, headers={"Authorization": _auth_header()}, retries=False)
+    digest = answer.headers["Docker-Content-Digest"]
+    descriptor = {"mediaType": answer.headers["Content-Type"], "digest": digest, "size": len(answer.data)}
+    return {"containerimage.digest": digest, "containerimage.descriptor": descriptor}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What every service of our own shares: AWS's JSON protocol, and requests held to the service's own model."""
+
+import asyncio
+import contextvars
+import json
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Any
+
+import botocore.session
+
+from launch_agent.request_shape import shape_faults
+from local.aws.iam import Denied
+
+Operation = Callable[[dict[str, Any], dict[str, str]], dict[str, Any]]
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Refused(Exception):
+    """An answer other than 200."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class JsonService:
+    """Answers the calls of one service."""
+
+    def __init__(self, service: str, operations: dict[str, Operation], *, invalid: str, otherwise: Any = None) -> None:
+        """Take the operations, each a function of the request and its headers.
+
+        `invalid` is the code by which the service refuses a request that does not fit its model, and `otherwise` who
+        answers what is not among the operations.
+        """
+        self._service, self._operations, self._invalid, self._otherwise = service, operations, invalid, otherwise
+
+    async def handle(self, method: str, path: str, headers: dict[str, str], body: bytes, query_params: Any) -> Answer:
+        """Answer one call, as ministack has its services do."""
+        operation = headers.get("x-amz-target", "").rpartition(".")[2]
+        if operation not in self._operations and self._otherwise:
+            answered: Awaitable[Answer] = self._otherwise(method, path, headers, body, query_params)
+            return await answered
+        status, answer = 200, {}
+        try:
+            run = contextvars.copy_context().run
+            answer = await asyncio.to_thread(run, self._answer, operation, json.loads(body or b"{}"), headers)
+        except Refused as error:
+            status, answer = 400, {"__type": error.code, "message": str(error)}
+        except Denied as error:
+            status, answer = 400, {"__type": "AccessDeniedException", "message": str(error)}
+        return status, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
+
+    def _answer(self, operation: str, asked: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        if operation not in self._operations:
+            raise Refused("UnknownOperationException", operation)
+        faults = shape_faults(asked, _shape(self._service, operation))
+        if faults:
+            errors = f"{len(faults)} validation error{'s' if len(faults) > 1 else ''} detected: "
+            raise Refused(self._invalid, errors + "; ".join(faults))
+        return self._operations[operation](asked, headers)
+
+
+@cache
+def _shape(service: str, operation: str) -> Any:
+    model = botocore.session.get_session().get_service_model(service)
+    return model.operation_model(operation).input_shape

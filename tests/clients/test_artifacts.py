@@ -1,0 +1,103 @@
+"""What the client of artifacts makes of W&B's answers."""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch_agent.clients.artifacts import Artifacts
+from launch_agent.clients.graphql import GraphqlClient
+from launch_agent.errors import JobArtifactNotFound, UnsupportedJobSource, WandbUnavailable
+from launch_agent.image import ArtifactCode
+from launch_agent.job_artifact import JobArtifact, JobSource
+from tests.answering import Answer, AnsweringServer, answering
+
+TEXT = b"print('hello')\n"
+
+
+def artifacts(server: AnsweringServer) -> Artifacts:
+    return Artifacts(GraphqlClient(server.url, lambda: "key"))
+
+
+def md5(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def of_code(contents: dict[str, Any], *names: str) -> list[Answer]:
+    """Answer as W&B does when the files of an artifact are asked for."""
+    manifest = {"file": {"directUrl": "/manifest"}}
+    nodes = [{"node": {"name": name, "directUrl": f"/storage/{name}"}} for name in names]
+    page = {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": nodes}
+    return [
+        Answer(200, {"data": {"artifact": {"id": "a", "currentManifest": manifest}}}),
+        Answer(200, {"version": 1, "contents": contents}),
+        Answer(200, {"data": {"artifact": {"files": page}}}),
+    ]
+
+
+def test_files_are_downloaded_into_their_folders_and_checked(tmp_path: Path) -> None:
+    answers = of_code({"src/train.py": {"digest": md5(TEXT)}}, "src/train.py")
+    with answering(*answers, Answer(200, TEXT)) as server:
+        assert artifacts(server).download("a", tmp_path) == ["src/train.py"]
+    assert (tmp_path / "src/train.py").read_bytes() == TEXT
+    assert "Authorization" not in server.asked[-1].headers
+
+
+def test_a_file_that_arrives_otherwise_is_not_used(tmp_path: Path) -> None:
+    answers = of_code({"train.py": {"digest": md5(TEXT)}}, "train.py")
+    with (
+        answering(*answers, Answer(200, b"print('h4ck')\n")) as server,
+        pytest.raises(JobArtifactNotFound, match=r"train\.py did not arrive"),
+    ):
+        artifacts(server).download("a", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "entry", "words"),
+    [
+        ("data.csv", {"digest": "x", "ref": "s3://bucket/data.csv"}, r"reference to s3://bucket/data\.csv"),
+        ("../evil", {"digest": "x"}, "leads out of its folder"),
+        ("/etc/passwd", {"digest": "x"}, "leads out of its folder"),
+    ],
+)
+def test_what_is_no_file_within_the_code_is_refused(
+    tmp_path: Path, path: str, entry: dict[str, str], words: str
+) -> None:
+    with answering(*of_code({path: entry}, path)) as server, pytest.raises(UnsupportedJobSource, match=words):
+        artifacts(server).download("a", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_w_and_b_does_not_answer_can_be_tried_again(tmp_path: Path) -> None:
+    answers = of_code({"train.py": {"digest": md5(TEXT)}}, "train.py")
+    with answering(*answers, Answer(503)) as server, pytest.raises(WandbUnavailable):
+        artifacts(server).download("a", tmp_path)
+
+
+def code_of(server: AnsweringServer, reference: str) -> ArtifactCode:
+    job = JobArtifact(artifact_id="j", digest="d", source_type="artifact", source=JobSource(artifact=reference))
+    return artifacts(server).code(job, "team/jobs/job:v1", entity="team", project="jobs")
+
+
+def test_the_code_of_a_job_is_found_by_id_or_by_name() -> None:
+    found = {"id": "a", "digest": "c1", "state": "COMMITTED"}
+    with answering(Answer(200, {"data": {"artifact": found}})) as server:
+        assert code_of(server, "wandb-artifact://_id/QXJ0aWZhY3Q6MTc=") == ArtifactCode(artifact_id="a", digest="c1")
+    assert server.asked[0].json["variables"] == {"id": "QXJ0aWZhY3Q6MTc="}
+    membership = {"artifact": found, "files": {"edges": []}}
+    by_name = {"project": {"artifactCollection": {"artifactMembership": membership}}}
+    with answering(Answer(200, {"data": by_name})) as server:
+        assert code_of(server, "wandb-artifact://team/jobs/code:v2") == ArtifactCode(artifact_id="a", digest="c1")
+    assert json.loads(server.asked[0].body)["variables"]["collection"] == "code"
+
+
+@pytest.mark.parametrize("artifact", [None, {"id": "a", "digest": "c1", "state": "DELETED"}])
+def test_code_that_was_deleted_is_said_so(artifact: Any) -> None:
+    with (
+        answering(Answer(200, {"data": {"artifact": artifact}})) as server,
+        pytest.raises(JobArtifactNotFound, match="was deleted, or the API key may not read it"),
+    ):
+        code_of(server, "wandb-artifact://_id/x")

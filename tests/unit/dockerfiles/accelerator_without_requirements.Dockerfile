@@ -1,0 +1,15 @@
+FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
+
+FROM nvidia/cuda:12.8.1-base-ubuntu24.04 AS dependencies
+COPY --from=uv /uv /usr/local/bin/uv
+ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/dependencies/python VIRTUAL_ENV=/opt/dependencies/venv
+RUN uv venv --python 3.11 /opt/dependencies/venv
+
+FROM nvidia/cuda:12.8.1-base-ubuntu24.04
+COPY --from=dependencies /opt/dependencies /opt/dependencies
+ENV PATH="/opt/dependencies/venv/bin:$PATH"
+USER root
+ENV PYTHONUNBUFFERED=1
+WORKDIR /opt/program
+COPY . /opt/program/
+ENTRYPOINT ["python", "src/train.py"]
