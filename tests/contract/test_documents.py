@@ -216,7 +216,15 @@ def statements() -> Iterator[tuple[str, dict[str, Any]]]:
         own = [properties] if each["Type"] == "AWS::IAM::Policy" else properties.get("Policies", [])
         for policy in own:
             document = policy.get("PolicyDocument", policy)
-            yield from ((name, statement) for statement in document["Statement"])
+            yield from ((name, chosen(statement)) for statement in document["Statement"])
+
+
+def chosen(statement: dict[str, Any]) -> dict[str, Any]:
+    """A statement that depends on a condition, as it is where the condition holds."""
+    if "Fn::If" in statement:
+        _, holds, _ = statement["Fn::If"]
+        return cast(dict[str, Any], holds)
+    return statement
 
 
 def test_a_permission_on_everything_is_one_that_cannot_be_narrower() -> None:
