@@ -44,7 +44,7 @@ lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions)
 
 # --- try it
 .PHONY: local plan
-local: setup ## Run the main job on the embedded cloud: three queued runs and what becomes of them
+local: setup ## Run the main job on the embedded cloud: runs of images and of code, and what becomes of them
 	@$(BIN)/python -m local demo $(ARGS)
 
 plan: $(VENV)/.installed ## Plan a run spec without launching it: make plan SPEC=run_spec.json [ARGS="--region eu-west-1"]

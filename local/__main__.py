@@ -1,7 +1,7 @@
 """`python -m local`: the application on this machine.
 
-`up` boots and deploys it and stays; `demo` does that, queues three runs with the real wandb client and shows what comes
-of them; `down` ends what an `up` elsewhere has left.
+`up` boots and deploys it and stays; `demo` does that, queues runs of images and of code with the real wandb client and
+shows what comes of them; `down` ends what an `up` elsewhere has left.
 """
 
 import argparse
@@ -19,9 +19,10 @@ from types import FrameType
 
 from rich.console import Console
 
-from local.demo.demo import image_of, run_demo
+from local.demo.demo import demo_repository, image_of, run_demo
+from local.demo.git_server import GitServer
 from local.dump import dump
-from local.stack import DEMO_KEY, ROOT, Deployed, Wandb, deploy, embedded_cloud, remove, timed
+from local.stack import DEMO_KEY, ROOT, Cloud, Deployed, Wandb, deploy, embedded_cloud, remove, timed
 from local.wandb import WandbServer
 
 STATE_FILE = ROOT / ".local/up.json"
@@ -43,10 +44,11 @@ def main() -> int:
     up.add_argument("--max-jobs", type=int, default=4)
     up.add_argument("--speed", type=float, default=1.0, help="how many times faster what only waits passes")
     up.add_argument("--no-iam", dest="iam", action="store_false", help="do not enforce IAM")
-    demo = commands.add_parser("demo", help="queue three runs and show what comes of them")
+    demo = commands.add_parser("demo", help="queue runs of images and of code and show what comes of them")
     demo.add_argument("--json", type=Path, help="write the table of outcomes here")
     demo.add_argument("--dump", type=Path, help="write everything the stack wrote into this folder")
     demo.add_argument("--speed", type=float, default=10.0)
+    demo.add_argument("--container-tool", default="auto", help="buildah, podman, docker, or none for pseudo images")
     commands.add_parser("down", help="end what an `up` left")
     arguments = parser.parse_args()
     _end_on_signals()
@@ -103,11 +105,22 @@ def _demo(arguments: argparse.Namespace) -> int:
         server = WandbServer(entity="team", api_key=DEMO_KEY)
         server.create_queue("sagemaker", config={})
         wandb = Wandb(stack.enter_context(server.running()), "team", "sagemaker", DEMO_KEY)
+        git = stack.enter_context(demo_repository(folder))
         with timed("booting the embedded AWS", console.print):
-            cloud = stack.enter_context(embedded_cloud(folder, port=0, speed=arguments.speed, iam=True))
+            cloud = stack.enter_context(
+                embedded_cloud(
+                    folder,
+                    port=0,
+                    speed=arguments.speed,
+                    iam=True,
+                    container_tool=arguments.container_tool,
+                    trust_ca=git.certificate if git else None,
+                )
+            )
+        _say_what_is_missing(cloud, git)
         grace = max(1, round(60 / arguments.speed))
         deployed = deploy(cloud, wandb, max_jobs=4, grace_seconds=grace, say=console.print)
-        rows = run_demo(deployed, folder / "user", console)
+        rows = run_demo(deployed, folder / "user", git, console)
         if arguments.json:
             arguments.json.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
         if arguments.dump:
@@ -119,6 +132,20 @@ def _demo(arguments: argparse.Namespace) -> int:
     verdict = "[green]every outcome is as expected" if as_expected else "[red]not every outcome is as expected"
     console.print(f"{verdict}[/], after {time.monotonic() - started:.0f} s")
     return 0 if as_expected else 1
+
+
+def _say_what_is_missing(cloud: Cloud, git: GitServer | None) -> None:
+    """Say what images are built with, and what this machine lacks for the whole demo."""
+    tool = cloud.get("containers")["tool"]
+    if tool == "none":
+        console.print(
+            "[yellow]images are pseudo images[/]: their files are copied, each RUN is skipped, and they run as "
+            "processes of this machine. Buildah, podman or a Docker engine would build true ones"
+        )
+    else:
+        console.print(f"images are built with {tool}")
+    if git is None:
+        console.print("[yellow]no run comes from git[/]: this machine has no git")
 
 
 def _down(_: argparse.Namespace) -> int:

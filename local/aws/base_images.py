@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -47,8 +48,16 @@ _NOT_COPIED = ("site-packages", "dist-packages", "__pycache__", "test", "tests",
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+_made = threading.Lock()
+
+
 def make(cloud: Cloud) -> None:
-    """Put the base images into the registry, once."""
+    """Put the base images into the registry, once; builds that begin meanwhile wait for them."""
+    with _made:
+        _make(cloud)
+
+
+def _make(cloud: Cloud) -> None:
     ecr = cloud.client("ecr")
     owner = RegistryClient.of_role(cloud)
     for repository in (PYTHON, UV):

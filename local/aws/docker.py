@@ -23,7 +23,6 @@ from local.aws.pseudo import build_pseudo_image
 
 _ECR_HOST = re.compile(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$")
 _REFERENCE = re.compile(r"^(?P<before>FROM\s+(?:--platform=\S+\s+)?|COPY\s+--from=)(?P<reference>\S+)", re.IGNORECASE)
-_HOST_VARIABLES = ("PIP_", "UV_")
 _HOST_FILES = ("/etc/pip.conf", "/etc/uv/uv.toml")
 """How this machine reaches package indexes: a RUN reaches them in no other way."""
 
@@ -119,7 +118,7 @@ def _buildah() -> list[str]:
 
 
 def _call(command: list[str]) -> int:
-    environment = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    environment = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     environment.pop("DOCKER_HOST", None)
     # The shim itself is the first `docker` on the path.
     environment["PATH"] = os.environ["PATH"].partition(os.pathsep)[2]

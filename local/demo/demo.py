@@ -1,10 +1,13 @@
-"""Queues three runs, shows them on their way, and compares what W&B says of them with what it should say."""
+"""Queues runs of images and of code, shows them on their way, and compares what W&B says of them with what is due."""
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,54 +16,74 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from local.demo.git_server import GitServer, git_server, make_repository
 from local.stack import ROOT, WANDB_PYTHON, Deployed
 
+JOB = ROOT / "local/demo/job"
+
 _PROJECT = "demo"
-_PATIENCE_SECONDS = 180
+_PATIENCE_SECONDS = 300
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_WANDB = WANDB_PYTHON.with_name("wandb")
 
 
 @dataclass(frozen=True)
 class Order:
-    """One run to queue: with which image and options of `wandb launch`, and what should come of it."""
+    """One run to queue: of what, with which options of `wandb launch`, and what should come of it."""
 
     name: str
-    image: str
-    options: tuple[str, ...]
+    source: tuple[str, str]
+    """The option of `wandb launch`, -d for an image or -j for a job, and the name of one of those made for the demo."""
+    image: str | None
+    """What the execution says of the image: given, to be built, or reused; None where it comes to no plan."""
     item_state: str
-    run_state: str | None
     verdict: str
-    words: str
+    options: tuple[str, ...] = ()
+    epochs: int = 0
+    """How many rows of metrics the run has; 0 where there is no run to be."""
+    words: str = ""
     """What the item's error.log must say; empty where there is none to be."""
 
 
-ORDERS = (
-    Order(
-        name="trains a classifier of digits",
-        image="train",
-        options=("-c", json.dumps({"overrides": {"run_config": {"epochs": 8, "learning_rate": 0.02}}})),
-        item_state="claimed",
-        run_state="finished",
-        verdict="finished",
-        words="",
-    ),
-    Order(
-        name="fails in user code",
-        image="broken",
-        options=(),
-        item_state="failed",
-        run_state=None,
-        verdict="failed",
-        words="FileNotFoundError",
-    ),
-    Order(
-        name="overrides the queue wrongly",
-        image="train",
-        options=("-R", json.dumps({"sagemaker": {"StoppingConditions": {"MaxRuntimeInSeconds": 60}}})),
-        item_state="failed",
-        run_state=None,
-        verdict="not launched",
-        words="Did you mean StoppingCondition?",
-    ),
+TRAINS = Order(
+    name="trains a classifier of digits",
+    source=("-d", "train"),
+    options=("-c", json.dumps({"overrides": {"run_config": {"epochs": 8, "learning_rate": 0.02}}})),
+    image="given",
+    item_state="claimed",
+    verdict="finished",
+    epochs=8,
+)
+BREAKS = Order(
+    name="fails in user code",
+    source=("-d", "broken"),
+    image="given",
+    item_state="failed",
+    verdict="failed",
+    words="FileNotFoundError",
+)
+MISTAKES = Order(
+    name="overrides the queue wrongly",
+    source=("-d", "train"),
+    options=("-R", json.dumps({"sagemaker": {"StoppingConditions": {"MaxRuntimeInSeconds": 60}}})),
+    image=None,
+    item_state="failed",
+    verdict="not launched",
+    words="Did you mean StoppingCondition?",
+)
+COMES_AS_CODE = Order(
+    name="comes as code", source=("-j", "code"), image="to be built", item_state="claimed", verdict="finished", epochs=5
+)
+COMES_FROM_GIT = Order(
+    name="comes from git", source=("-j", "git"), image="to be built", item_state="claimed", verdict="finished", epochs=5
+)
+COMES_AGAIN = Order(
+    name="comes as the same code again",
+    source=("-j", "code"),
+    image="reused",
+    item_state="claimed",
+    verdict="finished",
+    epochs=5,
 )
 
 
@@ -69,12 +92,13 @@ class Row:
     """What is known of one order's run."""
 
     order: Order
-    item: str
+    item: str = ""
     run_id: str = ""
     execution: str = ""
     execution_status: str = ""
     training_job: str | None = None
     training_status: str = ""
+    image: str | None = None
     verdict: str = ""
     reason: str = ""
     read_back: dict[str, Any] = field(default_factory=dict)
@@ -87,13 +111,15 @@ class Row:
     @property
     def as_expected(self) -> bool:
         """Whether W&B says of it what it should."""
-        seen = self.read_back
-        log = seen.get("error_log") or ""
-        learned = self.order.run_state is None or (seen["summary"].get("accuracy", 0) > 0.8 and seen["history"] == 8)
+        seen, log = self.read_back, self.read_back.get("error_log") or ""
+        run_state = "finished" if self.order.epochs else None
+        learned = not run_state or (
+            (seen["summary"] or {}).get("accuracy", 0) > 0.8 and seen["history"] == self.order.epochs
+        )
         launched = self.training_job is not None or self.verdict == "not launched"
         return (
-            (seen["item_state"], seen["run_state"]) == (self.order.item_state, self.order.run_state)
-            and self.verdict == self.order.verdict
+            (seen["item_state"], seen["run_state"]) == (self.order.item_state, run_state)
+            and (self.verdict, self.image) == (self.order.verdict, self.order.image)
             and (self.order.words in log if self.order.words else not log)
             and learned
             and launched
@@ -106,6 +132,7 @@ class Row:
             "run_id": self.run_id,
             "execution": self.execution,
             "training_job": self.training_job,
+            "image": self.image,
             "verdict": self.verdict,
             "reason": self.reason,
         }
@@ -116,17 +143,24 @@ def image_of(script: str) -> dict[str, Any]:
     return {"entrypoint": [str(WANDB_PYTHON), str(ROOT / "local/demo" / script)], "env": {"PYTHONUNBUFFERED": "1"}}
 
 
-def run_demo(deployed: Deployed, home: Path, console: Console) -> list[Row]:
-    """Queue the orders, wait for their ends, and return what W&B says of each."""
-    images = {name: deployed.cloud.put_image(f"demo:{name}", image_of(f"{name}.py")) for name in ("train", "broken")}
+def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Console) -> list[Row]:
+    """Queue the orders, wait for their ends, and return what W&B says of each. Without `git` none comes from git."""
     _configure_queue(deployed, home)
-    for order in ORDERS:
-        _queue(deployed, home, order, images[order.image])
-    rows = [Row(order, item) for order, item in zip(ORDERS, _items(deployed, home), strict=True)]
+    sources = {name: deployed.cloud.put_image(f"demo:{name}", image_of(f"{name}.py")) for name in ("train", "broken")}
+    sources |= _jobs(deployed, home, git)
+    orders = [TRAINS, BREAKS, MISTAKES, COMES_AS_CODE, *([COMES_FROM_GIT] if git else [])]
+    for order in orders:
+        _queue(deployed, home, order, sources)
+    rows = [Row(order, item) for order, item in zip(orders, _items(deployed, home), strict=True)]
+    first, again = rows[orders.index(COMES_AS_CODE)], Row(COMES_AGAIN)
+    rows.append(again)
     aws = _Aws(deployed)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     with Live(_progress(rows), console=console, refresh_per_second=4) as live:
         while not all(row.has_ended for row in rows) and time.monotonic() < deadline:
+            if first.has_ended and not again.item:
+                _queue(deployed, home, again.order, sources)
+                again.item = _items(deployed, home)[-1]
             for row in rows:
                 aws.look_up(row)
             live.update(_progress(rows))
@@ -134,6 +168,31 @@ def run_demo(deployed: Deployed, home: Path, console: Console) -> list[Row]:
     _read_back(deployed, home, rows)
     console.print(_outcomes(deployed, rows))
     return rows
+
+
+@contextmanager
+def demo_repository(folder: Path) -> Iterator[GitServer | None]:
+    """Serve a git repository of the demo's job over https; None where this machine has no git."""
+    if not shutil.which("git"):
+        yield None
+        return
+    repositories = folder / "git"
+    repositories.mkdir()
+    make_repository({path.name: path.read_text() for path in JOB.iterdir()}, repositories / "job.git")
+    with git_server(repositories, folder) as server:
+        yield server
+
+
+def _jobs(deployed: Deployed, home: Path, git: GitServer | None) -> dict[str, str]:
+    """Make a job of code and, with a git server, one of a repository, with `wandb job create`; return their names."""
+    common = ["-e", deployed.wandb.entity, "-p", _PROJECT, "-E", "python train.py", "-r", _PYTHON]
+    shutil.copytree(JOB, home / "job")
+    _client(deployed, home, [str(_WANDB), "job", "create", "code", "job", "-n", "code", *common])
+    if git:
+        trust = {"GIT_SSL_CAINFO": str(git.certificate)}
+        command = [str(_WANDB), "job", "create", "git", f"{git.url}/job.git", "-g", "main", "-n", "git", *common]
+        _client(deployed, home, command, variables=trust)
+    return {name: f"{deployed.wandb.entity}/{_PROJECT}/{name}:latest" for name in ("code", "git")}
 
 
 class _Aws:
@@ -146,7 +205,7 @@ class _Aws:
 
     def look_up(self, row: Row) -> None:
         """Fill in what is known by now."""
-        if row.has_ended:
+        if row.has_ended or not row.item:
             return
         arn = f"{self._machine.replace(':stateMachine:', ':execution:')}:{row.item}"
         try:
@@ -160,6 +219,14 @@ class _Aws:
             output = json.loads(execution.get("output") or "{}")
             row.verdict = output.get("verdict", "not launched")
             row.reason = output.get("reason") or execution.get("cause", "")
+            row.image = self._image(arn)
+
+    def _image(self, execution: str) -> str | None:
+        """Return what the state "Plan run" said of the image; None when it came to no plan."""
+        history = self._states.get_execution_history(executionArn=execution, maxResults=1000)["events"]
+        exits = [event["stateExitedEventDetails"] for event in history if "stateExitedEventDetails" in event]
+        outputs = [json.loads(each["output"]) for each in exits if each["name"] == "Plan run"]
+        return outputs[-1].get("image") if outputs else None
 
     def _look_up_training_job(self, row: Row) -> None:
         for summary in self._sagemaker.list_training_jobs(NameContains=row.run_id)["TrainingJobSummaries"]:
@@ -170,30 +237,38 @@ class _Aws:
 def _progress(rows: list[Row]) -> Table:
     table = Table("run", "run id", "execution", "training job", box=None)
     for row in rows:
-        table.add_row(row.order.name, row.run_id, row.execution_status or "in the queue", row.training_status)
+        table.add_row(
+            row.order.name,
+            row.run_id,
+            row.execution_status or ("in the queue" if row.item else ""),
+            row.training_status,
+        )
     return table
 
 
 def _outcomes(deployed: Deployed, rows: list[Row]) -> Table:
     table = Table(show_lines=True)
-    for heading in ("item", "run", "execution", "training job", "verdict", "reason", "where to look"):
+    for heading in ("item", "run", "execution", "image", "training job", "verdict", "reason", "where to look"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         page = f"{deployed.wandb.url}/{deployed.wandb.entity}/{_PROJECT}/runs/{row.run_id}"
         log = f"error.log of item {row.item}" if row.read_back["error_log"] else page
         mark = "" if row.as_expected else " [red](not as expected)[/]"
         name = row.execution.rpartition(":")[2]
-        table.add_row(row.item, row.run_id, name, row.training_job, row.verdict + mark, row.reason, log)
+        table.add_row(row.item, row.run_id, name, row.image, row.training_job, row.verdict + mark, row.reason, log)
     return table
 
 
-def _client(deployed: Deployed, home: Path, command: list[str], text: str = "") -> str:
+def _client(
+    deployed: Deployed, home: Path, command: list[str], text: str = "", *, variables: Mapping[str, str] | None = None
+) -> str:
     """Run a program of the user's environment; return what it printed. Raises SystemExit when it fails."""
     folders = ("HOME", "TMPDIR", "WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR")
     environment: Mapping[str, str] = {
         "PATH": os.environ["PATH"],
         **dict.fromkeys(folders, str(home)),
         **deployed.wandb.environment,
+        **(variables or {}),
     }
     finished = subprocess.run(
         command, env=environment, cwd=home, input=text, capture_output=True, text=True, check=False
@@ -213,11 +288,11 @@ def _configure_queue(deployed: Deployed, home: Path) -> None:
     _client(deployed, home, [str(WANDB_PYTHON), "-c", script, *arguments])
 
 
-def _queue(deployed: Deployed, home: Path, order: Order, image: str) -> None:
+def _queue(deployed: Deployed, home: Path, order: Order, sources: Mapping[str, str]) -> None:
     """Queue a run with `wandb launch`."""
-    wandb = str(WANDB_PYTHON.with_name("wandb"))
+    option, name = order.source
     where = ["-q", deployed.wandb.queue, "-e", deployed.wandb.entity, "-p", _PROJECT]
-    _client(deployed, home, [wandb, "launch", *where, "-d", image, *order.options])
+    _client(deployed, home, [str(_WANDB), "launch", *where, option, sources[name], *order.options])
 
 
 def _items(deployed: Deployed, home: Path) -> list[str]:

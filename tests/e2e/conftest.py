@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from local.demo.demo import image_of
+from local.demo.git_server import GitServer, git_server
 from local.stack import DEMO_KEY, Deployed, Wandb, deploy, embedded_cloud
 from local.wandb import Behaviour, WandbServer
 from local.wandb.queues import RunQueueItem
@@ -29,6 +30,9 @@ class Application:
 
     deployed: Deployed
     server: WandbServer
+    git: GitServer
+    """Serves the bare repositories that tests put into the folder `repositories`."""
+    repositories: Path
     images: dict[str, str] = field(default_factory=dict)
 
     def image(self, name: str, *command: str) -> str:
@@ -88,6 +92,16 @@ class Application:
         names = [each["TrainingJobName"] for page in pages for each in page["TrainingJobSummaries"]]
         jobs = [sagemaker.describe_training_job(TrainingJobName=name) for name in names]
         return [job for job in jobs if job.get("Environment", {}).get("WANDB_LAUNCH_TRACE_ID") == item.id]
+
+    def training_log(self, item: RunQueueItem) -> str:
+        """Return what the containers of an item's training jobs wrote."""
+        logs, group, text = self.deployed.cloud.client("logs"), "/aws/sagemaker/TrainingJobs", []
+        for job in self.training_jobs(item):
+            streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job['TrainingJobName']}/")
+            for stream in streams["logStreams"]:
+                where = {"logGroupName": group, "logStreamName": stream["logStreamName"]}
+                text += [event["message"] for event in logs.get_log_events(**where, startFromHead=True)["events"]]
+        return "\n".join(text)
 
     def record(self, item: RunQueueItem) -> dict[str, Any] | None:
         """Return the attributes of an item's record in the table."""
@@ -149,11 +163,17 @@ def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     # A shorter lease than W&B's: what pollers at the same time lease too much of comes back soon.
     server = WandbServer(entity=ENTITY, api_key=DEMO_KEY, behaviour=Behaviour(lease_seconds=10))
     server.create_queue(QUEUE, config={})
-    with server.running() as wandb_url, embedded_cloud(folder, port=0, speed=SPEED, iam=True) as cloud:
+    repositories = folder / "git"
+    repositories.mkdir()
+    with (
+        server.running() as wandb_url,
+        git_server(repositories, folder) as git,
+        embedded_cloud(folder, port=0, speed=SPEED, iam=True, trust_ca=git.certificate) as cloud,
+    ):
         wandb = Wandb(wandb_url, ENTITY, QUEUE, DEMO_KEY)
         deployed = deploy(cloud, wandb, max_jobs=MAX_JOBS, grace_seconds=GRACE_SECONDS, say=lambda _: None)
         server.create_queue(QUEUE, config=json.loads(deployed.outputs["QueueConfiguration"]))
-        application = Application(deployed, server)
+        application = Application(deployed, server, git, repositories)
         for script in ("train", "broken"):
             application.images[script] = cloud.put_image(f"demo:{script}", image_of(f"{script}.py"))
         yield application

@@ -1,14 +1,21 @@
 """Jobs that come as code: built into an image once, pushed, run, and seen in W&B."""
 
+import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local.aws.iam import Denied
+from local.aws.pseudo import build_pseudo_image
+from local.aws.registry import RegistryClient
+from local.demo.git_server import make_repository
 from local.wandb.queues import RunQueueItem
 from tests.e2e.conftest import ENTITY, QUEUE, Application, wait_for
 from tests.wandb.client import Client
 
+OFFLINE = {"Environment": {"WANDB_MODE": "offline"}}
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 TRAIN = """
 import sys, wandb
@@ -95,11 +102,38 @@ def test_a_code_job_is_built_pushed_and_trained_and_the_second_run_builds_nothin
     assert image_of(app, again) == image
 
 
+def test_a_job_from_git_is_built_of_its_commit(app: Application, client: Client) -> None:
+    files = {"src/train.py": "import sys\nprint('trained', sys.argv[1])\n", "other.py": ""}
+    commit = make_repository(files, app.repositories / "job.git")
+    client.run(
+        *("wandb", "job", "create", "git", f"{app.git.url}/job.git", "-g", "main", "-e", ENTITY, "-p", "cli"),
+        *("-n", "from-git", "-r", PYTHON, "-E", "python src/train.py"),
+        GIT_SSL_CAINFO=str(app.git.certificate),
+    )
+    before = len(builds(app))
+    options = {"overrides": {"args": ["well"]}, "resource_args": {"sagemaker": OFFLINE}}
+    item = queued(app, client, f"{ENTITY}/cli/from-git:latest", "-c", json.dumps(options))
+    assert app.outcome(item, within=120)["verdict"] == "finished"
+    (build,) = builds(app)[before:]
+    assert f"fetched commit {commit}" in log_of(app, build)
+    assert "trained well" in app.training_log(item)
+
+
+def test_a_job_with_a_base_image_is_that_image_with_the_code(app: Application, client: Client) -> None:
+    base = f"public.ecr.aws/docker/library/python:{PYTHON}-slim-trixie"
+    job = code_job(client, "based", {"train.py": "print('trained on a base')"}, "-B", base)
+    before = len(builds(app))
+    item = app.push(job=job, sagemaker=OFFLINE)
+    assert app.outcome(item, within=120)["verdict"] == "finished"
+    (build,) = builds(app)[before:]
+    assert f"FROM {base}" in log_of(app, build)
+    assert "trained on a base" in app.training_log(item)
+
+
 def test_ten_items_of_one_code_job_are_one_build_and_ten_training_jobs(app: Application, client: Client) -> None:
     job = code_job(client, "ten", {"train.py": "print('trained')\n"})
     before = len(builds(app))
-    offline = {"Environment": {"WANDB_MODE": "offline"}}
-    items = [app.push(job=job, sagemaker=offline) for _ in range(10)]
+    items = [app.push(job=job, sagemaker=OFFLINE) for _ in range(10)]
     for item in items:
         assert app.outcome(item, within=240)["verdict"] == "finished"
     assert len(builds(app)) == before + 1
@@ -130,3 +164,45 @@ def test_stopping_the_execution_stops_the_build(app: Application, client: Client
     app.deployed.cloud.client("stepfunctions").stop_execution(executionArn=execution["executionArn"])
     wait_for(lambda: [each for each in builds(app)[before:] if each["buildStatus"] == "STOPPED"], within=30)
     app.close_by_hand(item)
+
+
+def test_without_a_container_tool_a_pseudo_image_of_the_same_dockerfile_runs(
+    app: Application, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.py").write_text(
+        "import os\nprint('trained', os.environ['MODE'], os.path.basename(os.getcwd()))\n"
+    )
+    dockerfile = """
+FROM scratch AS packages
+RUN install everything
+FROM scratch
+COPY --from=packages /opt/venv /opt/venv
+COPY . /code/
+ENV MODE=simply
+WORKDIR /code
+RUN check
+ENTRYPOINT ["python", "train.py"]
+"""
+    repository = app.deployed.outputs["ImageRepository"]
+    ecr = app.deployed.cloud.client("ecr")
+    token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    local = app.deployed.cloud.url.removeprefix("http://") + "/" + repository.partition("/")[2]
+    assert build_pseudo_image(f"{local}:pseudo", f"Basic {token}", dockerfile, tmp_path) == 0
+    assert "pseudo image: RUN skipped" in capsys.readouterr().out
+    item = app.push(f"{repository}:pseudo", sagemaker=OFFLINE)
+    assert app.outcome(item)["verdict"] == "finished"
+    assert "trained simply code" in app.training_log(item)
+
+
+def test_the_registry_takes_nothing_from_strangers_and_no_tag_twice(app: Application) -> None:
+    repository = app.deployed.outputs["ImageRepository"].partition("/")[2]
+    ecr = app.deployed.cloud.client("ecr")
+    token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    owner, stranger = (RegistryClient(app.deployed.cloud.url, f"Basic {each}") for each in (token, "QVdTOm5vYm9keQ=="))
+    with pytest.raises(Denied):
+        stranger.image(repository, "once")
+    owner.push(repository, "once", [], {"Env": ["A=1"]})
+    with pytest.raises(Denied, match="already exists"):
+        owner.push(repository, "once", [], {"Env": ["A=2"]})
+    owner.push(repository, "cache-1", [], {"Env": ["A=1"]})
+    owner.push(repository, "cache-1", [], {"Env": ["A=2"]})
