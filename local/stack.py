@@ -164,10 +164,13 @@ def _wait_until_healthy(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit(f"The embedded AWS did not start at {cloud.url}; what it wrote is above.")
 
 
-def deploy(cloud: Cloud, wandb: Wandb, *, max_jobs: int, grace_seconds: int, say: Say) -> Deployed:
+def deploy(
+    cloud: Cloud, wandb: Wandb, *, max_jobs: int, grace_seconds: int, say: Say, stopped_run_timeout: int = 60
+) -> Deployed:
     """Build the template and deploy it into the embedded AWS with the real SAM CLI; return its outputs."""
     config = cloud.folder / "launch-config.yaml"
-    config.write_text(json.dumps({"entity": wandb.entity, "queues": [wandb.queue], "max_jobs": max_jobs}))
+    behaviour = {"max_jobs": max_jobs, "stopped_run_timeout": stopped_run_timeout}
+    config.write_text(json.dumps({"entity": wandb.entity, "queues": [wandb.queue], **behaviour}))
     runtime = f"{sys.version_info.major}.{sys.version_info.minor}"
     machine = platform.machine()
     parameters = {

@@ -1,7 +1,8 @@
-"""Every minute: show that we are alive, lease items while there is room, open their runs, start their executions."""
+"""Every minute: show that we are alive, stop what was stopped in W&B, lease items while there is room, start them."""
 
 import time
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -11,11 +12,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from launch_agent import __version__
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.runs import Runs
+from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
-from launch_agent.clients.step_functions import StepFunctions
+from launch_agent.clients.step_functions import StepFunctions, execution_arn
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.launch_config import LaunchConfig
+from launch_agent.outcome import STOPPED
 from launch_agent.run_queue import ItemRef, QueueItem, Slot
 from launch_agent.run_record import AgentRecord, RunRecord, RunState, execution_name
 from launch_agent.settings import Settings, read_launch_config
@@ -44,6 +47,7 @@ class Wired(NamedTuple):
     wandb: Wandb
     runs: Runs
     executions: StepFunctions
+    sagemaker: SageMaker
 
 
 @cache
@@ -54,7 +58,7 @@ def wire() -> Wired:
     for warning in config.warnings():
         logger.warning(warning)
     wandb = Wandb(GraphqlClient(env.wandb_base_url, WandbApiKey(env.wandb_api_key_secret)))
-    return Wired(env, config, wandb, Runs(env.runs_table), StepFunctions())
+    return Wired(env, config, wandb, Runs(env.runs_table), StepFunctions(), SageMaker())
 
 
 @logger.inject_lambda_context
@@ -79,9 +83,11 @@ def registered_agent(w: Wired) -> AgentRecord | None:
     """
     entity = w.config.entity or w.wandb.default_entity()
     known = w.runs.agent(entity)
-    if known and known.config_fingerprint == w.config.fingerprint:
-        seen = w.wandb.launch_agent(known.launch_agent_id)
-        if seen:
+    if known:
+        open_runs = list(w.runs.open_runs()) if known.jobs_open + known.schedulers_open else []
+        seen, stopped = w.wandb.look(known.launch_agent_id, open_runs)
+        heed_stops(w, open_runs, stopped)
+        if seen and known.config_fingerprint == w.config.fingerprint:
             return heed_stop_polling(w, known, stop=seen.stop_polling)
     if not w.runs.claim_registration(entity, known=known, now=datetime.now(UTC)):
         return None
@@ -97,6 +103,34 @@ def registered_agent(w: Wired) -> AgentRecord | None:
     )
     w.runs.remember_agent(agent)
     return agent
+
+
+def heed_stops(w: Wired, open_runs: Iterable[RunRecord], stopped: Collection[str]) -> None:
+    """Stop the runs that somebody has stopped in W&B, once their own `stopped_run_timeout` to end is over."""
+    now = datetime.now(UTC)
+    for run in open_runs:
+        if run.item.id in stopped and not run.stop_requested_at:
+            w.runs.stop_requested(run.item.id, at=now)
+        since = run.stop_requested_at or (now if run.item.id in stopped else None)
+        if since and now >= since + timedelta(seconds=w.config.stopped_run_timeout):
+            stop(w, run.item.id)
+
+
+def stop(w: Wired, item_id: str) -> None:
+    """Stop a run's training job if it has one, else its execution. What has ended by itself is left alone."""
+    record = w.runs.get(item_id)
+    if record is None or record.state is not RunState.OPEN:
+        return
+    name = record.training_job_name
+    # After a job that came to nothing the execution waits before it makes the next one.
+    job = w.sagemaker.describe(name) if name and name not in record.ended_jobs else None
+    if job and w.sagemaker.item_of(job) == item_id:
+        # Its end, whether this brings it about or it is there, resumes the execution.
+        w.sagemaker.stop(job.name)
+    else:
+        arn = execution_arn(w.env.state_machine_arn, record.execution_name)
+        w.executions.stop(arn, error=STOPPED, cause="The run was stopped in W&B.")
+    logger.info("run stopped, as asked in W&B", run_queue_item_id=item_id, training_job_name=name)
 
 
 def heed_stop_polling(w: Wired, agent: AgentRecord, *, stop: bool) -> AgentRecord:
@@ -159,10 +193,6 @@ def new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int)
 
 def start(w: Wired, record: RunRecord) -> bool:
     """Start the execution of an open run; what was started before goes on."""
-    started = w.executions.start(
-        w.env.state_machine_arn,
-        name=record.execution_name,
-        run={"run_queue_item_id": record.item.id, "run_id": record.item.run_id, "run_queue": record.item.queue},
-    )
+    started = w.executions.start(w.env.state_machine_arn, record)
     logger.info("execution started" if started else "execution has been there before", execution=record.execution_name)
     return started

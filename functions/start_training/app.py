@@ -1,40 +1,49 @@
 """Remember the task token, then submit the training job, with the API key put in here and nowhere before."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from itertools import chain, count, islice
+from typing import Any, NamedTuple, NoReturn
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.images import BuildBucket, ImageClaims, ImageRepository
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.step_functions import StepFunctions
-from launch_agent.errors import ImageBuildFailed, TrainingJobRejected
+from launch_agent.clients.wandb import Wandb
+from launch_agent.errors import CapacityUnavailable, CapacityWaitEnded, ImageBuildFailed, TrainingJobRejected
 from launch_agent.image import BuildPlan
 from launch_agent.launch_plan import LaunchPlan, own_api_key
 from launch_agent.model import Model
-from launch_agent.outcome import TrainingEnd
-from launch_agent.run_environment import API_KEY
+from launch_agent.report import capacity_warning
+from launch_agent.resuming import resume, warn_once
+from launch_agent.retries import Trouble, may_try_again
+from launch_agent.run_environment import API_KEY, RESUME
 from launch_agent.run_queue import parse_run_spec
-from launch_agent.run_record import RunRecord
+from launch_agent.run_record import RunRecord, RunState
 from launch_agent.settings import Settings
 from launch_agent.training_job import alternative_training_job_name
 
 logger = Logger()
 
 _NAMES_TRIED = 5
+_ENDED = "the run has ended, or its execution was stopped, before its training job could start"
 
 
 class Env(Settings):
     """The environment of this function."""
 
     build_bucket: str
+    capacity_wait_hours: float
     image_repository: str
     runs_table: str
     wandb_api_key_secret: str
+    wandb_base_url: str
 
 
 class Task(Model):
@@ -61,6 +70,13 @@ def wire() -> Wired:
     return Wired(env, WandbApiKey(env.wandb_api_key_secret), Runs(env.runs_table), SageMaker(), StepFunctions())
 
 
+@cache
+def wire_wandb() -> Wandb:
+    """Make the client for warnings, which most runs do without."""
+    env = Env.from_environment()
+    return Wandb(GraphqlClient(env.wandb_base_url, WandbApiKey(env.wandb_api_key_secret)))
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return the name of the training job whose end answers the task token."""
@@ -72,11 +88,20 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         raise TrainingJobRejected(f"run queue item {task.run_queue_item_id} has no plan here: it has ended before.")
     plan = with_built_image(w, record.plan, record.plan.build)
     request = {**plan.training_request, "Environment": environment(w, record, plan)}
-    for name in names(plan):
+    for name in names(plan, record.ended_jobs):
         # Token first: a job that ends at once can send its event before this function returns.
-        w.runs.awaiting(task.run_queue_item_id, training_job_name=name, task_token=task.task_token)
-        if w.sagemaker.create({**request, "TrainingJobName": name}):
+        if not w.runs.awaiting(task.run_queue_item_id, training_job_name=name, task_token=task.task_token):
+            raise TrainingJobRejected(_ENDED)
+        try:
+            created = w.sagemaker.create({**request, "TrainingJobName": name})
+        except CapacityUnavailable as error:
+            # What is used up may be used by a job that an earlier try has made, without hearing of it.
+            if not adopted(w, name, task):
+                wait_for_capacity(w, record, error)
+            return {"training_job_name": name}
+        if created:
             logger.info("training job created", training_job_name=name)
+            stop_if_ended(w, task, name)
             return {"training_job_name": name}
         if adopted(w, name, task):
             return {"training_job_name": name}
@@ -84,6 +109,24 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} like it are taken by other training jobs. '
         "Give the run another id, or leave TrainingJobName out of the queue's configuration."
     )
+
+
+def wait_for_capacity(w: Wired, record: RunRecord, error: CapacityUnavailable) -> NoReturn:
+    """Say on the queue item what the run waits for. Raises the error again, or CapacityWaitEnded when it is enough."""
+    now, wait = datetime.now(UTC), timedelta(hours=w.env.capacity_wait_hours)
+    since = w.runs.refused(record.item.id, at=now)
+    if not may_try_again(Trouble.CAPACITY, capacity_awaited_since=since, now=now, capacity_wait=wait):
+        raise CapacityWaitEnded(f"there was no room for {w.env.capacity_wait_hours:g} hours: {error}") from None
+    warn_once(wire_wandb(), w.runs, record, capacity_warning(str(error)))
+    raise error
+
+
+def stop_if_ended(w: Wired, task: Task, name: str) -> None:
+    """Leave no training job behind where the execution was ended while this function made it."""
+    record = w.runs.get(task.run_queue_item_id)
+    if record is None or record.state is not RunState.OPEN or record.is_abandoned:
+        w.sagemaker.stop(name)
+        raise TrainingJobRejected(_ENDED)
 
 
 def with_built_image(w: Wired, plan: LaunchPlan, build: BuildPlan | None) -> LaunchPlan:
@@ -105,14 +148,15 @@ def with_built_image(w: Wired, plan: LaunchPlan, build: BuildPlan | None) -> Lau
 def environment(w: Wired, record: RunRecord, plan: LaunchPlan) -> dict[str, str]:
     """Return the container's environment with the API key: the queue's, else the run spec's, else this agent's."""
     key = own_api_key(parse_run_spec(record.spec)) or w.agent_api_key()
-    return {**plan.training_request["Environment"], API_KEY: key}
+    again = {RESUME: "allow"} if record.ended_jobs else {}
+    return {**again, **plan.training_request["Environment"], API_KEY: key}
 
 
-def names(plan: LaunchPlan) -> Iterator[str]:
-    """Yield the training job names to try, in order."""
-    yield plan.training_job_name
-    for attempt in range(1, _NAMES_TRIED):
-        yield alternative_training_job_name(plan.training_job_name, plan.item.id, attempt)
+def names(plan: LaunchPlan, ended_jobs: Collection[str]) -> Iterator[str]:
+    """Yield the training job names to try, in order, but for those of jobs that came to nothing."""
+    alternatives = (alternative_training_job_name(plan.training_job_name, plan.item.id, n) for n in count(1))
+    wanted = (name for name in chain([plan.training_job_name], alternatives) if name not in ended_jobs)
+    return islice(wanted, _NAMES_TRIED)
 
 
 def adopted(w: Wired, name: str, task: Task) -> bool:
@@ -121,7 +165,7 @@ def adopted(w: Wired, name: str, task: Task) -> bool:
     if job is None or w.sagemaker.item_of(job) != task.run_queue_item_id:
         return False
     logger.info("training job adopted", training_job_name=name)
-    end = TrainingEnd.of(job)
-    if end:
-        w.executions.answer(task.task_token, end.model_dump(mode="json"))
+    record = w.runs.get(task.run_queue_item_id)
+    if record:
+        resume(w.runs, w.executions, record, job, capacity_wait=timedelta(hours=w.env.capacity_wait_hours))
     return True

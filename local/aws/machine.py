@@ -268,7 +268,11 @@ class _ScaledTime:
 
 
 def _with_role(old: Any, task: Any, env: Any) -> Any:
-    """Evaluate a task while its execution's role is at hand."""
+    """Evaluate a task while its execution's role is at hand, and with a task token of its own at each try."""
+    context = env.states.context_object
+    if "Task" in context.context_object_data and context.context_object_data["State"]["RetryCount"]:
+        # The interpreter makes one token for all tries, and the second would find the answer to the first.
+        env.callback_pool_manager.add(context.update_task_token())
     _role.arn = env.aws_execution_details.role_arn
     _role.session = env.states.context_object.context_object_data["Execution"]["Name"][:60]
     return old(task, env)

@@ -24,6 +24,7 @@ _STATUS_MESSAGES = {
     "Uploading": "Uploading generated training model",
     "Completed": "Training job completed",
     "Failed": "Training job failed",
+    "Interrupted": "Waiting for spot capacity",
     "Stopping": "Stopping the training job",
     "Stopped": "Training job stopped",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
@@ -51,6 +52,7 @@ class Training:
             "DescribeTrainingJob": lambda asked, _: self._described(self._find(asked)),
             "ListTrainingJobs": self._list,
             "StopTrainingJob": self._stop,
+            "Search": self._search,
             "AddTags": self._add_tags,
             "ListTags": lambda asked, _: {"Tags": self._tags.get(asked["ResourceArn"], [])},
         }
@@ -111,10 +113,17 @@ class Training:
         return {"TrainingJobArn": arn}
 
     def _injected_refusal(self, name: str) -> None:
+        fault = self._injected(name, "code")
+        if fault:
+            raise Refused(fault["code"], fault.get("message", "injected"))
+
+    def _injected(self, name: str, kind: str) -> dict[str, Any] | None:
+        """Return the fault of a kind that is to happen now to a job of this name, and count it down."""
         for fault in self.faults:
-            if fault.get("code") and fault["match"] in name and fault.get("times", 1) > 0:
+            if fault.get(kind) and fault["match"] in name and fault.get("times", 1) > 0:
                 fault["times"] = fault.get("times", 1) - 1
-                raise Refused(fault["code"], fault.get("message", "injected"))
+                return fault
+        return None
 
     def _find(self, asked: dict[str, Any]) -> dict[str, Any]:
         job = self._jobs.get(asked["TrainingJobName"])
@@ -145,6 +154,26 @@ class Training:
         more = {"NextToken": str(start + size)} if start + size < len(found) else {}
         return {"TrainingJobSummaries": page, **more}
 
+    def _search(self, asked: dict[str, Any], _: dict[str, str]) -> dict[str, Any]:
+        """Find training jobs by what their attributes and tags equal; other searches are refused."""
+        filters = asked.get("SearchExpression", {}).get("Filters", [])
+        if asked["Resource"] != "TrainingJob" or any(each["Operator"] != "Equals" for each in filters):
+            raise Refused("ValidationException", "The embedded AWS knows only searches of training jobs by Equals.")
+        found = [
+            job | {"Tags": self._tags[job["TrainingJobArn"]]}
+            for job in list(self._jobs.values())
+            if all(self._value(job, each["Name"]) == each["Value"] for each in filters)
+        ]
+        start, size = int(asked.get("NextToken", 0)), asked.get("MaxResults", 100)
+        page = [{"TrainingJob": job} for job in found[start : start + size]]
+        more = {"NextToken": str(start + size)} if start + size < len(found) else {}
+        return {"Results": page, **more}
+
+    def _value(self, job: dict[str, Any], name: str) -> object:
+        _, _, tag = name.partition("Tags.")
+        tags = {each["Key"]: each["Value"] for each in self._tags[job["TrainingJobArn"]]}
+        return tags.get(tag) if tag else job.get(name)
+
     def _stop(self, asked: dict[str, Any], _: dict[str, str]) -> dict[str, Any]:
         job = self._find(asked)
         with self._lock:
@@ -171,7 +200,10 @@ class Training:
         folder = self._cloud.data / "training" / name
         run = TrainingRun(self._cloud, self._iam, self._images, job, folder, self._stops[name])
         try:
-            self._phase(job, run, "Starting", 0.3, lambda: self._capacity(name))
+            self._phase(job, run, "Starting", 0.3, lambda: self._injected_failure(name))
+            if self._injected(name, "interrupts"):
+                self._phase(job, run, "Interrupted", 0.3, lambda: None)
+                self._phase(job, run, "Starting", 0.3, lambda: None)
             self._phase(job, run, "Downloading", 0.2, run.download)
             self._move(job, "InProgress", "Training")
             job["TrainingStartTime"] = time.time()
@@ -206,9 +238,10 @@ class Training:
         if self._stops[job["TrainingJobName"]].wait(self._cloud.scaled(seconds)):
             raise _StoppedEarly
 
-    def _capacity(self, name: str) -> None:
-        if any(fault.get("capacity") and fault["match"] in name for fault in self.faults):
-            raise Failed(_CAPACITY)
+    def _injected_failure(self, name: str) -> None:
+        fault = self._injected(name, "capacity") or self._injected(name, "fails")
+        if fault:
+            raise Failed(fault.get("fails", _CAPACITY))
 
     def _move(self, job: dict[str, Any], status: str, secondary: str) -> None:
         """Go to another status, and tell EventBridge."""

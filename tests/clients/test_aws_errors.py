@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.step_functions import StepFunctions
 from launch_agent.errors import AwsThrottled, CapacityUnavailable, TrainingJobRejected, WandbKeyRejected
+from launch_agent.run_queue import ItemRef, Slot
+from launch_agent.run_record import RunRecord, RunState
 from tests.answering import Answer, AnsweringServer, answering, aws_error
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/abc"
@@ -47,6 +50,16 @@ def ask(server: AnsweringServer, monkeypatch: pytest.MonkeyPatch, call: Callable
     return call()
 
 
+RUN = RunRecord(
+    item=ItemRef(id="item", queue="q", entity="team", run_id="é"),
+    slot=Slot.JOB,
+    state=RunState.OPEN,
+    attempt=1,
+    execution_name="item",
+    launch_agent_id="a",
+    launch_agent_name="a",
+    opened_at=datetime(2026, 11, 25, tzinfo=UTC),
+)
 CALLS: dict[str, Callable[[], Any]] = {
     "sagemaker create": lambda: SageMaker().create(REQUEST),
     "sagemaker describe": lambda: SageMaker().describe("abc"),
@@ -54,8 +67,14 @@ CALLS: dict[str, Callable[[], Any]] = {
     "runs get": lambda: Runs("runs").get("item"),
     "runs acknowledged": lambda: Runs("runs").acknowledged("item"),
     "secret": lambda: WandbApiKey("arn")(),
-    "start execution": lambda: StepFunctions().start("arn", name="n", run={}),
+    "start execution": lambda: StepFunctions().start("arn", RUN),
     "answer token": lambda: StepFunctions().answer("t" * 10, {}),
+    "fail token": lambda: StepFunctions().fail("t" * 10, error="CapacityUnavailable", cause="none"),
+    "stop execution": lambda: StepFunctions().stop("arn", error="Stopped", cause="somebody"),
+    "find execution": lambda: StepFunctions().find("arn"),
+    "running executions": lambda: list(StepFunctions().running("arn")),
+    "live jobs": lambda: list(SageMaker().live_jobs("stack")),
+    "open runs": lambda: list(Runs("runs").open_runs()),
     "log tails": lambda: TrainingLogs().tails("abc"),
     "image": lambda: ImageRepository("123456789012.dkr.ecr.us-east-1.amazonaws.com/launch").find("tag"),
     "registry password": lambda: registry_password("123456789012.dkr.ecr.us-east-1.amazonaws.com"),
@@ -205,6 +224,6 @@ def test_a_job_that_wrote_no_log_has_no_tail(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_input_of_an_execution_is_the_same_for_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(Answer(200, {"executionArn": "a", "startDate": 1})) as server:
         for _ in range(2):
-            ask(server, monkeypatch, lambda: StepFunctions().start("arn", name="n", run={"run_id": "é", "queue": "q"}))
+            ask(server, monkeypatch, lambda: StepFunctions().start("arn", RUN))
     first, second = (json.loads(asked.body)["input"] for asked in server.asked)
     assert first == second

@@ -10,8 +10,10 @@ from moto import mock_aws
 
 from launch_agent.clients.runs import Runs
 from launch_agent.errors import InvalidRunSpec
+from launch_agent.retries import Trouble
 from launch_agent.run_queue import ItemRef, Slot
 from launch_agent.run_record import AgentRecord, RunRecord, RunState
+from tests.documents import runs_table
 from tests.golden.cases import plan
 
 AGENT = AgentRecord(entity="team", launch_agent_id="a1", launch_agent_name="agent-run", config_fingerprint="f")
@@ -22,12 +24,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 def runs() -> Iterator[Runs]:
     """A table of its own for each test."""
     with mock_aws():
-        boto3.client("dynamodb").create_table(
-            TableName="runs",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        )
+        boto3.client("dynamodb").create_table(TableName="runs", **runs_table())
         table = Runs("runs")
         table.remember_agent(AGENT)
         yield table
@@ -171,7 +168,9 @@ def test_an_old_status_never_wins_over_a_newer_one(runs: Runs) -> None:
 def test_a_status_of_another_job_is_not_this_runs(runs: Runs) -> None:
     runs.open(record(), limit=1)
     runs.awaiting("item", training_job_name="job", task_token="token")
-    assert status_at(runs, "Completed", 0, job="other") is None
+    status_at(runs, "Training", 0)
+    assert status_at(runs, "Completed", 1, job="other")
+    assert stored_status() == "Training"
     assert runs.status_seen("unknown", training_job_name="job", status="Completed", at=NOW) is None
 
 
@@ -206,3 +205,92 @@ def test_a_run_spec_that_does_not_fit_is_refused_before_a_slot_is_taken(runs: Ru
     with pytest.raises(InvalidRunSpec, match="too long to be stored"):
         runs.open(record().model_copy(update={"spec": {"noise": noise}}), limit=1)
     assert slots(runs) == (0, 0)
+
+
+def test_open_runs_are_found_and_ended_ones_are_not(runs: Runs) -> None:
+    for name in ("one", "two", "three"):
+        runs.open(record(name), limit=-1)
+    runs.close(record("one"), {"verdict": "finished", "reason": "."})
+    runs.give_back(record("two"))
+    runs.planned(plan("image-job").model_copy(update={"item": record("three").item}))
+    (found,) = runs.open_runs()
+    assert (found.item.id, found.entity, found.spec, found.plan) == ("three", "team", None, None)
+    runs.open(record("two", attempt=2), limit=-1)
+    assert {each.item.id for each in runs.open_runs()} == {"two", "three"}
+
+
+def test_an_item_that_comes_back_is_not_stopped_for_what_was_asked_of_its_earlier_attempt(runs: Runs) -> None:
+    runs.open(record(), limit=5)
+    runs.stop_requested("item", at=NOW)
+    runs.give_back(record())
+    runs.open(record(attempt=2), limit=5)
+    found = runs.get("item")
+    assert found
+    assert found.stop_requested_at is None
+
+
+def test_the_first_request_to_stop_counts(runs: Runs) -> None:
+    runs.open(record(), limit=5)
+    for seconds in (0, 60):
+        runs.stop_requested("item", at=NOW + timedelta(seconds=seconds))
+    found = runs.get("item")
+    assert found
+    assert found.stop_requested_at == NOW
+
+
+def test_jobs_that_came_to_nothing_are_kept_apart_by_their_trouble(runs: Runs) -> None:
+    runs.open(record(), limit=5)
+    for name in ("a", "b", "b"):
+        runs.came_to_nothing("item", training_job_name=name, trouble=Trouble.CAPACITY, at=NOW)
+    runs.came_to_nothing("item", training_job_name="c", trouble=Trouble.SAGEMAKER, at=NOW + timedelta(seconds=1))
+    found = runs.get("item")
+    assert found
+    assert found.jobs_without_capacity == {"a", "b"}
+    assert found.jobs_sagemaker_failed == {"c"}
+    assert found.ended_jobs == {"a", "b", "c"}
+    assert found.capacity_awaited_since == NOW
+
+
+def test_a_refusal_for_want_of_capacity_leaves_no_job_to_wait_for(runs: Runs) -> None:
+    runs.open(record(), limit=5)
+    runs.awaiting("item", training_job_name="job", task_token="token")
+    assert runs.refused("item", at=NOW) == NOW
+    assert runs.refused("item", at=NOW + timedelta(hours=1)) == NOW
+    found = runs.get("item")
+    assert found
+    assert (found.training_job_name, found.task_token) == (None, None)
+
+
+def test_a_run_is_warned_of_a_thing_once(runs: Runs) -> None:
+    runs.open(record(), limit=5)
+    assert [runs.warned("item", text) for text in ("quota", "quota", "spot")] == [True, False, True]
+    runs.not_warned("item", "spot")
+    found = runs.get("item")
+    assert found
+    assert found.warned == {"quota"}
+    assert runs.warned("item", "spot")
+    assert not runs.warned("unknown", "spot")
+
+
+def test_no_training_job_is_awaited_by_an_abandoned_run(runs: Runs) -> None:
+    assert not runs.abandon("item")
+    runs.open(record(), limit=5)
+    assert runs.abandon("item")
+    assert not runs.awaiting("item", training_job_name="job", task_token="token")
+    assert runs.close(record(), {"verdict": "stopped", "reason": "."})
+    assert not runs.abandon("item")
+    assert not runs.awaiting("item", training_job_name="job", task_token="token")
+
+
+def test_slots_are_counted_anew_only_if_nobody_counted_meanwhile(runs: Runs) -> None:
+    runs.open(record(), limit=5)
+    assert not runs.count_anew("team", slot=Slot.JOB, counted=2, open_runs=0)
+    assert slots(runs) == (1, 0)
+    assert runs.count_anew("team", slot=Slot.JOB, counted=1, open_runs=0)
+    assert slots(runs) == (0, 0)
+
+
+def test_a_sweep_finds_the_notes_of_the_last_one(runs: Runs) -> None:
+    assert runs.sweep_notes() == {}
+    runs.leave_sweep_notes({"after": "item"})
+    assert runs.sweep_notes() == {"after": "item"}

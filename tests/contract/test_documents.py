@@ -5,13 +5,10 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 import botocore.session
 import pytest
-import yaml
 from botocore.validate import ParamValidator
 
 from launch_agent import errors
@@ -21,38 +18,13 @@ from launch_agent.image import BUILD_HOSTS
 from launch_agent.launch_config import Builder, LaunchConfig
 from launch_agent.outcome import VERDICTS
 from launch_agent.request_shape import shape_faults
+from launch_agent.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, Trouble
+from tests.documents import MACHINE, ROOT, resources, template
 from tests.golden.cases import load, planned
 
-ROOT = Path(__file__).parent.parent.parent
-MACHINE = json.loads((ROOT / "statemachine/launch_run.asl.json").read_text())
-FUNCTIONS = ("poll_queues", "plan_run", "start_training", "resume_run", "report_outcome")
+FUNCTIONS = ("poll_queues", "plan_run", "start_training", "resume_run", "report_outcome", "sweep_runs")
 RESERVED = ("States.", "Lambda.", "CodeBuild.")
 FUNCTION_TASKS = [name for name, state in MACHINE["States"].items() if ":lambda:" in state.get("Resource", "")]
-
-
-@cache
-def template() -> dict[str, Any]:
-    """The template, with CloudFormation's short tags as {"Ref": ...} and {"Fn::Sub": ...}."""
-
-    class Loader(yaml.SafeLoader):
-        """Knows CloudFormation's tags."""
-
-    def tagged(loader: Any, suffix: str, node: yaml.Node) -> dict[str, Any]:
-        kinds = {yaml.ScalarNode: loader.construct_scalar, yaml.SequenceNode: loader.construct_sequence}
-        construct = kinds.get(type(node), loader.construct_mapping)
-        return {suffix if suffix == "Ref" else f"Fn::{suffix}": construct(node, **_deep(node))}
-
-    Loader.add_multi_constructor("!", tagged)
-    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader)  # noqa: S506 - a SafeLoader
-    return loaded
-
-
-def _deep(node: yaml.Node) -> dict[str, bool]:
-    return {} if isinstance(node, yaml.ScalarNode) else {"deep": True}
-
-
-def resources(kind: str) -> dict[str, Any]:
-    return {name: each["Properties"] for name, each in template()["Resources"].items() if each["Type"] == kind}
 
 
 def logical_id(function: str) -> str:
@@ -196,7 +168,7 @@ def test_every_log_group_has_a_retention() -> None:
 
 
 def test_every_function_called_asynchronously_keeps_what_failed() -> None:
-    for name in ("PollQueuesFunction", "ResumeRunFunction"):
+    for name in ("PollQueuesFunction", "ResumeRunFunction", "SweepRunsFunction"):
         config = resources("AWS::Serverless::Function")[name]["EventInvokeConfig"]
         assert config["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
 
@@ -228,7 +200,13 @@ def chosen(statement: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_permission_on_everything_is_one_that_cannot_be_narrower() -> None:
-    cannot = {"states:SendTaskSuccess", "ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+    cannot = {
+        "cloudwatch:PutMetricData",
+        "ecr:GetAuthorizationToken",
+        "sagemaker:Search",
+        "states:SendTaskFailure",
+        "states:SendTaskSuccess",
+    }
     for name, statement in statements():
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action], name
@@ -258,6 +236,24 @@ def test_sagemakers_client_accepts_every_golden_request(case: str) -> None:
 def test_every_error_is_explained_to_its_reader(name: str) -> None:
     assert re.search(rf"^## `{name}`$", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
     assert getattr(errors, name).__doc__
+
+
+def test_the_table_of_retries_is_the_one_that_decides() -> None:
+    rows = re.findall(r"^\| `?([A-Za-z ]+?)`? \| (.+) \|$", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
+    printed = dict(row for row in rows if row[0] != "SageMaker says")
+    assert printed == {kind: retry.how_long for kind, retry in RETRIES.items()}
+
+
+def test_the_state_machine_tries_again_as_long_as_the_table_of_retries_allows() -> None:
+    retries = {retry["ErrorEquals"][0]: retry for retry in MACHINE["States"]["Train"]["Retry"]}
+    assert {trouble.value for trouble in Trouble} <= set(retries)
+    assert retries[Trouble.SAGEMAKER]["MaxAttempts"] == MAX_FAILURES_OF_SAGEMAKER
+    capacity = retries[Trouble.CAPACITY]
+    # The functions say when it is enough; with full jitter a wait is half as long as it can be.
+    longest = template()["Parameters"]["CapacityWaitHours"]["MaxValue"] * 3600
+    assert capacity["MaxAttempts"] * capacity["MaxDelaySeconds"] / 2 > longest
+    # A try that fails adds six events to the history, which can have 25,000.
+    assert longest / (capacity["MaxDelaySeconds"] / 2) * 6 < 25_000
 
 
 def test_the_grace_period_can_be_as_long_as_its_parameter_allows() -> None:

@@ -16,6 +16,7 @@ SAMPLES: dict[Any, list[Any]] = {
     str: ["text", ""],
     str | None: ["text", None],
     Sequence[str]: [["a", "b", "a"], []],
+    Sequence[tuple[str, str, str]]: [[("entity", "project", "run"), ("entity", "project", "other")], []],
     dict[str, Any]: [{"name": "run"}],
 }
 

@@ -22,6 +22,7 @@ QUEUE, ENTITY = "sagemaker", "team"
 SPEED = 60.0
 GRACE_SECONDS = 2
 MAX_JOBS = 2
+STOPPED_RUN_TIMEOUT = 1
 
 
 @dataclass
@@ -121,16 +122,6 @@ class Application:
         )
         return int(found["jobs_open"]["N"]) if found and "jobs_open" in found else 0
 
-    def close_by_hand(self, item: RunQueueItem) -> None:
-        """Report an aborted execution's run as its Catch would have: nothing does that for an abort yet."""
-        names = [each["FunctionName"] for each in self.deployed.cloud.client("lambda").list_functions()["Functions"]]
-        (name,) = [each for each in names if "ReportOutcome" in each]
-        execution = self.execution(item)
-        assert execution
-        failure = {"error": "Stopped", "cause": "Somebody stopped the execution.", "stage": "agent"}
-        task = {"run_queue_item_id": item.id, "execution_arn": execution["executionArn"], "failure": failure}
-        self.deployed.cloud.client("lambda").invoke(FunctionName=name, Payload=json.dumps(task).encode())
-
     def error_log(self, item: RunQueueItem, kind: str = "error") -> str:
         """Return the text of an item's error.log in W&B."""
         name = f"{item.id}/{kind}/error.log"
@@ -141,9 +132,41 @@ class Application:
 
     def poll(self) -> dict[str, Any]:
         """Poll now, beside the schedule; return what the function returned."""
+        return self._invoke("PollQueuesFunctionName")
+
+    def sweep(self) -> dict[str, Any]:
+        """Sweep now, beside the schedule; return what the function returned."""
+        return self._invoke("SweepRunsFunctionName")
+
+    def _invoke(self, output: str) -> dict[str, Any]:
         client = self.deployed.cloud.client("lambda")
-        answer = client.invoke(FunctionName=self.deployed.outputs["PollQueuesFunctionName"], Payload=b"{}")
+        answer = client.invoke(FunctionName=self.deployed.outputs[output], Payload=b"{}")
         return dict(json.loads(answer["Payload"].read()))
+
+    def closed(self, item: RunQueueItem, *, within: float = 60) -> dict[str, str]:
+        """Wait until an item's run is closed; return its verdict and reason."""
+
+        def look() -> dict[str, Any] | None:
+            record = self.record(item)
+            return record if record and record["state"] == "closed" else None
+
+        outcome = wait_for(look, within=within)["outcome"]
+        return {name: next(iter(value.values())) for name, value in outcome.items()}
+
+    def stop_execution(self, item: RunQueueItem) -> None:
+        """Stop an item's execution as a person in the Step Functions console does."""
+        execution = self.execution(item)
+        assert execution
+        self.deployed.cloud.client("stepfunctions").stop_execution(executionArn=execution["executionArn"])
+
+    def stop_in_wandb(self, item: RunQueueItem, state: str = "running") -> None:
+        """Stop an item's run as a person in W&B does; without a run, have one in that state first."""
+        run = self.run(item)
+        if run is None:
+            project = self.server.state.project(item.run_spec["entity"], item.run_spec["project"])
+            run = Run(item.associated_run_id or "", project, self.server.state.number(), state=state)
+            project.runs_by_id[run.name] = run
+        run.stopped = True
 
 
 def wait_for(look: Callable[[], Found | None], *, within: float = 60) -> Found:
@@ -171,7 +194,14 @@ def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
         embedded_cloud(folder, port=0, speed=SPEED, iam=True, trust_ca=git.certificate) as cloud,
     ):
         wandb = Wandb(wandb_url, ENTITY, QUEUE, DEMO_KEY)
-        deployed = deploy(cloud, wandb, max_jobs=MAX_JOBS, grace_seconds=GRACE_SECONDS, say=lambda _: None)
+        deployed = deploy(
+            cloud,
+            wandb,
+            max_jobs=MAX_JOBS,
+            grace_seconds=GRACE_SECONDS,
+            stopped_run_timeout=STOPPED_RUN_TIMEOUT,
+            say=lambda _: None,
+        )
         server.create_queue(QUEUE, config=json.loads(deployed.outputs["QueueConfiguration"]))
         application = Application(deployed, server, git, repositories)
         for script in ("train", "broken"):

@@ -159,11 +159,9 @@ def test_stopping_the_execution_stops_the_build(app: Application, client: Client
     before = len(builds(app))
     item = queued(app, client, job)
     wait_for(lambda: [each for each in builds(app)[before:] if each["currentPhase"] == "BUILD"], within=60)
-    execution = app.execution(item)
-    assert execution
-    app.deployed.cloud.client("stepfunctions").stop_execution(executionArn=execution["executionArn"])
+    app.stop_execution(item)
     wait_for(lambda: [each for each in builds(app)[before:] if each["buildStatus"] == "STOPPED"], within=30)
-    app.close_by_hand(item)
+    assert app.closed(item)["verdict"] == "stopped"
 
 
 def test_without_a_container_tool_a_pseudo_image_of_the_same_dockerfile_runs(

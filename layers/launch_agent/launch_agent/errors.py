@@ -2,10 +2,11 @@
 
 - `LaunchError`
   - `Transient`: the same call may work later; the state machine retries it.
-    - `WandbUnavailable`, `WandbKeyRejected`, `AwsThrottled`, `CapacityUnavailable`, `ImageBeingBuilt`, `RunNotSeen`
+    - `WandbUnavailable`, `WandbKeyRejected`, `AwsThrottled`, `CapacityUnavailable`, `SageMakerFailed`,
+      `ImageBeingBuilt`, `RunNotSeen`
   - `Permanent`: somebody has to change something first; the state machine reports it.
     - `InvalidRunSpec`, `UnsupportedJobSource`, `JobArtifactNotFound`, `ImageBuildFailed`, `TrainingJobRejected`,
-      `WandbRefused`, `InvalidLaunchConfig`
+      `CapacityWaitEnded`, `WandbRefused`, `InvalidLaunchConfig`
   - `LeaseLost`: another launch agent has the item; nobody has to do anything.
 
 docs/errors.md says of each what a user sees and can do.
@@ -43,7 +44,11 @@ class AwsThrottled(Transient):
 
 
 class CapacityUnavailable(Transient):
-    """SageMaker has no room for the training job within the account's quota at the moment."""
+    """SageMaker has no room for the training job at the moment: the account's quota, or the machines, are used up."""
+
+
+class SageMakerFailed(Transient):
+    """SageMaker itself failed while the training job ran; another job of the same run is submitted."""
 
 
 class ImageBeingBuilt(Transient):
@@ -78,6 +83,10 @@ class ImageBuildFailed(Permanent):
 
 class TrainingJobRejected(Permanent):
     """SageMaker or IAM refused the training job."""
+
+
+class CapacityWaitEnded(Permanent):
+    """There was no room for the training job for as long as the stack is to wait."""
 
 
 class WandbRefused(Permanent):

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from launch_agent.errors import RunNotSeen
 from launch_agent.model import Model, Wire
+from launch_agent.retries import NEVER_STARTED
 
 
 class Verdict(StrEnum):
@@ -51,6 +52,12 @@ class Metric(Wire):
     value: float = Field(alias="Value")
 
 
+class Transition(Wire):
+    """One of the secondary statuses that a training job went through."""
+
+    status: str = Field(alias="Status")
+
+
 class TrainingJob(Wire):
     """A training job as an event or DescribeTrainingJob shows it
     (https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html).
@@ -68,6 +75,19 @@ class TrainingJob(Wire):
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(lambda value: value or ())] = Field(
         alias="FinalMetricDataList", default=()
     )
+    transitions: Annotated[tuple[Transition, ...], BeforeValidator(lambda value: value or ())] = Field(
+        alias="SecondaryStatusTransitions", default=()
+    )
+
+    @property
+    def failure_kind(self) -> str:
+        """SageMaker's word for why it came to nothing, as the table of retries has it; empty where it did not."""
+        if self.verdict is Verdict.FAILED:
+            return self.failure_reason.partition(":")[0]
+        asked_to_stop = any(each.status == "Stopping" for each in self.transitions)
+        never_ran = self.started_at is None and self.billable_seconds in (None, 0)
+        is_given_up = self.verdict is Verdict.STOPPED and self.secondary_status == "Stopped" and never_ran
+        return NEVER_STARTED if is_given_up and not asked_to_stop else ""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -134,6 +154,10 @@ def _reason(job: TrainingJob) -> str:
     return " ".join(filter(None, [f"The training job failed: {reason}.", _ADVICE.get(kind, "")]))
 
 
+STOPPED = "Stopped"
+"""The error of an execution that was stopped, here or in the console."""
+
+
 class Failure(Model):
     """What made the execution leave its way, as a Catch of the state machine passes it on."""
 
@@ -141,6 +165,11 @@ class Failure(Model):
     cause: str = ""
     stage: str
     """W&B's word for where it happened: `agent`, `build` or `run`."""
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether somebody stopped the launch, and nothing went wrong."""
+        return self.error == STOPPED
 
     @property
     def reason(self) -> str:

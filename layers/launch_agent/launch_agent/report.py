@@ -1,6 +1,7 @@
 """What a user finds in W&B: error.log beside a queue item, and the run of an algorithm that cannot log itself."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,6 +35,27 @@ def error_log(reason: str, where: Iterable[str], log_tails: Iterable[tuple[str, 
     for stream, tail in log_tails:
         lines += ["", f"--- the last {len(tail)} lines of {stream}", *tail]
     return "\n".join(lines) + "\n"
+
+
+def interruption_warning() -> str:
+    """Say what happens to a job whose spot instance is taken away."""
+    return (
+        "The spot instance was taken away. SageMaker starts the training job again when there is another one; the run "
+        "goes on, from its last checkpoint if the job writes any."
+    )
+
+
+def capacity_warning(words: str) -> str:
+    """Say what a launch waits for, in words that are the same at every try; `words` are SageMaker's."""
+    quota = re.search(r"'([^']+ for [^']+ usage)'", words)
+    if quota:
+        return f"waiting for quota: {quota[1]}. A higher one can be asked for in the Service Quotas console."
+    return f"waiting for capacity: {re.sub(r'[0-9]+ ', '', words)}"
+
+
+def retry_warning(name: str) -> str:
+    """Say that a training job is followed by another one."""
+    return f"SageMaker itself failed while it ran the training job {name}. Another training job goes on with the run."
 
 
 def algorithm_run(spec: RunSpec, record: RunRecord, end: TrainingEnd) -> dict[str, Any]:

@@ -35,11 +35,30 @@ class RunRecord(Model):
     acked: bool = False
     spec: Any = None
     plan: LaunchPlan | None = None
+    entity: str | None = None
+    project: str | None = None
+    """Where the run is in W&B; known from the plan on."""
     awaits_build_of: str | None = None
     """The run queue item whose execution builds the image this run needs too."""
     training_job_name: str | None = None
+    """The training job whose end answers the task token; there may be none of this name yet."""
     task_token: str | None = None
+    jobs_without_capacity: frozenset[str] = frozenset()
+    jobs_sagemaker_failed: frozenset[str] = frozenset()
+    """Training jobs that came to nothing and were tried again, by the trouble they met."""
+    capacity_awaited_since: datetime | None = None
+    warned: frozenset[str] = frozenset()
+    """What the queue item has been warned of, in words that stay the same from one try to the next."""
+    stop_requested_at: datetime | None = None
+    """When we first saw that somebody stopped the run in W&B."""
+    is_abandoned: bool = False
+    """Whether its execution has ended, and a sweep is closing it: no training job may start."""
     outcome: dict[str, str] | None = None
+
+    @property
+    def ended_jobs(self) -> frozenset[str]:
+        """The training jobs that came to nothing."""
+        return self.jobs_without_capacity | self.jobs_sagemaker_failed
 
 
 class AgentRecord(Model):

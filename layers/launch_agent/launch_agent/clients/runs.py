@@ -6,7 +6,7 @@ open runs cannot part (https://docs.aws.amazon.com/amazondynamodb/latest/develop
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -17,15 +17,21 @@ from botocore.exceptions import ClientError
 from launch_agent.clients.aws import CONFIG, error_code, translated
 from launch_agent.errors import AwsThrottled, InvalidRunSpec
 from launch_agent.launch_plan import LaunchPlan
+from launch_agent.retries import Trouble
 from launch_agent.run_queue import Slot
 from launch_agent.run_record import AgentRecord, RunRecord, RunState
 
 _KEEP_CLOSED = timedelta(days=30)
 _CLAIM_SECONDS = 60
 _COUNTERS = {Slot.JOB: "jobs_open", Slot.SCHEDULER: "schedulers_open"}
+_JOBS_THAT_MET = {Trouble.CAPACITY: "jobs_without_capacity", Trouble.SAGEMAKER: "jobs_sagemaker_failed"}
 _MAX_PACKED = 300_000  # of the 400 KB that an item can have; the plan needs room too
 _PACKED = ("spec", "plan")
-_ONLY_WHILE_OPEN = ("spec", "plan", "task_token")
+_ONLY_WHILE_OPEN = ("spec", "plan", "task_token", "open")
+_OF_AN_EARLIER_ATTEMPT = ("stop_requested_at", "ended_at", "ttl")
+_OPEN_RUNS = "OpenRuns"
+_OPEN = "run"
+"""The hash key of the index, which only open runs have."""
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -94,11 +100,25 @@ class Runs:
         put = self._change(
             _run_key(record.item.id),
             set_=_attributes(record),
+            remove=_OF_AN_EARLIER_ATTEMPT,
             condition="attribute_not_exists(#pk) OR (#state = :returned AND #attempt < :attempt)",
             known={"returned": RunState.RETURNED.value},
             names=("pk",),
         )
         return self._transact(take, put)
+
+    def open_runs(self) -> Iterator[RunRecord]:
+        """Yield every open run without its spec, plan and token; one that has just been opened may be missing."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName=_OPEN_RUNS,
+            KeyConditionExpression="#open = :open",
+            ExpressionAttributeNames={"#open": "open"},
+            ExpressionAttributeValues={":open": _serialize(_OPEN)},
+        )
+        with translated():
+            for page in pages:
+                yield from (_record(_plain(item)) for item in page["Items"])
 
     def leased_again(self, item_id: str, agent: AgentRecord) -> None:
         """Remember which launch agent has the lease of an open run's item now."""
@@ -110,18 +130,55 @@ class Runs:
 
     def planned(self, plan: LaunchPlan) -> None:
         """Store the plan of an open run."""
-        self._set(_run_key(plan.item.id), {"plan": _pack(plan.model_dump(mode="json"))})
+        values = {"entity": plan.entity, "project": plan.project, "plan": _pack(plan.model_dump(mode="json"))}
+        self._set_if_open(plan.item.id, values)
 
     def awaits_build(self, item_id: str, owner: str) -> None:
         """Remember for which item's build of their common image a run waits."""
         self._set(_run_key(item_id), {"awaits_build_of": owner})
 
-    def awaiting(self, item_id: str, *, training_job_name: str, task_token: str) -> None:
-        """Remember which task token the end of a training job answers."""
-        self._set(_run_key(item_id), {"training_job_name": training_job_name, "task_token": task_token})
+    def awaiting(self, item_id: str, *, training_job_name: str, task_token: str) -> bool:
+        """Remember which task token the end of a training job answers. False when the run has ended."""
+        return self._set_if_open(item_id, {"training_job_name": training_job_name, "task_token": task_token})
+
+    def refused(self, item_id: str, *, at: datetime) -> datetime:
+        """Remember that there is no training job for want of capacity; return since when that is so."""
+        self._set_if_open(item_id, {}, remove=("training_job_name", "task_token"))
+        self._set_if_open(item_id, {"capacity_awaited_since": at.isoformat()}, only_first=True)
+        record = self.get(item_id)
+        return record.capacity_awaited_since if record and record.capacity_awaited_since else at
+
+    def came_to_nothing(self, item_id: str, *, training_job_name: str, trouble: Trouble, at: datetime) -> None:
+        """Remember that a training job of an open run ended, and is tried again."""
+        if trouble is Trouble.CAPACITY:
+            self._set_if_open(item_id, {"capacity_awaited_since": at.isoformat()}, only_first=True)
+        self._add_if_open(item_id, _JOBS_THAT_MET[trouble], training_job_name)
+
+    def warned(self, item_id: str, text: str) -> bool:
+        """Remember that an open run's item is warned of something; False when it has been before."""
+        return self._add_if_open(item_id, "warned", text)
+
+    def not_warned(self, item_id: str, text: str) -> None:
+        """Forget that: the warning has not come through."""
+        with translated():
+            self._dynamodb.update_item(**self._change(_run_key(item_id), delete={"warned": {text}}))
+
+    def stop_requested(self, item_id: str, *, at: datetime) -> None:
+        """Remember when we first saw that somebody stopped an open run."""
+        self._set_if_open(item_id, {"stop_requested_at": at.isoformat()}, only_first=True)
+
+    def abandon(self, item_id: str) -> bool:
+        """Keep training jobs of a run from starting: its execution has ended. False when the run is not open."""
+        return self._set_if(
+            "#state = :open",
+            _run_key(item_id),
+            {"is_abandoned": True},
+            known={"open": RunState.OPEN.value},
+            names=("state",),
+        )
 
     def status_seen(self, item_id: str, *, training_job_name: str, status: str, at: datetime) -> RunRecord | None:
-        """Record a status of a training job unless a later one is known; return the run, if it is this job's."""
+        """Record a status of a run's training job unless a later one is known; return the run."""
         self._set_if(
             "#training_job_name = :job AND (attribute_not_exists(#status_at) OR #status_at <= :status_at)",
             _run_key(item_id),
@@ -129,8 +186,7 @@ class Runs:
             known={"job": training_job_name},
             names=("training_job_name",),
         )
-        record = self.get(item_id)
-        return record if record and record.training_job_name == training_job_name else None
+        return self.get(item_id)
 
     def close(self, record: RunRecord, outcome: Mapping[str, str]) -> bool:
         """Store the outcome, forget spec, plan and token, and free the slot. False when that was done before."""
@@ -139,6 +195,25 @@ class Runs:
     def give_back(self, record: RunRecord) -> bool:
         """Free the slot of a run whose item went back to W&B, and may come again. False when it was not open."""
         return self._end(record, RunState.RETURNED, {})
+
+    def count_anew(self, entity: str, *, slot: Slot, counted: int, open_runs: int) -> bool:
+        """Set the number of slots in use to the number of open runs, if it is still what was counted."""
+        return self._set_if(
+            f"#{_COUNTERS[slot]} = :counted",
+            _agent_key(entity),
+            {_COUNTERS[slot]: open_runs},
+            known={"counted": counted},
+        )
+
+    def sweep_notes(self) -> dict[str, Any]:
+        """Return what the last sweep has left for the next."""
+        found = self._get(_SWEEP_KEY) or {}
+        notes: dict[str, Any] = json.loads(found.get("notes", "{}"))
+        return notes
+
+    def leave_sweep_notes(self, notes: Mapping[str, Any]) -> None:
+        """Leave something for the next sweep."""
+        self._set(_SWEEP_KEY, {"notes": json.dumps(notes)})
 
     def _end(self, record: RunRecord, state: RunState, values: Mapping[str, Any]) -> bool:
         now = datetime.now(UTC)
@@ -154,11 +229,38 @@ class Runs:
         free = self._change(_agent_key(record.item.entity), add={_COUNTERS[record.slot]: -1})
         return self._transact(end, free)
 
+    def _set_if_open(
+        self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()
+    ) -> bool:
+        """Set values of a run unless it or its execution has ended or, with `only_first`, they are set already."""
+        condition = "#state = :open AND NOT #is_abandoned = :yes"
+        if only_first:
+            condition = " AND ".join([condition, *(f"attribute_not_exists(#{name})" for name in values)])
+        return self._set_if(
+            condition,
+            _run_key(item_id),
+            values,
+            known={"open": RunState.OPEN.value, "yes": True},
+            names=("state", "is_abandoned"),
+            remove=remove,
+        )
+
+    def _add_if_open(self, item_id: str, name: str, member: str) -> bool:
+        """Add a member to a set of an open run's; False when it is in there."""
+        return self._set_if(
+            f"#state = :open AND NOT contains(#{name}, :member)",
+            _run_key(item_id),
+            {},
+            add={name: {member}},
+            known={"open": RunState.OPEN.value, "member": member},
+            names=("state",),
+        )
+
     def _get(self, key: str) -> dict[str, Any] | None:
         with translated():
             answer = self._dynamodb.get_item(TableName=self._table, Key=_key(key), ConsistentRead=True)
         item = answer.get("Item")
-        return {name: _deserialize(value) for name, value in item.items() if name != "pk"} if item else None
+        return _plain(item) if item else None
 
     def _set(self, key: str, values: Mapping[str, Any], **more: Any) -> None:
         with translated():
@@ -179,25 +281,27 @@ class Runs:
         key: str,
         *,
         set_: Mapping[str, Any] | None = None,
-        add: Mapping[str, int] | None = None,
+        add: Mapping[str, int | set[str]] | None = None,
+        delete: Mapping[str, set[str]] | None = None,
         remove: tuple[str, ...] = (),
         condition: str | None = None,
         known: Mapping[str, Any] | None = None,
         names: tuple[str, ...] = (),
     ) -> Any:
         """Return an update: `#x` names attribute x, `:x` its new value or what a condition compares with."""
-        set_, add = set_ or {}, add or {}
+        set_, add, delete = set_ or {}, add or {}, delete or {}
         clauses = [
             "SET " + ", ".join(f"#{name} = :{name}" for name in set_) if set_ else "",
             "ADD " + ", ".join(f"#{name} :{name}" for name in add) if add else "",
+            "DELETE " + ", ".join(f"#{name} :{name}" for name in delete) if delete else "",
             "REMOVE " + ", ".join(f"#{name}" for name in remove) if remove else "",
         ]
-        values = {**set_, **add, **(known or {})}
+        values = {**set_, **add, **delete, **(known or {})}
         return {
             "TableName": self._table,
             "Key": _key(key),
             "UpdateExpression": " ".join(filter(None, clauses)),
-            "ExpressionAttributeNames": {f"#{name}": name for name in (*set_, *add, *remove, *names)},
+            "ExpressionAttributeNames": {f"#{name}": name for name in (*set_, *add, *delete, *remove, *names)},
             "ExpressionAttributeValues": {f":{name}": _serialize(value) for name, value in values.items()},
             **({"ConditionExpression": condition} if condition else {}),
         }
@@ -217,6 +321,9 @@ class Runs:
         return True
 
 
+_SWEEP_KEY = "sweep"
+
+
 def _key(key: str) -> Any:
     return {"pk": _serialize(key)}
 
@@ -230,8 +337,12 @@ def _run_key(item_id: str) -> str:
 
 
 def _attributes(record: RunRecord) -> dict[str, Any]:
-    values = record.model_dump(mode="json", exclude_none=True, exclude={"spec", "plan"})
-    return values | {"spec": _pack(record.spec)}
+    values = record.model_dump(mode="json", exclude_defaults=True, exclude={"spec", "plan"})
+    return values | {"spec": _pack(record.spec), "open": _OPEN}
+
+
+def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _deserialize(value) for name, value in item.items() if name != "pk"}
 
 
 def _record(found: Mapping[str, Any]) -> RunRecord:

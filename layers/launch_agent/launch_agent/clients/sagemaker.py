@@ -1,7 +1,7 @@
 """SageMaker: training jobs."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError, ParamValidationError
@@ -10,7 +10,11 @@ from launch_agent.clients.aws import CONFIG, error_code, error_message, translat
 from launch_agent.errors import CapacityUnavailable, TrainingJobRejected
 from launch_agent.outcome import TrainingJob
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import FilterTypeDef
+
 ITEM_TAG = "WandbRunQueueItemId"
+STACK_TAG = "LaunchStack"
 _GONE = ("Requested resource not found", "Could not find")
 
 
@@ -50,6 +54,25 @@ class SageMaker:
             if error_message(error).startswith(_GONE):
                 return None
             raise
+
+    def live_jobs(self, stack_name: str) -> Iterator[tuple[str, str | None]]:
+        """Yield the name, and the run queue item, of each training job of a stack that is in progress.
+
+        One search answers for all of them
+        (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Search.html).
+        """
+        filters: list[FilterTypeDef] = [
+            {"Name": "TrainingJobStatus", "Operator": "Equals", "Value": "InProgress"},
+            {"Name": f"Tags.{STACK_TAG}", "Operator": "Equals", "Value": stack_name},
+        ]
+        pages = self._sagemaker.get_paginator("search").paginate(
+            Resource="TrainingJob", SearchExpression={"Filters": filters}
+        )
+        with translated():
+            for page in pages:
+                for job in (result["TrainingJob"] for result in page["Results"]):
+                    tags = {tag["Key"]: tag["Value"] for tag in job.get("Tags", [])}
+                    yield job["TrainingJobName"], tags.get(ITEM_TAG)
 
     def item_of(self, job: TrainingJob) -> str | None:
         """Return the run queue item a training job was made for, by its tag."""

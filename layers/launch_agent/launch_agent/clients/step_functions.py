@@ -1,15 +1,30 @@
 """Step Functions: executions of the state machine, and the task tokens they wait for."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.run_record import RunRecord
 
 _SETTLED = frozenset({"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"})
+
+
+class Execution(NamedTuple):
+    """An execution, and how it ended."""
+
+    arn: str
+    status: str
+    error: str = ""
+    cause: str = ""
+
+
+def execution_arn(state_machine_arn: str, name: str) -> str:
+    """Return the ARN of an execution of a name."""
+    return f"{state_machine_arn.replace(':stateMachine:', ':execution:')}:{name}"
 
 
 class StepFunctions:
@@ -19,15 +34,19 @@ class StepFunctions:
         """Make the client; nothing is sent yet."""
         self._states = boto3.client("stepfunctions", config=CONFIG)
 
-    def start(self, state_machine_arn: str, *, name: str, run: Mapping[str, Any]) -> bool:
-        """Start the execution of a run; False when one of this name has been there, running or ended.
+    def start(self, state_machine_arn: str, record: RunRecord) -> bool:
+        """Start the execution of an open run; False when one of its name has been there, running or ended.
 
         A running one of the same input answers as the first call did, so a repeated call starts nothing twice
         (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html).
         """
+        item = record.item
+        run = {"run_queue_item_id": item.id, "run_id": item.run_id, "run_queue": item.queue}
         try:
             with translated():
-                self._states.start_execution(stateMachineArn=state_machine_arn, name=name, input=json.dumps(run))
+                self._states.start_execution(
+                    stateMachineArn=state_machine_arn, name=record.execution_name, input=json.dumps(run)
+                )
         except ClientError as error:
             if error_code(error) != "ExecutionAlreadyExists":
                 raise
@@ -36,9 +55,45 @@ class StepFunctions:
 
     def answer(self, task_token: str, output: Mapping[str, Any]) -> bool:
         """Answer a task token; False when it was answered, or gave up waiting, before."""
+        return self._settle(self._states.send_task_success, taskToken=task_token, output=json.dumps(output))
+
+    def fail(self, task_token: str, *, error: str, cause: str) -> bool:
+        """Answer a task token with an error for the state machine to retry; False as with `answer`."""
+        return self._settle(self._states.send_task_failure, taskToken=task_token, error=error, cause=cause)
+
+    def stop(self, execution_arn: str, *, error: str, cause: str) -> None:
+        """Stop an execution, and with it the build it waits for; one that has ended, or never was, is as wanted."""
         try:
             with translated():
-                self._states.send_task_success(taskToken=task_token, output=json.dumps(output))
+                self._states.stop_execution(executionArn=execution_arn, error=error, cause=cause)
+        except ClientError as refused:
+            if error_code(refused) != "ExecutionDoesNotExist":
+                raise
+
+    def find(self, execution_arn: str) -> Execution | None:
+        """Return an execution; None when there is none, or has not been one for 90 days."""
+        try:
+            with translated():
+                found = self._states.describe_execution(executionArn=execution_arn)
+        except ClientError as error:
+            if error_code(error) != "ExecutionDoesNotExist":
+                raise
+            return None
+        return Execution(found["executionArn"], found["status"], found.get("error", ""), found.get("cause", ""))
+
+    def running(self, state_machine_arn: str) -> Iterator[str]:
+        """Yield the names of the executions that run."""
+        pages = self._states.get_paginator("list_executions").paginate(
+            stateMachineArn=state_machine_arn, statusFilter="RUNNING"
+        )
+        with translated():
+            for page in pages:
+                yield from (execution["name"] for execution in page["executions"])
+
+    def _settle(self, answer: Callable[..., object], **how: str) -> bool:
+        try:
+            with translated():
+                answer(**how)
         except ClientError as error:
             if error_code(error) not in _SETTLED:
                 raise

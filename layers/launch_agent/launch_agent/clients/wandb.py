@@ -13,7 +13,9 @@ from launch_agent.errors import (
 )
 from launch_agent.launch_config import LaunchConfig
 from launch_agent.run_queue import ItemRef, QueueItem, next_pops
+from launch_agent.run_record import RunRecord
 
+_RUNS_ASKED = 100
 _RUNNABLE_SWEEP_STATES = ("RUNNING", "PAUSED")
 
 
@@ -69,6 +71,26 @@ class Wandb:
         """Return a launch agent as W&B has it now; None when W&B no longer knows it."""
         found = self._graphql.execute(operations.launch_agent(agent_id)).get("launchAgent")
         return LaunchAgent(found["id"], found["name"], bool(found["stopPolling"])) if found else None
+
+    def look(self, agent_id: str, open_runs: Sequence[RunRecord]) -> tuple[LaunchAgent | None, set[str]]:
+        """Return a launch agent as `launch_agent` does, and the run queue items of those runs that somebody stopped.
+
+        One query asks for the agent and for a hundred runs. A run that W&B does not know is not stopped.
+        """
+        asked = [run for run in open_runs if run.entity and run.project]
+        agent, stopped = None, set[str]()
+        for start in range(0, max(len(asked), 1), _RUNS_ASKED):
+            batch = asked[start : start + _RUNS_ASKED]
+            paths = [(str(run.entity), str(run.project), run.item.run_id) for run in batch]
+            # What W&B cannot say of one run keeps neither the others nor the agent from being heard of.
+            answer = self._graphql.execute_in_parts(operations.launch_agent_and_stops(agent_id, paths))
+            found = answer.data
+            stopped |= {run.item.id for n, run in enumerate(batch) if _at(found.get(f"run{n}"), "run", "stopped")}
+            seen = found.get("launchAgent")
+            if not seen and answer.errors:
+                raise WandbRefused(f"W&B refused: {'; '.join(answer.errors)}")
+            agent = LaunchAgent(seen["id"], seen["name"], bool(seen["stopPolling"])) if seen else None
+        return agent, stopped
 
     def report_status(self, agent_id: str, status: str) -> None:
         """Report POLLING, RUNNING or KILLED: the launch agent's sign of life."""

@@ -44,6 +44,21 @@ def launch_agent(agent_id: str) -> Operation:
     return Operation(document, {"id": agent_id}, repeatable=True)
 
 
+def launch_agent_and_stops(agent_id: str, runs: Sequence[tuple[str, str, str]]) -> Operation:
+    """Ask what `launch_agent` does and, as `run<n>`, whether the n-th run, by entity, project and id, is to stop."""
+    parameters = "".join(f", $entity{n}: String!, $project{n}: String!, $run{n}: String!" for n in range(len(runs)))
+    asked = "".join(
+        f"  run{n}: project(entityName: $entity{n}, name: $project{n}) {{ run(name: $run{n}) {{ stopped }} }}\n"
+        for n in range(len(runs))
+    )
+    agent = "  launchAgent(id: $id) { id name stopPolling }\n"
+    document = f"query LaunchAgentAndStops($id: ID!{parameters}) {{\n{agent}{asked}}}"
+    variables = {"id": agent_id}
+    for n, (entity, project, run) in enumerate(runs):
+        variables |= {f"entity{n}": entity, f"project{n}": project, f"run{n}": run}
+    return Operation(document, variables, repeatable=True)
+
+
 def upsert_run(run: dict[str, Any]) -> Operation:
     """Create or change a run; `run` is an UpsertBucketInput."""
     document = "mutation UpsertRun($input: UpsertBucketInput!) { upsertBucket(input: $input) { bucket { id name } } }"

@@ -1,0 +1,69 @@
+"""What a sweep has to do: where the records of open runs, the executions and the training jobs do not agree."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from launch_agent.run_queue import Slot
+from launch_agent.run_record import RunRecord, RunState
+
+_START_BY = timedelta(minutes=2)
+"""An execution is started seconds after its record is stored, unless the function was ended between the two."""
+
+
+class Repair(StrEnum):
+    """What an open run needs."""
+
+    START = "start its execution"
+    CLOSE = "report and close it, as its execution did not"
+    RESUME = "answer the task token, if its training job has ended"
+
+
+class Stray(NamedTuple):
+    """A training job in progress that no open run waits for."""
+
+    training_job_name: str
+    item_id: str
+
+
+def suspects(
+    open_runs: Iterable[RunRecord], *, running: Collection[str], live_jobs: Collection[str]
+) -> list[RunRecord]:
+    """Return the open runs that are worth a closer look: without a running execution, or with a job not in progress."""
+    return [
+        run
+        for run in open_runs
+        if run.execution_name not in running or (run.training_job_name and run.training_job_name not in live_jobs)
+    ]
+
+
+def repair_of(record: RunRecord | None, *, execution_status: str | None, now: datetime) -> Repair | None:
+    """Return what a run needs, by its record and its execution as they are now; None for nothing.
+
+    `execution_status` is Step Functions', None where there is no such execution.
+    """
+    if record is None or record.state is not RunState.OPEN:
+        return None
+    if execution_status is None:
+        return Repair.START if now >= record.opened_at + _START_BY else None
+    if execution_status == "RUNNING":
+        return Repair.RESUME if record.task_token else None
+    return None if execution_status == "PENDING_REDRIVE" else Repair.CLOSE
+
+
+def is_stray(job: Stray, record: RunRecord | None) -> bool:
+    """Return whether a training job in progress has to be stopped.
+
+    One without a record is left alone: a stack of this name that was deleted may have started it.
+    """
+    return record is not None and (
+        record.state is not RunState.OPEN or record.training_job_name != job.training_job_name
+    )
+
+
+def wrong_counts(open_runs: Iterable[RunRecord], counted: Mapping[Slot, int]) -> dict[Slot, tuple[int, int]]:
+    """Return, by kind of slot, how many are counted as in use and how many open runs there are, where these differ."""
+    found = Counter(run.slot for run in open_runs)
+    return {slot: (number, found[slot]) for slot, number in counted.items() if number != found[slot]}

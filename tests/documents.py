@@ -1,0 +1,44 @@
+"""The template and the state machine, as tests read them."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+MACHINE = json.loads((ROOT / "statemachine/launch_run.asl.json").read_text())
+
+
+@cache
+def template() -> dict[str, Any]:
+    """The template, with CloudFormation's short tags as {"Ref": ...} and {"Fn::Sub": ...}."""
+
+    class Loader(yaml.SafeLoader):
+        """Knows CloudFormation's tags."""
+
+    def tagged(loader: Any, suffix: str, node: yaml.Node) -> dict[str, Any]:
+        kinds = {yaml.ScalarNode: loader.construct_scalar, yaml.SequenceNode: loader.construct_sequence}
+        construct = kinds.get(type(node), loader.construct_mapping)
+        return {suffix if suffix == "Ref" else f"Fn::{suffix}": construct(node, **_deep(node))}
+
+    Loader.add_multi_constructor("!", tagged)
+    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader)  # noqa: S506 - a SafeLoader
+    return loaded
+
+
+def _deep(node: yaml.Node) -> dict[str, bool]:
+    return {} if isinstance(node, yaml.ScalarNode) else {"deep": True}
+
+
+def resources(kind: str) -> dict[str, Any]:
+    """The properties of all resources of a kind, by logical id."""
+    return {name: each["Properties"] for name, each in template()["Resources"].items() if each["Type"] == kind}
+
+
+def runs_table() -> dict[str, Any]:
+    """What CreateTable takes for the table of runs."""
+    properties = resources("AWS::DynamoDB::Table")["Runs"]
+    taken = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
+    return {name: properties[name] for name in taken}

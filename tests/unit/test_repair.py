@@ -1,0 +1,84 @@
+"""What a sweep finds to do."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from launch_agent.repair import Repair, Stray, is_stray, repair_of, suspects, wrong_counts
+from launch_agent.run_queue import ItemRef, Slot
+from launch_agent.run_record import RunRecord, RunState
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def record(item_id: str = "item", **more: object) -> RunRecord:
+    return RunRecord.model_validate(
+        {
+            "item": ItemRef(id=item_id, queue="sm", entity="team", run_id="run"),
+            "slot": Slot.JOB,
+            "state": RunState.OPEN,
+            "attempt": 1,
+            "execution_name": item_id,
+            "launch_agent_id": "a1",
+            "launch_agent_name": "agent-run",
+            "opened_at": NOW - timedelta(hours=1),
+            **more,
+        }
+    )
+
+
+def test_a_run_whose_execution_and_job_are_in_progress_is_not_looked_at() -> None:
+    quiet = [record("planning"), record("training", training_job_name="job")]
+    assert suspects(quiet, running={"planning", "training"}, live_jobs={"job"}) == []
+
+
+def test_a_run_without_execution_or_without_its_job_is_looked_at() -> None:
+    lost = [record("no-execution"), record("no-job", training_job_name="job")]
+    assert suspects(lost, running={"no-job"}, live_jobs={"another"}) == lost
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "repair"),
+    [
+        (None, {}, Repair.START),
+        (None, {"opened_at": NOW - timedelta(seconds=119)}, None),
+        (None, {"opened_at": NOW - timedelta(seconds=120)}, Repair.START),
+        ("RUNNING", {}, None),
+        ("RUNNING", {"task_token": "token"}, Repair.RESUME),
+        ("SUCCEEDED", {}, Repair.CLOSE),
+        ("FAILED", {}, Repair.CLOSE),
+        ("TIMED_OUT", {"task_token": "token"}, Repair.CLOSE),
+        ("ABORTED", {}, Repair.CLOSE),
+        ("PENDING_REDRIVE", {}, None),
+        ("ABORTED", {"state": RunState.CLOSED}, None),
+        ("ABORTED", {"state": RunState.RETURNED}, None),
+        (None, {"state": RunState.CLOSED}, None),
+    ],
+)
+def test_what_a_run_needs(status: str | None, more: dict[str, Any], repair: Repair | None) -> None:
+    assert repair_of(record(**more), execution_status=status, now=NOW) is repair
+
+
+def test_nothing_is_done_for_an_item_without_a_record() -> None:
+    assert repair_of(None, execution_status="ABORTED", now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "stray"),
+    [
+        (record(training_job_name="job"), False),
+        (record(training_job_name="next"), True),
+        (record(), True),
+        (record(training_job_name="job", state=RunState.CLOSED), True),
+        (None, False),
+    ],
+)
+def test_a_job_in_progress_that_no_open_run_waits_for_is_a_stray(known: RunRecord | None, stray: bool) -> None:
+    assert is_stray(Stray("job", "item"), known) is stray
+
+
+def test_slots_are_compared_by_their_kind() -> None:
+    open_runs = [record("one"), record("two"), record("three", slot=Slot.SCHEDULER)]
+    assert wrong_counts(open_runs, {Slot.JOB: 2, Slot.SCHEDULER: 1}) == {}
+    assert wrong_counts(open_runs, {Slot.JOB: 3, Slot.SCHEDULER: 0}) == {Slot.JOB: (3, 2), Slot.SCHEDULER: (0, 1)}

@@ -1,0 +1,84 @@
+"""What is tried again, and how often."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from launch_agent.outcome import TrainingJob
+from launch_agent.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, Trouble, may_try_again, trouble_of
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+STARTED: dict[str, Any] = {"TrainingStartTime": NOW}
+
+
+def job(status: str, secondary_status: str, reason: str = "", *, asked: bool = False, **more: Any) -> TrainingJob:
+    transitions = ["Starting", *(["Stopping"] if asked else []), secondary_status]
+    return TrainingJob.model_validate(
+        {
+            "TrainingJobName": "job",
+            "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/job",
+            "TrainingJobStatus": status,
+            "SecondaryStatus": secondary_status,
+            "FailureReason": reason,
+            "LastModifiedTime": NOW,
+            "SecondaryStatusTransitions": [{"Status": each} for each in transitions],
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("ended", "trouble"),
+    [
+        (job("Failed", "Failed", "CapacityError: Unable to provision 1 ml.p5.48xlarge"), Trouble.CAPACITY),
+        (job("Failed", "Failed", "InternalServerError: We encountered an internal error"), Trouble.SAGEMAKER),
+        (job("Failed", "Failed", "AlgorithmError: exit code 1", **STARTED), None),
+        (job("Failed", "Failed", "ClientError: no such image"), None),
+        (job("Failed", "Failed", "NewKindOfError: who knows"), None),
+        (job("Failed", "Failed"), None),
+        (job("Stopped", "Stopped"), Trouble.CAPACITY),
+        (job("Stopped", "Stopped", BillableTimeInSeconds=0), Trouble.CAPACITY),
+        (job("Stopped", "Stopped", asked=True), None),
+        (job("Stopped", "Stopped", **STARTED), None),
+        (job("Stopped", "Stopped", BillableTimeInSeconds=9), None),
+        (job("Stopped", "MaxRuntimeExceeded", **STARTED), None),
+        (job("Stopped", "MaxWaitTimeExceeded"), None),
+        (job("Completed", "Completed", **STARTED), None),
+        (job("InProgress", "Starting"), None),
+        (job("Rewound", "Rewound"), None),
+    ],
+    ids=lambda value: f"{value.secondary_status} {value.failure_reason}" if isinstance(value, TrainingJob) else "",
+)
+def test_how_a_training_job_ended_says_whether_another_follows(ended: TrainingJob, trouble: Trouble | None) -> None:
+    assert trouble_of(ended.failure_kind) is trouble
+
+
+def test_every_trouble_is_met_by_something() -> None:
+    assert {retry.trouble for retry in RETRIES.values()} == {*Trouble, None}
+
+
+@pytest.mark.parametrize(
+    ("waited", "again"), [(None, True), (timedelta(0), True), (timedelta(hours=23.9), True), (timedelta(days=1), False)]
+)
+def test_capacity_is_awaited_for_so_long(waited: timedelta | None, again: bool) -> None:
+    since = NOW - waited if waited is not None else None
+    day = timedelta(hours=24)
+    assert may_try_again(Trouble.CAPACITY, capacity_awaited_since=since, now=NOW, capacity_wait=day) is again
+
+
+def test_a_stack_that_does_not_wait_tries_once() -> None:
+    wait = timedelta(0)
+    assert not may_try_again(Trouble.CAPACITY, capacity_awaited_since=NOW, now=NOW, capacity_wait=wait)
+
+
+def test_sagemaker_may_fail_so_often() -> None:
+    for before in range(MAX_FAILURES_OF_SAGEMAKER + 2):
+        again = may_try_again(
+            Trouble.SAGEMAKER,
+            failures_before=before,
+            capacity_awaited_since=NOW - timedelta(days=3),
+            now=NOW,
+            capacity_wait=timedelta(hours=1),
+        )
+        assert again is (before < MAX_FAILURES_OF_SAGEMAKER)
