@@ -13,13 +13,23 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import uvicorn
-from graphql import GraphQLError, GraphQLResolveInfo, GraphQLSchema, build_schema, graphql_sync
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    build_schema,
+    execute_sync,
+    parse,
+    validate,
+)
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -68,6 +78,16 @@ def schema() -> GraphQLSchema:
     return build_schema((_HERE / "schema.graphql").read_text())
 
 
+@lru_cache(maxsize=500)
+def checked(query: str) -> DocumentNode | tuple[GraphQLError, ...]:
+    """Parse a document, and check it against the schema; return it, or what is wrong with it."""
+    try:
+        document = parse(query)
+    except GraphQLError as error:
+        return (error,)
+    return tuple(validate(schema(), document)) or document
+
+
 class WandbServer:
     """One server, with one user, one team and one API key."""
 
@@ -99,15 +119,19 @@ class WandbServer:
     def execute(self, query: str, variables: Mapping[str, Any], *, base_url: str = "") -> tuple[dict[str, Any], int]:
         """Execute a GraphQL document; return the answer and its HTTP status."""
         with self.state.lock:
-            result = graphql_sync(
-                schema(),
-                query,
-                root_value=self._roots,
-                context_value=lambda address: self.signed(address, base_url),
-                variable_values=dict(variables),
-                field_resolver=resolve,
-                type_resolver=type_of,
-            )
+            document = checked(query)
+            if isinstance(document, DocumentNode):
+                result = execute_sync(
+                    schema(),
+                    document,
+                    root_value=self._roots,
+                    context_value=lambda address: self.signed(address, base_url),
+                    variable_values=dict(variables),
+                    field_resolver=resolve,
+                    type_resolver=type_of,
+                )
+            else:
+                result = ExecutionResult(None, list(document))
         answer: dict[str, Any] = {"data": result.data}
         status = 200
         if result.errors:

@@ -23,7 +23,7 @@ from tests.documents import MACHINE, ROOT, resources, template
 from tests.golden.cases import load, planned
 
 FUNCTIONS = ("poll_queues", "plan_run", "start_training", "resume_run", "report_outcome", "sweep_runs")
-RESERVED = ("States.", "Lambda.", "CodeBuild.")
+RESERVED = ("States.", "Lambda.", "CodeBuild.", "Runtime.", "Sandbox.")
 FUNCTION_TASKS = [name for name, state in MACHINE["States"].items() if ":lambda:" in state.get("Resource", "")]
 
 
@@ -117,6 +117,8 @@ def test_every_task_waits_only_so_long_and_retries_what_lambda_itself_fails_with
     state = MACHINE["States"][name]
     assert state["TimeoutSeconds"]
     assert {"Lambda.ServiceException", "Lambda.TooManyRequestsException", "AwsThrottled"} <= set(retried(state))
+    # A function that ran out of time or memory has left nothing that a second try would not find.
+    assert {"Lambda.Unknown", "Runtime.ExitError", "Sandbox.Timedout"} <= set(retried(state))
 
 
 def test_a_build_has_every_variable_that_the_builder_wants() -> None:

@@ -53,7 +53,8 @@ class Reporter:
         record = self._runs.get(item_id)
         if record is None or record.state is not RunState.OPEN:
             return (record and record.outcome) or outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
-        if not record.acked:
+        # W&B may have taken an acknowledgement of which no function lived to hear.
+        if not record.acked and not self._wandb.holds(record.item, record.launch_agent_id):
             self._runs.give_back(record)
             return outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged; W&B hands it out again.")
         if failure:
@@ -156,8 +157,12 @@ class Reporter:
             tails.append((f"build {build.id}", list(log)))
         text = error_log(reason, where, tails)
         kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
+        files: Sequence[str] = ()
         try:
             files = self._wandb.attach(record.item, record.launch_agent_name, kind=kind, files={LOG_FILE: text})
+        except WandbRefused:
+            logger.exception("W&B refused the log; the reason goes without it")
+        try:
             put(record.item, message(reason), stage, files)
         except WandbRefused:
             logger.exception("W&B refused the report")

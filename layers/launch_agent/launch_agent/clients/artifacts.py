@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.errors import JobArtifactNotFound, UnsupportedJobSource
+from launch_agent.errors import JobArtifactNotFound, UnsupportedJobSource, WandbUnavailable
 from launch_agent.image import ArtifactCode
 from launch_agent.job_artifact import (
     DESCRIPTION_FILE,
@@ -57,6 +57,10 @@ class Artifacts:
         for file in _nodes(found["files"]):
             if file["name"] == DESCRIPTION_FILE:
                 description = _json_object(self._graphql.download(file["directUrl"]))
+                if description is None:
+                    raise WandbUnavailable(
+                        f'{DESCRIPTION_FILE} of job "{job}" did not arrive as JSON; a proxy may have answered for W&B'
+                    )
                 return parse_job_artifact(job, description, artifact_id=artifact["id"], digest=artifact["digest"])
         raise JobArtifactNotFound(f'job "{job}" has no {DESCRIPTION_FILE}.')
 

@@ -25,6 +25,7 @@ _TRANSIENT = frozenset(
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
+        "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
@@ -46,7 +47,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error_code(error) in _TRANSIENT:
+        if error_code(error) in _TRANSIENT or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
             raise AwsThrottled(f"{error.operation_name}: {error_message(error)}") from error
         raise
     except (AwsConnectionError, HTTPClientError) as error:

@@ -126,8 +126,10 @@ class Wandb:
             answer = self._graphql.execute(operations.ack_item(item.id, item.run_id)).get("ackRunQueueItem")
         except WandbRefused:
             answer = None
-        if answer and answer.get("success"):
-            return True
+        return bool(answer and answer.get("success")) or self.holds(item, agent_id)
+
+    def holds(self, item: ItemRef, agent_id: str) -> bool:
+        """Return whether W&B has an item as acknowledged by a launch agent, for this run."""
         found = self._graphql.execute(operations.queue_item(item.entity, item.queue, item.id))
         mine = {"state": "CLAIMED", "associatedRunId": item.run_id, "launchAgentId": agent_id}
         return bool(_at(found, "project", "runQueue", "runQueueItem") == mine)

@@ -1,0 +1,234 @@
+"""`make faults`: everything that can go wrong at every call to the outside, one at a time.
+
+The calls are found by letting each scenario run undisturbed: a new one is attacked without a word here. After the fault
+the run has to end as it does on a quiet day, and nothing may be lost, doubled or left behind.
+
+python -m tests.simulation.attack [--everywhere] [--times N]
+"""
+
+import argparse
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from local.wandb.queues import RunQueueItem
+from tests.simulation.faults import Fault, Faults, FaultsAt, NoFaults, Site
+from tests.simulation.functions import NAMES
+from tests.simulation.training import Script
+from tests.simulation.world import HOUR, JOB, MINUTE, Delivery, World, world
+
+SEED = 7
+
+
+class Scenario(NamedTuple):
+    """Something that users do, what becomes of it, and what is special about the world."""
+
+    act: Callable[[World], RunQueueItem]
+    verdict: str
+    different: dict[str, Any]
+
+
+class Ended(NamedTuple):
+    """How a scenario ended: the verdict, and what must not be."""
+
+    verdict: str
+    wrong: list[str]
+
+
+def _run(made: World) -> RunQueueItem:
+    return made.push()
+
+
+def _code(made: World) -> RunQueueItem:
+    return made.push(job=JOB)
+
+
+def _stopped(stop: str, state: str, push: Callable[[World], RunQueueItem]) -> Callable[[World], RunQueueItem]:
+    """Queue a run that is stopped two minutes after it came into a state."""
+
+    def act(made: World) -> RunQueueItem:
+        item = push(made)
+
+        def look() -> None:
+            execution = made.execution(item)
+            if execution and execution.state == state:
+                made.clock.after(2 * MINUTE, lambda: getattr(made, stop)(item))
+            else:
+                made.clock.after(1, look)
+
+        look()
+        return item
+
+    return act
+
+
+def _quota_for_a_while(made: World) -> RunQueueItem:
+    made.training.quota = 0
+    made.clock.after(20 * MINUTE, lambda: setattr(made.training, "quota", 10))
+    return made.push()
+
+
+def _without_room(made: World) -> RunQueueItem:
+    made.training.quota = 0
+    item = made.push()
+    made.clock.after(10 * MINUTE, lambda: made.stop_in_wandb(item))
+    return item
+
+
+def _stray(made: World) -> RunQueueItem:
+    """A training job that the application knows nothing of any more, beside a run that ends well."""
+    item = made.push()
+
+    def again() -> None:
+        (job,) = made.jobs(item)
+        tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
+        asked = job.request | {"TrainingJobName": "stray", "Tags": tags}
+        made.training.made(asked, Script(training=30 * HOUR))
+
+    made.clock.after(HOUR, again)
+    return item
+
+
+def _fails(failure: str, times: int = 1) -> Callable[[dict[str, Any]], Script]:
+    """Let the first training jobs of a run fail."""
+    left = [times]
+
+    def script(_: dict[str, Any]) -> Script:
+        left[0] -= 1
+        return Script(failure=failure if left[0] >= 0 else "")
+
+    return script
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Return all scenarios by their names, made anew: some count."""
+    lost = {"delivery": Delivery(dropped=1)}
+    long = {"script": lambda _: Script(training=2 * HOUR)}
+    error = "AlgorithmError: exit code 1"
+    return {
+        "image": Scenario(_run, "finished", {}),
+        "code": Scenario(_code, "finished", {}),
+        "code that cannot be built": Scenario(_code, "not launched", {"builds_fail": lambda: True}),
+        "user code that fails": Scenario(_run, "failed", {"script": lambda _: Script(failure=error, calls_init=False)}),
+        "no wandb.init": Scenario(_run, "failed", {"script": lambda _: Script(calls_init=False)}),
+        "SageMaker fails": Scenario(_run, "finished", {"script": _fails("InternalServerError: sorry")}),
+        "no capacity": Scenario(_run, "finished", {"script": _fails("CapacityError: sorry")}),
+        "spot": Scenario(_run, "finished", {"script": lambda _: Script(interruptions=1)}),
+        "quota used up": Scenario(_quota_for_a_while, "finished", {}),
+        "quota used up for too long": Scenario(_run, "not launched", {"quota": 0, "capacity_wait_hours": 0.5}),
+        "stopped in W&B while it waits": Scenario(_without_room, "stopped", {}),
+        "stopped in W&B while it trains": Scenario(_stopped("stop_in_wandb", "Train", _run), "stopped", long),
+        "stopped in the console while it builds": Scenario(
+            _stopped("stop_in_console", "Build image", _code), "stopped", long
+        ),
+        "stopped in the console while it trains": Scenario(_stopped("stop_in_console", "Train", _run), "stopped", long),
+        "training job stopped": Scenario(_stopped("stop_job", "Train", _run), "stopped", long),
+        "no event arrives": Scenario(_run, "finished", lost),
+        "no event arrives, and SageMaker fails": Scenario(
+            _run, "finished", {**lost, "script": _fails("InternalServerError: sorry")}
+        ),
+        "a stray training job": Scenario(_stray, "finished", {}),
+    }
+
+
+def ended(name: str, faults: Faults, **different: Any) -> Ended:
+    """Let a scenario run among faults."""
+    scenario = scenarios()[name]
+    with world(SEED, faults, **{**scenario.different, **different}) as made:
+        item = scenario.act(made)
+        made.run_until_idle(
+            within=8 * HOUR, until=lambda: name != "a stray training job" or "stray" in made.training.jobs
+        )
+        wrong = made.check().everything
+        verdict = (made.outcome(item) or {}).get("verdict", "none")
+    if verdict != scenario.verdict:
+        wrong = [*wrong, f"it ended as {verdict}, and {scenario.verdict} was right"]
+    return Ended(verdict, wrong)
+
+
+def sites() -> dict[str, Counter[Site]]:
+    """Return, for each scenario, how often it calls what from where."""
+    found = {}
+    for name in scenarios():
+        quiet = NoFaults()
+        ended(name, quiet)
+        found[name] = quiet.seen
+    return found
+
+
+DISTURBANCES: dict[str, dict[str, Any]] = {
+    "no event arrives": {"delivery": Delivery(dropped=1)},
+    "every event arrives twice": {"delivery": Delivery(twice=1)},
+    "events arrive late and out of order": {"delivery": Delivery(late=1)},
+    **{f"{name} runs twice at a time": {"duplicated": (name,)} for name in NAMES},
+}
+"""What can be wrong with a world all the time."""
+
+
+class Attack(NamedTuple):
+    """One thing that goes wrong in one scenario."""
+
+    site: Site
+    fault: Fault
+    scenario: str
+    call: int
+    """Which call of that site it is that fails."""
+
+    def __str__(self) -> str:
+        """Write it as the list has it."""
+        return f"{self.site} | {self.fault} | {self.scenario}, call {self.call + 1}"
+
+
+def attacks(*, everywhere: bool) -> Iterator[Attack]:
+    """Yield every place with every fault: in the scenario that calls it least, or at every call of every scenario."""
+    seen = sites()
+    for site in sorted({site for counts in seen.values() for site in counts}):
+        calling = [name for name in seen if seen[name][site]]
+        for fault in site.faults:
+            if everywhere:
+                for name in calling:
+                    yield from (Attack(site, fault, name, call) for call in range(min(seen[name][site], 6)))
+            else:
+                # In the scenario whose own work it is: where it is called least, or else in the first.
+                name = min(calling, key=lambda name: seen[name][site])
+                yield Attack(site, fault, name, 0)
+
+
+def attacked(attack: Attack, *, times: int = 1) -> tuple[bool, Ended]:
+    """Run one attack; return whether the fault happened, and how it ended."""
+    faults = FaultsAt(attack.site, attack.fault, skip=attack.call, times=times)
+    end = ended(attack.scenario, faults)
+    return faults.happened > 0, end
+
+
+def main() -> int:
+    """Attack, list every attack with its outcome, and count."""
+    parser = argparse.ArgumentParser(prog="make faults")
+    parser.add_argument("--everywhere", action="store_true", help="in every scenario, at each of the first six calls")
+    parser.add_argument("--times", type=int, default=1, help="how many calls fail in a row")
+    options = parser.parse_args()
+    counts: Counter[str] = Counter()
+    for attack in attacks(everywhere=options.everywhere):
+        happened, end = attacked(attack, times=options.times)
+        counts["attacks"] += 1
+        counts["did not happen"] += not happened
+        counts["broke something"] += bool(end.wrong)
+        print(f"{attack} | {end.verdict}{'' if happened else ' (did not happen)'}")  # noqa: T201 - its output
+        for wrong in end.wrong:
+            print(f"    {wrong[:500]}")  # noqa: T201
+    for name, (words, different) in itertools.product(scenarios(), DISTURBANCES.items()):
+        end = ended(name, NoFaults(), **different)
+        counts["disturbances"] += 1
+        counts["broke something"] += bool(end.wrong)
+        print(f"{words} | {name} | {end.verdict}")  # noqa: T201
+        for wrong in end.wrong:
+            print(f"    {wrong[:500]}")  # noqa: T201
+    places = len({site for counts in sites().values() for site in counts})
+    print(f"faults: {places} places, " + ", ".join(f"{name} {count}" for name, count in counts.items()))  # noqa: T201
+    return 1 if counts["broke something"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

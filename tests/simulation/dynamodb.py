@@ -1,0 +1,208 @@
+"""A DynamoDB table in memory, for the operations and expressions that the application uses.
+
+moto copies its whole table for each transaction, which thousands of runs cannot wait for. The tests of the table's
+client run against both.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+Item = dict[str, dict[str, Any]]
+Names = Mapping[str, str]
+Values = Mapping[str, dict[str, Any]]
+Condition = Callable[[Item, Names, Values], bool]
+
+_TOKEN = re.compile(r"\s*(\(|\)|,|<=|>=|<>|<|>|=|[#:]?\w+)")
+_CLAUSE = re.compile(r"\b(SET|ADD|DELETE|REMOVE)\b")
+
+
+class Refused(Exception):
+    """An error of DynamoDB's, with what its answer has beside the message."""
+
+    def __init__(self, code: str, message: str = "", **more: Any) -> None:
+        """Take its code."""
+        super().__init__(message or code)
+        self.code, self.more = code, more
+
+
+class Table:
+    """One table, with a string `pk` as its key and sparse indexes."""
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        """Take the table's properties, as the template has them."""
+        (key,) = properties["KeySchema"]
+        self._key = key["AttributeName"]
+        self._indexes = {
+            index["IndexName"]: (
+                index["KeySchema"][0]["AttributeName"],
+                {self._key, *index["Projection"].get("NonKeyAttributes", [])},
+            )
+            for index in properties.get("GlobalSecondaryIndexes", [])
+        }
+        self.items: dict[str, Item] = {}
+
+    def answer(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one request. Raises Refused."""
+        if operation == "GetItem":
+            found = self.items.get(asked["Key"][self._key]["S"])
+            return {"Item": found} if found else {}
+        if operation == "Query":
+            return self._query(asked)
+        if operation == "TransactWriteItems":
+            return self._transact([next(iter(each.items())) for each in asked["TransactItems"]])
+        kind = operation.removesuffix("Item")
+        if not self._holds(asked, self._key_of(kind, asked)):
+            raise Refused("ConditionalCheckFailedException", "The conditional request failed")
+        self._write(kind, asked)
+        return {}
+
+    def _query(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        hash_key, projected = self._indexes[asked["IndexName"]]
+        name, _, value = asked["KeyConditionExpression"].split()
+        if asked["ExpressionAttributeNames"][name] != hash_key:
+            raise Refused("ValidationException", "Query condition missed key schema element")
+        wanted = asked["ExpressionAttributeValues"][value]
+        found = [item for item in self.items.values() if item.get(hash_key) == wanted]
+        return {"Items": [{k: v for k, v in item.items() if k in projected or k == hash_key} for item in found]}
+
+    def _transact(self, writes: list[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+        held = [self._holds(asked, self._key_of(kind, asked)) for kind, asked in writes]
+        if not all(held):
+            reasons = [{"Code": "None" if each else "ConditionalCheckFailed"} for each in held]
+            raise Refused("TransactionCanceledException", "Transaction cancelled", CancellationReasons=reasons)
+        for kind, asked in writes:
+            self._write(kind, asked)
+        return {}
+
+    def _key_of(self, kind: str, asked: Mapping[str, Any]) -> str:
+        key: str = (asked["Item"] if kind == "Put" else asked["Key"])[self._key]["S"]
+        return key
+
+    def _holds(self, asked: Mapping[str, Any], key: str) -> bool:
+        text = asked.get("ConditionExpression")
+        if not text:
+            return True
+        names, values = asked.get("ExpressionAttributeNames", {}), asked.get("ExpressionAttributeValues", {})
+        return condition(text)(self.items.get(key, {}), names, values)
+
+    def _write(self, kind: str, asked: Mapping[str, Any]) -> None:
+        key = self._key_of(kind, asked)
+        if kind == "Delete":
+            self.items.pop(key, None)
+        elif kind == "Put":
+            self.items[key] = dict(asked["Item"])
+        else:
+            item = dict(self.items.get(key) or {self._key: {"S": key}})
+            update(item, asked)
+            self.items[key] = item
+
+
+def update(item: Item, asked: Mapping[str, Any]) -> None:
+    """Change an item as an UpdateExpression says."""
+    names, values = asked["ExpressionAttributeNames"], asked.get("ExpressionAttributeValues", {})
+    parts = _CLAUSE.split(asked["UpdateExpression"])[1:]
+    for verb, clause in zip(parts[::2], parts[1::2], strict=True):
+        for each in clause.split(","):
+            name, _, value = each.strip().partition(" = " if verb == "SET" else " ")
+            target = names.get(name, name)
+            given = values.get(value.strip(), {})
+            if verb == "SET":
+                item[target] = given
+            elif verb == "REMOVE":
+                item.pop(target, None)
+            elif "N" in given:
+                item[target] = {"N": str(Decimal(item.get(target, {"N": "0"})["N"]) + Decimal(given["N"]))}
+            else:
+                _change_set(item, target, set(given["SS"]), verb)
+
+
+def _change_set(item: Item, target: str, members: set[str], verb: str) -> None:
+    present = set(item.get(target, {"SS": []})["SS"])
+    left = present | members if verb == "ADD" else present - members
+    if left:
+        item[target] = {"SS": sorted(left)}
+    else:
+        item.pop(target, None)
+
+
+@cache
+def condition(text: str) -> Condition:
+    """Compile a ConditionExpression."""
+    tokens = _TOKEN.findall(text)
+    if "".join(tokens) != re.sub(r"\s", "", text):
+        raise Refused("ValidationException", f"Invalid ConditionExpression: {text}")
+    compiled = _or(tokens)
+    if tokens:
+        raise Refused("ValidationException", f"Invalid ConditionExpression: {text}")
+    return compiled
+
+
+def _or(tokens: list[str]) -> Condition:
+    parts = [_and(tokens)]
+    while tokens and tokens[0] == "OR":
+        tokens.pop(0)
+        parts.append(_and(tokens))
+    return lambda item, names, values: any(part(item, names, values) for part in parts)
+
+
+def _and(tokens: list[str]) -> Condition:
+    parts = [_not(tokens)]
+    while tokens and tokens[0] == "AND":
+        tokens.pop(0)
+        parts.append(_not(tokens))
+    return lambda item, names, values: all(part(item, names, values) for part in parts)
+
+
+def _not(tokens: list[str]) -> Condition:
+    if tokens[0] == "NOT":
+        tokens.pop(0)
+        inner = _not(tokens)
+        return lambda item, names, values: not inner(item, names, values)
+    return _simple(tokens)
+
+
+def _simple(tokens: list[str]) -> Condition:
+    first = tokens.pop(0)
+    if first == "(":
+        inner = _or(tokens)
+        tokens.pop(0)
+        return inner
+    if first in ("attribute_exists", "attribute_not_exists", "contains"):
+        end = tokens.index(")")
+        arguments = [token for token in tokens[1:end] if token != ","]
+        del tokens[: end + 1]
+        return _function(first, arguments)
+    sign, second = tokens.pop(0), tokens.pop(0)
+    return lambda item, names, values: _compare(
+        _operand(first, item, names, values), sign, _operand(second, item, names, values)
+    )
+
+
+def _function(name: str, arguments: list[str]) -> Condition:
+    if name == "contains":
+
+        def contains(item: Item, names: Names, values: Values) -> bool:
+            held = _operand(arguments[0], item, names, values) or {}
+            member = _operand(arguments[1], item, names, values) or {}
+            return member.get("S") in held.get("SS", [])
+
+        return contains
+    wanted = name == "attribute_exists"
+    return lambda item, names, values: (_operand(arguments[0], item, names, values) is not None) is wanted
+
+
+def _operand(token: str, item: Item, names: Names, values: Values) -> dict[str, Any] | None:
+    return values[token] if token.startswith(":") else item.get(names.get(token, token))
+
+
+def _compare(left: dict[str, Any] | None, sign: str, right: dict[str, Any] | None) -> bool:
+    """Compare as DynamoDB does: what is not there, or of another type, compares with nothing."""
+    if left is None or right is None or left.keys() != right.keys():
+        return sign == "<>"
+    (kind, a), (_, b) = *left.items(), *right.items()
+    if kind == "N":
+        a, b = Decimal(a), Decimal(b)
+    return bool({"=": a == b, "<>": a != b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[sign])

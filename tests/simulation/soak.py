@@ -1,0 +1,123 @@
+"""`make soak`: thousands of items through a world in which everything goes wrong now and then.
+
+python -m tests.simulation.soak [--items N] [--seed S] [--verbose]
+"""
+
+import argparse
+import random
+import resource
+import sys
+import time
+from typing import Any
+
+from local.wandb.queues import RunQueueItem
+from tests.simulation.faults import Fault, RandomFaults, WandbAway
+from tests.simulation.training import Script
+from tests.simulation.world import DAY, HOUR, JOB, MINUTE, Delivery, Found, World, world
+
+MAX_JOBS, QUOTA, STACKS = 40, 36, 1
+FAULT_RATE = 0.02
+DELIVERY = Delivery(dropped=0.03, twice=0.05, late=0.02)
+_ENDS: tuple[tuple[float, dict[str, Any]], ...] = (
+    (0.80, {}),
+    (0.04, {"failure": "AlgorithmError: ExecuteUserScriptError: exit code 1"}),
+    (0.02, {"failure": "ClientError: the image cannot be pulled"}),
+    (0.03, {"failure": "CapacityError: Unable to provision requested ML compute capacity."}),
+    (0.03, {"failure": "InternalServerError: We encountered an internal error."}),
+    (0.03, {"given_up": True}),
+    (0.03, {"interruptions": 2}),
+    (0.02, {"calls_init": False}),
+)
+
+
+def script_of(draws: random.Random) -> Script:
+    """Draw what becomes of a training job."""
+    shares, ends = zip(*_ENDS, strict=True)
+    (end,) = draws.choices(ends, shares)
+    return Script(pending=draws.uniform(20, 200), training=draws.uniform(5, 1800), **end)
+
+
+def base_image(draws: random.Random) -> dict[str, Any]:
+    """Draw what an image starts from, so that some runs share one and some do not."""
+    number = int(draws.expovariate(1 / 20))
+    return {"resource_args": {"sagemaker": {"builder": {"base_image": f"base:{number}"}}}}
+
+
+class Soak:
+    """One soak, from one seed."""
+
+    def __init__(self, items: int, seed: int) -> None:
+        """Take how many items there are, and what decides everything about them."""
+        self._items, self._seed = items, seed
+        self._draws = random.Random(seed)
+        self.faults = WandbAway(RandomFaults(seed, rate=FAULT_RATE), Fault.BROKEN)
+        self.verdicts: dict[str, int] = {}
+        self.virtual_days = 0.0
+
+    def run(self) -> Found:
+        """Push everything, let it end, and return what must not be."""
+        with world(
+            self._seed,
+            self.faults,
+            stacks=STACKS,
+            max_jobs=MAX_JOBS,
+            quota=QUOTA,
+            delivery=DELIVERY,
+            script=lambda _: script_of(self._draws),
+            builds_fail=lambda: self._draws.random() < 0.1,
+        ) as made:
+            begun = made.clock.now
+            self._push(made, self._items)
+            self._outage(made)
+            within = 2 * DAY + self._items / MAX_JOBS * HOUR
+            made.run_until_idle(within=within, until=lambda: len(made.server.state.items) == self._items)
+            self.virtual_days = (made.clock.now - begun) / DAY
+            found = made.check()
+            found.lost.extend(["an item that was not queued"] * (self._items - len(made.server.state.items)))
+            self.verdicts = dict(made.verdicts())
+            return found
+
+    def _push(self, made: World, left: int) -> None:
+        """Queue some items, now and again later, and let users stop some of them."""
+        for _ in range(min(left, 2 * MAX_JOBS)):
+            item = made.push(job=JOB, **base_image(self._draws)) if self._draws.random() < 0.2 else made.push()
+            if self._draws.random() < 0.05:
+                self._stop(made, item)
+        if left > 2 * MAX_JOBS:
+            made.clock.after(HOUR, lambda: self._push(made, left - 2 * MAX_JOBS))
+
+    def _stop(self, made: World, item: RunQueueItem) -> None:
+        stop = self._draws.choice([made.stop_in_wandb, made.stop_in_console, made.stop_job])
+        made.clock.after(self._draws.uniform(0, 90 * MINUTE), lambda: stop(item))
+
+    def _outage(self, made: World) -> None:
+        """Let W&B be away for a while, now and then."""
+        self.faults.is_away = not self.faults.is_away
+        lasts = self._draws.expovariate(1 / (20 * MINUTE)) if self.faults.is_away else self._draws.uniform(1, 12) * HOUR
+        made.clock.after(lasts, lambda: self._outage(made))
+
+
+def main() -> int:
+    """Run a soak, and print one line."""
+    parser = argparse.ArgumentParser(prog="make soak")
+    parser.add_argument("--items", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    begun, soak = time.perf_counter(), Soak(options.items, options.seed)
+    found = soak.run()
+    if options.verbose or found.everything:
+        for line in found.everything[:20]:
+            print(f"soak: {line[:600]}")  # noqa: T201 - a command's output
+    if options.verbose:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(  # noqa: T201
+            f"soak: {soak.verdicts}, {soak.virtual_days:.1f} days in {time.perf_counter() - begun:.0f} s, "
+            f"{memory:.0f} MB at most"
+        )
+    print(f"soak: items {options.items} {found} seed {options.seed}")  # noqa: T201
+    return 1 if found.everything else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""SageMaker: training jobs that go through their states in virtual time, and tell of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.simulation.clock import Clock
+from tests.simulation.dynamodb import Refused
+
+QUOTA = (
+    "The account-level service limit 'ml.m5.large for training job usage' is {limit} Instances, with current "
+    "utilization of {used} Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request an "
+    "increase for this quota."
+)
+TERMINAL = ("Completed", "Failed", "Stopped")
+ITEM_TAG, STACK_TAG = "WandbRunQueueItemId", "LaunchStack"
+
+
+@dataclass
+class Script:
+    """What becomes of a training job: how long its phases take, and how it ends."""
+
+    pending: float = 30
+    training: float = 120
+    failure: str = ""
+    """A FailureReason, before the container runs for SageMaker's own failures and after for the others."""
+    given_up: bool = False
+    """SageMaker stops it by itself before it starts."""
+    interruptions: int = 0
+    calls_init: bool = True
+
+
+@dataclass
+class Job:
+    """A training job, as DescribeTrainingJob shows it, and what is known of it beside."""
+
+    request: dict[str, Any]
+    shown: dict[str, Any]
+    script: Script
+    tags: dict[str, str]
+    step: int = 0
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.shown["TrainingJobName"])
+
+    @property
+    def item(self) -> str:
+        """The run queue item it was made for."""
+        return self.tags.get(ITEM_TAG, "")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has not ended."""
+        return self.shown["TrainingJobStatus"] not in TERMINAL
+
+
+class Training:
+    """The training jobs of the account, and the API to them."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        quota: int,
+        script: Callable[[dict[str, Any]], Script],
+        created: Callable[[Job], None],
+        changed: Callable[[Job], None],
+    ) -> None:
+        """Take who hears of jobs, how many can be in progress at once, and what becomes of each."""
+        self._clock, self.quota, self._script = clock, quota, script
+        self._created, self._changed = created, changed
+        self.jobs: dict[str, Job] = {}
+        self.refuses = ""
+        """The code with which every CreateTrainingJob is refused."""
+
+    # --- API
+    def answer(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request. Raises Refused."""
+        operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "CreateTrainingJob": self._create,
+            "DescribeTrainingJob": lambda asked: self._find(asked).shown,
+            "StopTrainingJob": self._stop,
+            "Search": self._search,
+            "ListTags": lambda asked: {"Tags": _tags(self.jobs[asked["ResourceArn"].rpartition("/")[2]])},
+        }
+        return operations[operation](asked)
+
+    def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if self.refuses:
+            raise Refused(self.refuses, "Could not assume role: please ensure that it exists.")
+        used = sum(job.is_live for job in self.jobs.values())
+        # The quota comes first: so does it for a job that is there already.
+        if used >= self.quota:
+            raise Refused("ResourceLimitExceeded", QUOTA.format(limit=self.quota, used=used))
+        name = asked["TrainingJobName"]
+        if name in self.jobs:
+            raise Refused("ResourceInUse", "Training job names must be unique within an AWS account and region.")
+        job = self.made(asked, self._script(asked))
+        self._created(job)
+        return {"TrainingJobArn": job.shown["TrainingJobArn"]}
+
+    def made(self, asked: dict[str, Any], script: Script) -> Job:
+        """Make a training job, and begin its life."""
+        name = asked["TrainingJobName"]
+        shown = {
+            "TrainingJobName": name,
+            "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
+            "CreationTime": self._clock.now,
+            "SecondaryStatusTransitions": [],
+            "RoleArn": asked["RoleArn"],
+        }
+        tags = {tag["Key"]: tag["Value"] for tag in asked.get("Tags", [])}
+        job = self.jobs[name] = Job(asked, shown, script, tags)
+        self._move(job, "InProgress", "Starting")
+        self._next(job, script.pending / 2, self._downloads)
+        return job
+
+    def _find(self, asked: Mapping[str, Any]) -> Job:
+        job = self.jobs.get(asked["TrainingJobName"])
+        if job is None:
+            raise Refused("ValidationException", "Requested resource not found.")
+        return job
+
+    def _stop(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        job = self._find(asked)
+        if not job.is_live:
+            status = job.shown["TrainingJobStatus"]
+            raise Refused("ValidationException", f"The request was rejected: the training job is {status}.")
+        if job.shown["TrainingJobStatus"] != "Stopping":
+            self._move(job, "Stopping", "Stopping")
+            self._next(job, 20, lambda job: self._ends(job, "Stopped", "Stopped"))
+        return {}
+
+    def _search(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        status, stack = (each["Value"] for each in asked["SearchExpression"]["Filters"])
+        found = [
+            {"TrainingJob": job.shown | {"Tags": _tags(job)}}
+            for job in self.jobs.values()
+            if job.shown["TrainingJobStatus"] == status and job.tags.get(STACK_TAG) == stack
+        ]
+        start = int(asked.get("NextToken", 0))
+        more = {"NextToken": str(start + 100)} if start + 100 < len(found) else {}
+        return {"Results": found[start : start + 100], **more}
+
+    # --- a job's life
+    def _next(self, job: Job, seconds: float, happens: Callable[[Job], None]) -> None:
+        """Go on after a while, unless something else happens to the job before."""
+        job.step += 1
+        step = job.step
+        self._clock.after(seconds, lambda: happens(job) if job.step == step else None)
+
+    def _downloads(self, job: Job) -> None:
+        script = job.script
+        if script.failure.startswith(("CapacityError", "InternalServerError", "ClientError")):
+            job.shown["FailureReason"] = script.failure
+            self._ends(job, "Failed", "Failed")
+        elif script.given_up:
+            self._ends(job, "Stopped", "Stopped")
+        elif script.interruptions:
+            script.interruptions -= 1
+            self._move(job, "InProgress", "Interrupted")
+            self._next(job, script.pending, self._downloads)
+        else:
+            self._move(job, "InProgress", "Downloading")
+            self._next(job, script.pending / 2, self._trains)
+
+    def _trains(self, job: Job) -> None:
+        job.shown["TrainingStartTime"] = self._clock.now
+        self._move(job, "InProgress", "Training")
+        self._next(job, job.script.training, self._uploads)
+
+    def _uploads(self, job: Job) -> None:
+        if job.script.failure:
+            job.shown["FailureReason"] = job.script.failure
+            self._ends(job, "Failed", "Failed")
+        else:
+            self._move(job, "InProgress", "Uploading")
+            self._next(job, 10, lambda job: self._ends(job, "Completed", "Completed"))
+
+    def _ends(self, job: Job, status: str, secondary: str) -> None:
+        started = job.shown.get("TrainingStartTime")
+        job.shown["TrainingEndTime"] = self._clock.now
+        job.shown["BillableTimeInSeconds"] = int(self._clock.now - started) if started else 0
+        self._move(job, status, secondary)
+
+    def _move(self, job: Job, status: str, secondary: str) -> None:
+        now = self._clock.now
+        transitions = [*job.shown["SecondaryStatusTransitions"], {"Status": secondary, "StartTime": now}]
+        job.shown = job.shown | {
+            "TrainingJobStatus": status,
+            "SecondaryStatus": secondary,
+            "LastModifiedTime": now,
+            "SecondaryStatusTransitions": transitions,
+        }
+        if secondary != "Starting" or len(transitions) > 1:
+            self._changed(job)
+
+
+def _tags(job: Job) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in job.tags.items()]
+
+
+def event(job: Job) -> dict[str, Any]:
+    """Return the event that tells how a job is now, with times as events have them."""
+    times = ("CreationTime", "LastModifiedTime", "TrainingStartTime", "TrainingEndTime")
+    detail = {key: int(value * 1000) if key in times else value for key, value in job.shown.items()}
+    detail["SecondaryStatusTransitions"] = [
+        {key: int(value * 1000) if key == "StartTime" else value for key, value in each.items()}
+        for each in job.shown["SecondaryStatusTransitions"]
+    ]
+    return {"detail": detail | {"Tags": dict(job.tags)}}

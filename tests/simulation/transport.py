@@ -1,0 +1,199 @@
+"""Where the real clients' requests leave the process: botocore's and urllib3's. From here the simulation answers."""
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import boto3
+import botocore.endpoint
+import botocore.handlers
+import pytest
+import urllib3
+from botocore import UNSIGNED
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ConnectionClosedError
+from botocore.retries import quota
+
+from tests.simulation.dynamodb import Refused
+from tests.simulation.faults import Fault
+from tests.simulation.functions import NoAnswer, outside, pause
+
+THROTTLED = {"dynamodb": "ProvisionedThroughputExceededException", "secrets-manager": "ThrottlingException"}
+BROKEN = {
+    "dynamodb": "InternalServerError",
+    "sfn": "ServiceUnavailable",
+    "secrets-manager": "InternalServiceError",
+    "sagemaker": "InternalFailure",
+}
+"""The codes with which services say that they are overloaded, or broken."""
+
+
+class Aws(Protocol):
+    """What answers for AWS."""
+
+    objects: dict[str, bytes]
+    """What is in S3, by its path."""
+
+    def answer(self, service: str, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request of a JSON service. Raises Refused."""
+
+
+class WandbApi(Protocol):
+    """What answers for W&B."""
+
+    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        """Answer one request with a status and a body."""
+
+
+_HANDLERS = botocore.handlers.BUILTIN_HANDLERS
+_answering = SimpleNamespace(aws=None, wandb=None)
+
+
+@contextmanager
+def answered(aws: Aws, wandb: WandbApi) -> Iterator[None]:
+    """Let the simulation answer, until the block ends, whatever any client of this process asks."""
+    _answering.aws, _answering.wandb = aws, wandb
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [("before-send", _sent), *_HANDLERS])
+        patch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=pause))
+        # What one schedule has tried again must not count against the next.
+        patch.setattr(quota.RetryQuota, "acquire", lambda *_: True)
+        patch.setattr(boto3, "client", _client)
+        patch.setitem(urllib3.poolmanager.pool_classes_by_scheme, "http", _Pool)
+        yield
+
+
+@cache
+def _client(service: str, *, config: Config) -> Any:
+    """Make a client once: thousands of schedules would make thousands."""
+    session = boto3.Session(aws_access_key_id="simulated", aws_secret_access_key="simulated", region_name="us-east-1")
+    # Nobody here looks at signatures, which take their time; and with checksums a body would be sent in chunks.
+    config = config.merge(Config(signature_version=UNSIGNED, request_checksum_calculation="when_required"))
+    return session.client(service, config=config)  # type: ignore[call-overload]  # the name is not a literal
+
+
+def _sent(request: Any, event_name: str, **_: Any) -> AWSResponse:
+    """Answer a request of botocore's, in the place of the network."""
+    service, operation = event_name.split(".")[1:]
+    try:
+        status, body = outside(
+            service, operation, lambda: _aws(service, operation, request), lambda fault: _aws_fault(service, fault)
+        )
+    except NoAnswer:
+        raise ConnectionClosedError(endpoint_url=request.url) from None
+    return AWSResponse(request.url, status, {}, _Raw(body))  # type: ignore[arg-type]  # headers are a mapping
+
+
+def _aws(service: str, operation: str, request: Any) -> tuple[int, bytes]:
+    if service == "s3":
+        return _s3(operation, unquote(urlsplit(request.url).path), request.body)
+    try:
+        answer = _answering.aws.answer(service, operation, json.loads(request.body))
+    except Refused as refused:
+        return 400, _error(refused.code, str(refused), **refused.more)
+    return 200, json.dumps(answer).encode()
+
+
+def _aws_fault(service: str, fault: Fault) -> tuple[int, bytes]:
+    if service == "s3":
+        code = "InternalError" if fault is Fault.BROKEN else "SlowDown"
+        return 503, f"<Error><Code>{code}</Code><Message>simulated</Message></Error>".encode()
+    if fault is Fault.BROKEN:
+        return 503, _error(BROKEN.get(service, "InternalFailure"))
+    return 400, _error(THROTTLED.get(service, "ThrottlingException"))
+
+
+def _s3(operation: str, key: str, body: Any) -> tuple[int, bytes]:
+    if operation == "PutObject":
+        _answering.aws.objects[key] = body if isinstance(body, bytes) else body.read()
+        return 200, b""
+    content = _answering.aws.objects.get(key)
+    if content is None:
+        return 404, b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
+    return 200, content
+
+
+def _error(code: str, message: str = "simulated", **more: Any) -> bytes:
+    return json.dumps({"__type": code, "message": message, **more}).encode()
+
+
+class _Raw(io.BytesIO):
+    """A body, as botocore reads it."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        """Yield it whole."""
+        yield self.read()
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    """A pool of connections to nowhere."""
+
+    def _make_request(self, conn: Any, method: str, url: str, **how: Any) -> Any:  # type: ignore[override]
+        """Answer a request of urllib3's, in the place of the network."""
+        path, headers, body = urlsplit(url).path, how["headers"] or {}, how["body"] or b""
+        operation = _operation(path, body)
+        try:
+            status, content = outside(
+                "wandb", operation, lambda: _answering.wandb.answer(method, url, headers, body), _wandb_fault
+            )
+        except NoAnswer:
+            raise urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError()) from None
+        return urllib3.HTTPResponse(
+            io.BytesIO(content), status=status, preload_content=how["preload_content"], request_method=method
+        )
+
+
+def _operation(path: str, body: bytes) -> str:
+    """Name what is asked of W&B: the GraphQL operation, or the kind of upload or download."""
+    if path != "/graphql":
+        return path.split("/")[1]
+    words = json.loads(body)["query"].replace("(", " ").replace("{", " ").split()
+    return str(words[1] if words[0] in ("query", "mutation") else words[0])
+
+
+def _wandb_fault(fault: Fault) -> tuple[int, bytes]:
+    answers: dict[Fault, tuple[int, bytes]] = {
+        Fault.THROTTLED: (429, b"slow down"),
+        Fault.BROKEN: (502, b"bad gateway"),
+        Fault.MALFORMED: (200, b"<html>maintenance</html>"),
+        Fault.KEY_REJECTED: (401, b'{"errors": [{"message": "user is not logged in"}]}'),
+    }
+    return answers[fault]
+
+
+def asgi(app: Any, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+    """Ask an ASGI application without a server."""
+    split, status, content = urlsplit(url), [0], bytearray()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            status[0] = message["status"]
+        else:
+            content.extend(message.get("body", b""))
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": unquote(split.path),
+        "raw_path": split.path.encode(),
+        "query_string": split.query.encode(),
+        "headers": [
+            (b"host", b"127.0.0.1:1"),
+            *((name.lower().encode(), value.encode()) for name, value in headers.items() if name.lower() != "host"),
+        ],
+        "scheme": "http",
+        "server": ("127.0.0.1", 1),
+    }
+    serve: Callable[..., Any] = app
+    asyncio.run(serve(scope, receive, send))
+    return status[0], bytes(content)

@@ -1,0 +1,462 @@
+"""A world: W&B with its queue, AWS with one stack or several, users, and time. It knows what must never be."""
+
+import base64
+import hashlib
+import itertools
+import json
+import logging
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from launch_agent.clients import secrets
+from local.wandb import WandbServer
+from local.wandb.artifacts import Artifact, Collection, Manifest, content_path
+from local.wandb.queues import ItemState, RunQueueItem
+from local.wandb.runs import Run
+from tests.documents import MACHINE, runs_table
+from tests.golden.cases import load
+from tests.simulation.builds import REPOSITORY, Builds
+from tests.simulation.clock import Clock
+from tests.simulation.dynamodb import Refused, Table
+from tests.simulation.faults import Faults
+from tests.simulation.functions import Functions, properties_of
+from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
+from tests.simulation.training import Job, Script, Training, event
+from tests.simulation.transport import answered, asgi
+
+ENTITY, QUEUE, PROJECT, JOB = "team", "sagemaker", "p", "team/jobs/git:latest"
+API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE = "a" * 40, "b" * 40, "hunter2-of-the-queue"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1"
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+_starts = itertools.count(1_800_057_600, 400 * int(DAY))
+"""When worlds begin: each long after the one before, so that clients' clocks never go back."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What becomes of events: the shares of those that are dropped, come twice, or come much later."""
+
+    dropped: float = 0.0
+    twice: float = 0.0
+    late: float = 0.0
+
+
+@dataclass
+class Found:
+    """What must not be, in words."""
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    leaked: list[str] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Write it as the soak's last line has it."""
+        counts = {name: len(getattr(self, name)) for name in ("lost", "doubled", "leaked", "secrets")}
+        return " ".join(f"{name} {count}" for name, count in counts.items())
+
+    @property
+    def everything(self) -> list[str]:
+        """All of it."""
+        return [*self.lost, *self.doubled, *self.leaked, *self.secrets, *self.other]
+
+
+@dataclass
+class Stack:
+    """One deployed stack."""
+
+    name: str
+    table: Table
+    functions: Functions
+    machine: StateMachine
+    open: set[str] = field(default_factory=set)
+
+
+class World:
+    """Everything, from one seed."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        faults: Faults,
+        *,
+        folder: Path,
+        stacks: int = 1,
+        max_jobs: int = 4,
+        quota: int = 100,
+        capacity_wait_hours: float = 24,
+        delivery: Delivery | None = None,
+        script: Callable[[dict[str, Any]], Script] | None = None,
+        builds_fail: Callable[[], bool] | None = None,
+        duplicated: tuple[str, ...] = (),
+    ) -> None:
+        """Take what is to be different from a quiet day."""
+        self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
+        self._duplicated = duplicated
+        self.found = Found()
+        self.undelivered = 0
+        self.server = WandbServer(entity=ENTITY, api_key=API_KEY)
+        self.server.create_queue(QUEUE, config={**_queue_config(), "Environment": {"SECRET": SECRET_OF_QUEUE}})
+        _add_job(self.server)
+        self.training = Training(
+            clock,
+            quota=quota,
+            script=script or (lambda _: Script()),
+            created=self._job_created,
+            changed=self._job_changed,
+        )
+        self.builds = Builds(clock, seconds=180, fails=builds_fail or (lambda: False))
+        self.objects = self.builds.objects
+        self.stacks: dict[str, Stack] = {}
+        self._heard: set[tuple[str, ...]] = set()
+        with answered(self, self):
+            for number in range(stacks):
+                self._deploy(f"launch{number or ''}", faults, folder, capacity_wait_hours)
+        logger = logging.getLogger("launch")
+        for handler in logger.handlers:
+            handler.stream = self  # type: ignore[attr-defined]  # powertools' handlers have streams
+
+    # --- what is there
+    def _deploy(self, name: str, faults: Faults, folder: Path, capacity_wait_hours: float) -> None:
+        arn = f"arn:aws:states:us-east-1:123456789012:stateMachine:{name}"
+        environment = {
+            "ACCOUNT_ID": "123456789012",
+            "BUILD_BUCKET": "bucket",
+            "CAPACITY_WAIT_HOURS": str(capacity_wait_hours),
+            "IMAGE_REPOSITORY": REPOSITORY,
+            "PARTITION": "aws",
+            "POWERTOOLS_SERVICE_NAME": "launch",
+            "REGION": "us-east-1",
+            "RUNS_TABLE": name,
+            "STACK_NAME": name,
+            "STATE_MACHINE_ARN": arn,
+            "WANDB_API_KEY_SECRET": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key",
+            "WANDB_BASE_URL": "http://wandb",
+            "WANDB_INIT_GRACE_SECONDS": "60",
+        }
+        config = {"entity": ENTITY, "queues": [QUEUE], "max_jobs": self.max_jobs, "stopped_run_timeout": 30}
+        (folder / "launch-config.yaml").write_text(json.dumps(config))
+        functions = Functions(name, environment, folder, self.clock, faults)
+        functions.duplicated = self._duplicated
+        machine = StateMachine(
+            arn,
+            MACHINE,
+            clock=self.clock,
+            tasks=Tasks(functions, self.builds),
+            written=lambda value: self._look_for_secrets(value, f"execution history of {name}"),
+            ended=lambda execution: self._execution_ended(stack, execution),
+        )
+        stack = self.stacks[name] = Stack(name, Table(runs_table()), functions, machine)
+        self._every(MINUTE, lambda: self._invoke(stack, "poll_queues", {}))
+        self._every(5 * MINUTE, lambda: self._invoke(stack, "sweep_runs", {}))
+
+    def _every(self, seconds: float, happens: Callable[[], None]) -> None:
+        def again() -> None:
+            happens()
+            self.clock.after(seconds, again)
+
+        self.clock.after(self.clock.random.uniform(0, seconds), again)
+
+    def answer(self, *asked: Any) -> Any:
+        """Answer for AWS (service, operation, request) and for W&B (method, URL, headers, body)."""
+        return self._answer_for_wandb(*asked) if len(asked) == 4 else self._answer_for_aws(*asked)
+
+    def _answer_for_aws(self, service: str, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+        if service == "dynamodb":
+            return self._table(operation, asked)
+        if service == "sagemaker":
+            return self.training.answer(operation, asked)
+        if service == "sfn":
+            return self._machine_of(asked).answer(operation, asked)
+        if service == "secrets-manager":
+            return {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]}
+        if service == "cloudwatch-logs":
+            raise Refused("ResourceNotFoundException")
+        return self.builds.answer(operation, asked)
+
+    def _machine_of(self, asked: Mapping[str, Any]) -> StateMachine:
+        arn = asked.get("stateMachineArn") or asked.get("executionArn")
+        name = arn.split(":")[6] if arn else asked["taskToken"].partition("/")[0]
+        return self.stacks[name].machine
+
+    def _table(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+        writes = [next(iter(each.values())) for each in asked.get("TransactItems", [])] or [asked]
+        stack = self.stacks[writes[0]["TableName"]]
+        answer = stack.table.answer(operation, asked)
+        if operation == "TransactWriteItems":
+            self._check_slots(stack, [write["Key"]["pk"]["S"] for write in writes])
+        return answer
+
+    def _answer_for_wandb(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        if url != "/graphql":
+            return asgi(self.server.app, method, url, headers, body)
+        asked = json.loads(body)
+        answer, status = self.server.execute(asked["query"], asked["variables"])
+        return status, json.dumps(answer).encode()
+
+    # --- what happens
+    def _invoke(self, stack: Stack, function: str, given: Any, *, failures: int = 0) -> None:
+        """Invoke a function as EventBridge does: Lambda tries again as the function's properties say."""
+
+        def done(_: Any, failure: TaskFailed | None) -> None:
+            if failure is None:
+                return
+            if failures < int(properties_of(function)["EventInvokeConfig"]["MaximumRetryAttempts"]):
+                self.clock.after(
+                    (failures + 1) * MINUTE, lambda: self._invoke(stack, function, given, failures=failures + 1)
+                )
+            else:
+                self.undelivered += 1
+
+        stack.functions.invoke(function, given, done)
+
+    def _deliver(self, stack: Stack, function: str, given: Any) -> None:
+        """Deliver an event, or not, or twice, sooner or later."""
+        draws, delivery = self.clock.random, self.delivery
+        times = 0 if draws.random() < delivery.dropped else 2 if draws.random() < delivery.twice else 1
+        for _ in range(times):
+            delay = draws.uniform(0, HOUR) if draws.random() < delivery.late else draws.expovariate(1 / 2)
+            self.clock.after(delay, lambda: self._invoke(stack, function, given))
+
+    def _execution_ended(self, stack: Stack, execution: Execution) -> None:
+        if execution.status != "SUCCEEDED":
+            self._deliver(stack, "sweep_runs", {"detail": {"input": json.dumps(execution.input)}})
+
+    def _job_created(self, job: Job) -> None:
+        live = [each.name for each in self.training.jobs.values() if each.is_live and each.item == job.item]
+        if len(live) > 1:
+            self.found.doubled.append(f"item {job.item} has training jobs {live} at a time")
+
+    def _job_changed(self, job: Job) -> None:
+        self._tell_container(job)
+        stack = self.stacks.get(job.tags.get("LaunchStack", ""))
+        if stack:
+            self._deliver(stack, "resume_run", event(job))
+
+    def _tell_container(self, job: Job) -> None:
+        """Let the code in the container do what it does: make its run, and end it."""
+        environment, status = job.request["Environment"], job.shown["SecondaryStatus"]
+        if not job.script.calls_init or status not in ("Training", "Completed", "Failed", "Stopped"):
+            return
+        if status != "Training" and "TrainingStartTime" not in job.shown:
+            return
+        run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
+        run.state = {"Training": "running", "Completed": "finished", "Failed": "failed"}.get(status, "killed")
+
+    def run(self, entity: str, project_name: str, name: str, state: str = "pending") -> Run:
+        """Return a run in W&B; make it where it is not there."""
+        project = self.server.state.project(entity, project_name)
+        if name not in project.runs_by_id:
+            project.runs_by_id[name] = Run(name, project, self.server.state.number(), state=state)
+        return project.runs_by_id[name]
+
+    # --- what users do
+    def push(self, *, job: str | None = None, **spec: Any) -> RunQueueItem:
+        """Queue a run of an image, or of a job."""
+        source = {"job": job} if job else {"docker": {"docker_image": IMAGE}}
+        spec = {"entity": ENTITY, "project": PROJECT, "_wandb_api_key": KEY_OF_RUN, **source, **spec}
+        return self.server.state.items[self.server.push(QUEUE, spec)]
+
+    def stop_in_wandb(self, item: RunQueueItem) -> None:
+        """Stop an item's run in W&B, if it has been acknowledged."""
+        if item.associated_run_id:
+            self.run(ENTITY, PROJECT, item.associated_run_id).stopped = True
+
+    def stop_in_console(self, item: RunQueueItem) -> None:
+        """Stop an item's execution in the Step Functions console, if it runs."""
+        execution = self.execution(item)
+        if execution and execution.status == "RUNNING":
+            self._machine_of({"executionArn": execution.arn}).answer("StopExecution", {"executionArn": execution.arn})
+
+    def stop_job(self, item: RunQueueItem) -> None:
+        """Stop an item's training job in the SageMaker console, if it is in progress."""
+        for job in self.jobs(item):
+            if job.is_live:
+                self.training.answer("StopTrainingJob", {"TrainingJobName": job.name})
+
+    # --- what can be seen
+    def execution(self, item: RunQueueItem) -> Execution | None:
+        """Return the newest execution of an item."""
+        found = [
+            each
+            for stack in self.stacks.values()
+            for each in stack.machine.executions.values()
+            if each.input["run_queue_item_id"] == item.id
+        ]
+        return found[-1] if found else None
+
+    def jobs(self, item: RunQueueItem) -> list[Job]:
+        """Return the training jobs made for an item."""
+        return [job for job in self.training.jobs.values() if job.item == item.id]
+
+    def records(self, item_id: str) -> list[dict[str, Any]]:
+        """Return the records of an item, one for each stack that has had it."""
+        return [
+            stack.table.items[f"run#{item_id}"]
+            for stack in self.stacks.values()
+            if f"run#{item_id}" in stack.table.items
+        ]
+
+    def outcome(self, item: RunQueueItem) -> dict[str, str] | None:
+        """Return how an item's run ended; None when it has not."""
+        for record in self.records(item.id):
+            if "outcome" in record and record["state"]["S"] == "closed":
+                return {name: value["S"] for name, value in record["outcome"]["M"].items()}
+        return None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every item has ended, and nothing is in progress."""
+        items = self.server.state.items.values()
+        return (
+            all(item.state in (ItemState.CLAIMED, ItemState.FAILED) for item in items)
+            and not any(stack.open for stack in self.stacks.values())
+            and not any(job.is_live for job in self.training.jobs.values())
+        )
+
+    def run_until_idle(self, *, within: float = 2 * DAY, until: Callable[[], bool] = lambda: True) -> bool:
+        """Let time pass until everything has ended, and what is wanted beside; return whether it has."""
+        end = self.clock.now + within
+        while self.clock.now < end:
+            self.clock.run(MINUTE)
+            if self.is_idle and until():
+                self.clock.run(30)
+                return True
+        return False
+
+    # --- what must not be
+    def _check_slots(self, stack: Stack, keys: list[str]) -> None:
+        for key in keys:
+            if key.startswith("run#"):
+                is_open = stack.table.items.get(key, {}).get("state") == {"S": "open"}
+                (stack.open.add if is_open else stack.open.discard)(key)
+        counted = int(stack.table.items[f"agent#{ENTITY}"]["jobs_open"]["N"])
+        if counted != len(stack.open):
+            self.found.leaked.append(f"{counted} slots are in use, {len(stack.open)} runs are open")
+        if len(stack.open) > self.max_jobs:
+            self.found.other.append(f"{len(stack.open)} runs are open, {self.max_jobs} may be")
+
+    def write(self, text: str) -> None:
+        """Take what the functions log."""
+        self._look_for_secrets(text, "a log")
+
+    def flush(self) -> None:
+        """Have nothing to do."""
+
+    def _look_for_secrets(self, value: Any, where: str) -> None:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        for secret in (API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE):
+            if secret in text:
+                self.found.secrets.append(f"{where} has {secret[:8]}...: {text[:300]}")
+
+    def check(self) -> Found:
+        """Look at everything when all has ended; return what must not be."""
+        for item in self.server.state.items.values():
+            self._check_item(item)
+        for stack in self.stacks.values():
+            self._check_stack(stack)
+        for job in self.training.jobs.values():
+            if job.is_live:
+                self.found.leaked.append(f"training job {job.name} of item {job.item} is in progress")
+        for build in self.builds.builds.values():
+            if build.status == "IN_PROGRESS":
+                self.found.leaked.append(f"build {build.id} is in progress")
+        return self.found
+
+    def _check_item(self, item: RunQueueItem) -> None:
+        outcome, jobs = self.outcome(item), self.jobs(item)
+        if outcome is None:
+            self.found.lost.append(f"item {item.id} is {item.state} and has no outcome: {self.records(item.id)}")
+            return
+        closed = [record for record in self.records(item.id) if record["state"]["S"] == "closed"]
+        if len(closed) > 1:
+            self.found.doubled.append(f"item {item.id} has {len(closed)} outcomes")
+        completed = [job.name for job in jobs if job.shown["TrainingJobStatus"] == "Completed"]
+        if len(completed) > 1:
+            self.found.doubled.append(f"item {item.id} was trained {len(completed)} times")
+        verdict = outcome["verdict"]
+        if verdict == "finished" and (not completed or item.state is ItemState.FAILED):
+            self.found.other.append(f"item {item.id} counts as finished: jobs {completed}, {item.state}")
+        if verdict == "not launched" and item.state is not ItemState.FAILED:
+            self.found.other.append(f"item {item.id} was not launched, and W&B does not know: {outcome}")
+        if completed and verdict in ("not launched", "failed") and all(job.script.calls_init for job in jobs):
+            self.found.other.append(f"item {item.id} was trained, and is {verdict}: {outcome['reason']}")
+
+    def _check_stack(self, stack: Stack) -> None:
+        for execution in stack.machine.executions.values():
+            if execution.status == "RUNNING":
+                self.found.leaked.append(f"execution {execution.name} runs, in state {execution.state}")
+        for key, item in stack.table.items.items():
+            kept = {"spec", "plan", "task_token", "open"} & item.keys()
+            if key.startswith("run#") and item["state"]["S"] != "open" and kept:
+                self.found.secrets.append(f"{key} is {item['state']['S']} and has {sorted(kept)}")
+            self._look_for_secrets(item, f"the table's {key}")
+
+    def verdicts(self) -> Counter[str]:
+        """Count how runs ended."""
+        outcomes = (self.outcome(item) for item in self.server.state.items.values())
+        return Counter(outcome["verdict"] if outcome else "none" for outcome in outcomes)
+
+
+class Tasks:
+    """What the executions of a stack call."""
+
+    def __init__(self, functions: Functions, builds: Builds) -> None:
+        """Take it."""
+        self._functions, self._builds = functions, builds
+
+    def invoke(self, function: str, payload: dict[str, Any], done: Done) -> None:
+        """Invoke a function by its logical id, `PlanRunFunction`."""
+        words = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in function)
+        self._functions.invoke(words.removesuffix("_function").lstrip("_"), payload, done)
+
+    def start_build(self, arguments: dict[str, Any], done: Done) -> str:
+        """Start a build."""
+        return self._builds.start(arguments, done)
+
+    def stop_build(self, build_id: str) -> None:
+        """Stop a build."""
+        self._builds.stop(build_id)
+
+
+@contextmanager
+def world(seed: int, faults: Faults, **different: Any) -> Iterator[World]:
+    """Make a world in virtual time."""
+    begins = next(_starts)
+    with tempfile.TemporaryDirectory() as folder, Clock(seed, begins) as clock, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        random.seed(seed)  # botocore draws how long it waits from the process's own
+        made = World(clock, faults, folder=Path(folder), **different)
+        with answered(made, made):
+            yield made
+
+
+def _queue_config() -> dict[str, Any]:
+    config: dict[str, Any] = load("image-job", "run_spec.json")["resource_args"]["sagemaker"]
+    return config
+
+
+def _add_job(server: WandbServer) -> None:
+    """Store a git job as the real client does: an artifact with one file."""
+    text = json.dumps(load("git-job", "wandb-job.json")).encode()
+    project, state = server.state.project(ENTITY, "jobs"), server.state
+    md5 = base64.b64encode(hashlib.md5(text, usedforsecurity=False).digest()).decode()
+    collection = project.collections["git"] = Collection("collection", "git", project, "job")
+    artifact = Artifact("artifact", collection, "digest", alias_names=["latest"])
+    artifact.current_manifest = Manifest("manifest", artifact, "wandb_manifest.json", "digest")
+    contents = {"wandb-job.json": {"digest": md5, "size": len(text)}}
+    state.storage[content_path(project, md5)] = text
+    state.storage[artifact.current_manifest.file.path] = json.dumps({"contents": contents}).encode()
+    collection.versions.append(artifact)
+    state.artifacts[artifact.id] = artifact
+    artifact.commit()
