@@ -10,12 +10,14 @@ import argparse
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
+from local.wandb import Behaviour
 from local.wandb.queues import RunQueueItem
 from tests.simulation.faults import Fault, Faults, FaultsAt, NoFaults, Site
-from tests.simulation.functions import NAMES
+from tests.simulation.functions import NAMES, Killed, pause
 from tests.simulation.training import Script
 from tests.simulation.world import HOUR, JOB, MINUTE, Delivery, World, world
 
@@ -43,6 +45,98 @@ def _run(made: World) -> RunQueueItem:
 
 def _code(made: World) -> RunQueueItem:
     return made.push(job=JOB)
+
+
+def _code_again(made: World) -> RunQueueItem:
+    """Code whose image is there already."""
+    made.push(job=JOB)
+    made.run_until_idle()
+    return made.push(job=JOB)
+
+
+def _code_at_once(made: World) -> RunQueueItem:
+    """Code whose image another run has built at this time."""
+    made.push(job=JOB)
+    return made.push(job=JOB)
+
+
+class _BuiltMeanwhile(dict[str, str]):
+    """Images of which the first that is looked for is not there, and is there at the next look."""
+
+    def __contains__(self, tag: object) -> bool:
+        """Have it from the second look on."""
+        there = super().__contains__(tag)
+        self[str(tag)] = f"sha256:{'0' * 64}"
+        return there
+
+
+def _code_built_meanwhile(made: World) -> RunQueueItem:
+    """Code whose image another run pushes between a look for it and the claim to build it."""
+    made.builds.images = _BuiltMeanwhile()
+    return made.push(job=JOB)
+
+
+def _around_create(made: World, *, before: Callable[[], None], after: Callable[[], None], times: int = 1) -> None:
+    """Have something happen around the first calls of CreateTrainingJob."""
+    answer, calls = made.training.answer, itertools.count()
+
+    def around(operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+        if operation != "CreateTrainingJob" or next(calls) >= times:
+            return answer(operation, asked)
+        before()
+        try:
+            return answer(operation, asked)
+        finally:
+            after()
+
+    made.training.answer = around  # type: ignore[method-assign]  # this is the point
+
+
+def _dies() -> None:
+    raise Killed("Runtime.ExitError")
+
+
+def _nothing() -> None:
+    pass
+
+
+def _opened_by_a_dead_function(made: World) -> RunQueueItem:
+    """A run whose execution no function lived to start, and whose lease does not end for an hour."""
+    made.server.state.behaviour = Behaviour(lease_seconds=HOUR)
+    (stack,) = made.stacks.values()
+    answer, calls = stack.machine.answer, itertools.count()
+
+    def answered(operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if operation == "StartExecution" and next(calls) == 0:
+            _dies()
+        return answer(operation, asked)
+
+    stack.machine.answer = answered  # type: ignore[method-assign]  # this is the point
+    return made.push()
+
+
+def _made_by_a_dead_function(made: World) -> RunQueueItem:
+    """A training job that has ended before another try of its function finds it."""
+    _around_create(made, before=_nothing, after=_dies)
+    return made.push()
+
+
+def _made_by_functions_that_all_die(made: World) -> RunQueueItem:
+    """A training job that no function lives to know of."""
+    _around_create(made, before=_nothing, after=_dies, times=100)
+    return made.push()
+
+
+def _stopped_while_it_starts(made: World) -> RunQueueItem:
+    """A run that is stopped, and closed, while the call that makes its training job is on its way."""
+    item = made.push()
+
+    def stop() -> None:
+        made.stop_in_console(item)
+        pause(30)
+
+    _around_create(made, before=stop, after=_nothing)
+    return item
 
 
 def _stopped(stop: str, state: str, push: Callable[[World], RunQueueItem]) -> Callable[[World], RunQueueItem]:
@@ -87,17 +181,17 @@ def _stray(made: World) -> RunQueueItem:
         asked = job.request | {"TrainingJobName": "stray", "Tags": tags}
         made.training.made(asked, Script(training=30 * HOUR))
 
-    made.clock.after(HOUR, again)
+    made.clock.after(10 * MINUTE, again)
     return item
 
 
-def _fails(failure: str, times: int = 1) -> Callable[[dict[str, Any]], Script]:
+def _fails(failure: str, *, pending: float = 30, times: int = 1) -> Callable[[dict[str, Any]], Script]:
     """Let the first training jobs of a run fail."""
     left = [times]
 
     def script(_: dict[str, Any]) -> Script:
         left[0] -= 1
-        return Script(failure=failure if left[0] >= 0 else "")
+        return Script(pending, failure=failure if left[0] >= 0 else "")
 
     return script
 
@@ -109,7 +203,23 @@ def scenarios() -> dict[str, Scenario]:
     error = "AlgorithmError: exit code 1"
     return {
         "image": Scenario(_run, "finished", {}),
+        "opened by a function that died": Scenario(_opened_by_a_dead_function, "finished", {}),
+        "made by a function that died": Scenario(_made_by_a_dead_function, "finished", {}),
+        "made by a function that died, and ended": Scenario(
+            _made_by_a_dead_function, "finished", {**lost, "script": lambda _: Script(0, 0, uploading=0)}
+        ),
+        "made by a function that died, and failed by SageMaker": Scenario(
+            _made_by_a_dead_function,
+            "finished",
+            {**lost, "script": _fails("InternalServerError: sorry", pending=0)},
+        ),
+        "made by functions that all die": Scenario(_made_by_functions_that_all_die, "not launched", long),
+        "code without room": Scenario(_code, "not launched", {"quota": 0, "capacity_wait_hours": 0.1}),
+        "stopped in the console while its job is made": Scenario(_stopped_while_it_starts, "stopped", {}),
         "code": Scenario(_code, "finished", {}),
+        "code whose image is there": Scenario(_code_again, "finished", {}),
+        "code whose image is being built": Scenario(_code_at_once, "finished", {}),
+        "code whose image was just built": Scenario(_code_built_meanwhile, "finished", {}),
         "code that cannot be built": Scenario(_code, "not launched", {"builds_fail": lambda: True}),
         "user code that fails": Scenario(_run, "failed", {"script": lambda _: Script(failure=error, calls_init=False)}),
         "no wandb.init": Scenario(_run, "failed", {"script": lambda _: Script(calls_init=False)}),
@@ -148,6 +258,7 @@ def ended(name: str, faults: Faults, **different: Any) -> Ended:
     return Ended(verdict, wrong)
 
 
+@cache
 def sites() -> dict[str, Counter[Site]]:
     """Return, for each scenario, how often it calls what from where."""
     found = {}

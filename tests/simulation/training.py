@@ -22,6 +22,7 @@ class Script:
 
     pending: float = 30
     training: float = 120
+    uploading: float = 10
     failure: str = ""
     """A FailureReason, before the container runs for SageMaker's own failures and after for the others."""
     given_up: bool = False
@@ -178,7 +179,7 @@ class Training:
             self._ends(job, "Failed", "Failed")
         else:
             self._move(job, "InProgress", "Uploading")
-            self._next(job, 10, lambda job: self._ends(job, "Completed", "Completed"))
+            self._next(job, job.script.uploading, lambda job: self._ends(job, "Completed", "Completed"))
 
     def _ends(self, job: Job, status: str, secondary: str) -> None:
         started = job.shown.get("TrainingStartTime")

@@ -123,8 +123,10 @@ class World:
             for number in range(stacks):
                 self._deploy(f"launch{number or ''}", faults, folder, capacity_wait_hours)
         logger = logging.getLogger("launch")
+        logger.propagate = False
         for handler in logger.handlers:
-            handler.stream = self  # type: ignore[attr-defined]  # powertools' handlers have streams
+            if type(handler) is logging.StreamHandler:
+                handler.stream = self
 
     # --- what is there
     def _deploy(self, name: str, faults: Faults, folder: Path, capacity_wait_hours: float) -> None:

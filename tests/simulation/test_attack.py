@@ -1,0 +1,80 @@
+"""Everything that can go wrong, one thing at a time: it costs time, and nothing else."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.contract.test_documents import statements
+from tests.documents import template
+from tests.simulation.attack import DISTURBANCES, Attack, attacked, attacks, ended, scenarios, sites
+from tests.simulation.faults import NoFaults
+from tests.simulation.functions import NAMES
+
+IAM = {"cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
+WITHOUT_CALL = {
+    # Asked of IAM by SageMaker and CodeBuild for a call that is made; see the embedded AWS.
+    "iam:PassRole",
+    "sagemaker:AddTags",
+    # No log is written in the simulated world.
+    "logs:GetLogEvents",
+    # S3 asks for it to tell an object that is not there from one that is forbidden.
+    "s3:ListBucket",
+}
+
+
+@pytest.mark.parametrize("name", list(scenarios()))
+def test_a_scenario_ends_as_it_should_on_a_quiet_day(name: str) -> None:
+    assert ended(name, NoFaults()).wrong == []
+
+
+@pytest.mark.parametrize("function", NAMES)
+def test_whatever_goes_wrong_once_at_a_call_to_the_outside_changes_nothing(function: str) -> None:
+    broken: dict[Attack, list[str]] = {}
+    for attack in attacks(everywhere=False):
+        if attack.site.function == function:
+            happened, end = attacked(attack)
+            assert happened, attack
+            if end.wrong:
+                broken[attack] = end.wrong
+    assert broken == {}
+
+
+@pytest.mark.parametrize("words", list(DISTURBANCES))
+def test_whatever_is_wrong_with_events_and_invocations_changes_nothing(words: str) -> None:
+    assert {name: end.wrong for name, end in all_ended(**DISTURBANCES[words]) if end.wrong} == {}
+
+
+def all_ended(**different: Any) -> Iterator[tuple[str, Any]]:
+    """Let every scenario run in a world that is different."""
+    yield from ((name, ended(name, NoFaults(), **different)) for name in scenarios())
+
+
+def test_every_call_that_a_function_is_allowed_to_make_is_attacked() -> None:
+    made: dict[str, set[str]] = {}
+    for site in {site for counts in sites().values() for site in counts}:
+        actions = {"TransactWriteItems": {"UpdateItem"}}.get(site.operation, {site.operation})
+        made.setdefault(site.function, set()).update(
+            f"{IAM.get(site.service, site.service)}:{action}" for action in actions
+        )
+    for function, allowed in allowed_actions().items():
+        assert allowed - made[function] - WITHOUT_CALL == set(), function
+
+
+def allowed_actions() -> dict[str, set[str]]:
+    """What the template allows each function, in its own policies and in those that it shares."""
+    allowed: dict[str, set[str]] = {name: set() for name in NAMES}
+    for holder, statement in statements():
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        for name in NAMES:
+            if name in holders(holder):
+                allowed[name].update(actions)
+    return allowed
+
+
+def holders(resource: str) -> set[str]:
+    """The functions that have the permissions of a function's or a policy's resource in the template."""
+    roles = template()["Resources"][resource]["Properties"].get("Roles", [{"Ref": resource}])
+    names = [re.sub(r"(?<!^)([A-Z])", r"_\1", role["Ref"].removesuffix("Role")).lower() for role in roles]
+    return {name.removesuffix("_function") for name in names}
