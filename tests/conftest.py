@@ -4,6 +4,7 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("suite", deadline=None, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=1_500, stateful_step_count=30)
 settings.load_profile("suite")
 
 

@@ -1,5 +1,6 @@
 """Acknowledge the item within its lease, then decide everything about its run before anything is submitted."""
 
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from launch_agent.run_record import RunRecord, RunState
 from launch_agent.settings import Settings, read_launch_config
 
 logger = Logger()
+
+SURE_OF_LEASE = timedelta(seconds=30)
+"""For so long after it was leased nobody else can have an item; W&B's leases last about a minute."""
 
 
 class Env(Settings):
@@ -105,7 +109,8 @@ def acknowledge(w: Wired, record: RunRecord) -> None:
     """Tell W&B that the item is ours, once. Raises LeaseLost, with the slot freed, when it is not."""
     if record.acked:
         return
-    if not w.wandb.ack(record.item, record.launch_agent_id):
+    late = datetime.now(UTC) > record.opened_at + SURE_OF_LEASE
+    if not w.wandb.ack(record.item, record.launch_agent_id, late=late):
         w.runs.give_back(record)
         raise LeaseLost(f"run queue item {record.item.id} went to another launch agent, or back to the queue")
     w.runs.acknowledged(record.item.id)

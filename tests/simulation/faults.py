@@ -92,13 +92,13 @@ class RandomFaults:
     def __init__(self, seed: int, *, rate: float, weights: Mapping[Fault, float] | None = None) -> None:
         """Take the share of calls that fail."""
         self._random = random.Random(seed)
-        self._rate = rate
+        self.rate = rate
         self._weights = weights or {}
         self.happened = 0
 
     def at(self, site: Site) -> Fault | None:
         """Draw."""
-        if self._random.random() >= self._rate:
+        if self._random.random() >= self.rate:
             return None
         self.happened += 1
         faults = site.faults
@@ -112,9 +112,12 @@ class WandbAway:
         """Take what goes wrong beside, and how W&B shows that it is away."""
         self._others, self._fault = others, fault
         self.is_away = False
+        self.asked: Counter[Site] = Counter()
+        """What was asked of W&B while it was away, and how often."""
 
     def at(self, site: Site) -> Fault | None:
         """Fail what goes to W&B."""
         if self.is_away and site.service == "wandb":
+            self.asked[site] += 1
             return self._fault
         return self._others.at(site)

@@ -99,10 +99,11 @@ class World:
         script: Callable[[dict[str, Any]], Script] | None = None,
         builds_fail: Callable[[], bool] | None = None,
         duplicated: tuple[str, ...] = (),
+        poll_every: float = MINUTE,
     ) -> None:
         """Take what is to be different from a quiet day."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
-        self._duplicated = duplicated
+        self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
         self.server = WandbServer(entity=ENTITY, api_key=API_KEY)
@@ -159,8 +160,8 @@ class World:
             ended=lambda execution: self._execution_ended(stack, execution),
         )
         stack = self.stacks[name] = Stack(name, Table(runs_table()), functions, machine)
-        self._every(MINUTE, lambda: self._invoke(stack, "poll_queues", {}))
-        self._every(5 * MINUTE, lambda: self._invoke(stack, "sweep_runs", {}))
+        self._every(self._poll_every, lambda: self._invoke(stack, "poll_queues", {}))
+        self._every(5 * self._poll_every, lambda: self._invoke(stack, "sweep_runs", {}))
 
     def _every(self, seconds: float, happens: Callable[[], None]) -> None:
         def again() -> None:

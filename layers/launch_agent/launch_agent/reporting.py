@@ -58,7 +58,13 @@ class Reporter:
             self._runs.give_back(record)
             return outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged; W&B hands it out again.")
         if failure:
-            result = self._report_failure(record, failure, execution_arn)
+            job = self._own_job(record)
+            training = _end_in_spite_of(failure, job)
+            result = (
+                self._report_end(record, training, execution_arn)
+                if training
+                else self._report_failure(record, failure, job, execution_arn)
+            )
         elif training:
             result = self._report_end(record, training, execution_arn)
         else:
@@ -71,14 +77,12 @@ class Reporter:
         """Report and close a run whose execution has ended without doing so, however its training job stands."""
         # From here on no training job can start: start_training looks again when it has made one.
         self._runs.abandon(record.item.id)
-        job = self._own_job(record)
-        training = TrainingEnd.of(job) if job else None
-        if training:
-            return self.end(record.item.id, execution_arn=execution.arn, training=training)
         return self.end(record.item.id, execution_arn=execution.arn, failure=_failure_of(execution))
 
     def _own_job(self, record: RunRecord) -> TrainingJob | None:
-        job = self._sagemaker.describe(record.training_job_name) if record.training_job_name else None
+        """Return the training job that the run waits for; none that came to nothing, and none of another item."""
+        name = record.training_job_name
+        job = self._sagemaker.describe(name) if name and name not in record.ended_jobs else None
         return job if job and self._sagemaker.item_of(job) == record.item.id else None
 
     def _report_end(self, record: RunRecord, end: TrainingEnd, execution_arn: str) -> dict[str, str]:
@@ -99,9 +103,10 @@ class Reporter:
             self._tell(record, execution_arn, judgement.reason, stage="run", on_item=judgement.on_item)
         return outcome(judgement.verdict, judgement.reason)
 
-    def _report_failure(self, record: RunRecord, failure: Failure, execution_arn: str) -> dict[str, str]:
-        """Report what kept the launch from going on, and leave no training job of this item behind."""
-        job = self._own_job(record)
+    def _report_failure(
+        self, record: RunRecord, failure: Failure, job: TrainingJob | None, execution_arn: str
+    ) -> dict[str, str]:
+        """Report what kept the launch from going on, and leave no training job behind."""
         if job and job.verdict is None:
             self._sagemaker.stop(job.name)
         build = record.plan.build if record.plan else None
@@ -171,6 +176,15 @@ class Reporter:
 def outcome(verdict: Verdict, reason: str) -> dict[str, str]:
     """Say how it ended, as the record keeps it and the execution shows it."""
     return {"verdict": verdict.value, "reason": message(reason)}
+
+
+def _end_in_spite_of(failure: Failure, job: TrainingJob | None) -> TrainingEnd | None:
+    """Return the end of a training job that says more than what befell its execution.
+
+    One that was stopped says more about a stop only: another failure has us stop the job, at an earlier try perhaps.
+    """
+    end = TrainingEnd.of(job) if job else None
+    return end if end and (end.verdict is not Verdict.STOPPED or failure.is_stop) else None
 
 
 def _failure_of(execution: Execution) -> Failure:

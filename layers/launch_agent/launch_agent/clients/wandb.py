@@ -120,13 +120,17 @@ class Wandb:
         if refused:
             raise WandbRefused(f"W&B refused: {'; '.join(dict.fromkeys(refused))}")
 
-    def ack(self, item: ItemRef, agent_id: str) -> bool:
-        """Acknowledge an item; return whether it is ours, even where W&B took an earlier try and refused this one."""
+    def ack(self, item: ItemRef, agent_id: str, *, late: bool) -> bool:
+        """Acknowledge an item; return whether it is ours, even where W&B took an earlier try and refused this one.
+
+        W&B does not ask who acknowledges. After the lease may have ended (`late`) another launch agent can have the
+        item, and what was then taken may have been its acknowledgement.
+        """
         try:
             answer = self._graphql.execute(operations.ack_item(item.id, item.run_id)).get("ackRunQueueItem")
         except WandbRefused:
             answer = None
-        return bool(answer and answer.get("success")) or self.holds(item, agent_id)
+        return bool(answer and answer.get("success") and not late) or self.holds(item, agent_id)
 
     def holds(self, item: ItemRef, agent_id: str) -> bool:
         """Return whether W&B has an item as acknowledged by a launch agent, for this run."""

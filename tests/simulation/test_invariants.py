@@ -1,0 +1,327 @@
+"""What holds whatever happens: a test for each promise, named for it, that tries to break it.
+
+The promises are those of docs/architecture.md, "What holds whatever happens".
+"""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from local.wandb.queues import ItemState, RunQueueItem
+from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site, WandbAway
+from tests.simulation.training import Job, Script
+from tests.simulation.world import DAY, ENTITY, HOUR, JOB, MINUTE, QUEUE, Delivery, World, world
+
+
+def ended_well(made: World, verdict: str = "finished", *, within: float = DAY) -> None:
+    """Let everything end, and see that it ended alike and left nothing."""
+    assert made.run_until_idle(within=within), made.check().everything
+    assert made.check().everything == []
+    assert set(made.verdicts()) == {verdict}
+
+
+# --- I1: an item that W&B handed out is acknowledged and has one outcome, or goes back. It is never lost.
+@pytest.mark.parametrize("fault", [Fault.LOST_ANSWER, Fault.KILLED_DURING, Fault.KILLED_AFTER])
+def test_i1_an_acknowledgement_that_nobody_lived_to_hear_of_loses_no_item(fault: Fault) -> None:
+    faults = FaultsAt(Site("plan_run", "wandb", "AckItem"), fault, times=50)
+    with world(1, faults) as made:
+        item = made.push()
+        assert made.run_until_idle()
+        assert made.check().everything == []
+        assert item.state in (ItemState.CLAIMED, ItemState.FAILED)
+        assert made.outcome(item)
+
+
+def test_i1_an_item_that_cannot_be_acknowledged_goes_back_and_runs_later() -> None:
+    faults = FaultsAt(Site("plan_run", "wandb", "AckItem"), Fault.NO_ANSWER, times=24)
+    with world(1, faults) as made:
+        item = made.push()
+        ended_well(made)
+        assert len([each for each in made.stacks["launch"].machine.executions.values()]) > 1
+        assert len(made.jobs(item)) == 1
+
+
+# --- I2: an item has at most one training job at a time.
+@pytest.mark.parametrize("fault", [Fault.LOST_ANSWER, Fault.KILLED_DURING, Fault.KILLED_AFTER])
+@pytest.mark.parametrize("times", [1, 3])
+def test_i2_a_training_job_of_which_nobody_heard_is_taken_over(fault: Fault, times: int) -> None:
+    faults = FaultsAt(Site("start_training", "sagemaker", "CreateTrainingJob"), fault, times=times)
+    with world(2, faults) as made:
+        item = made.push()
+        ended_well(made)
+        assert len(made.jobs(item)) == 1
+
+
+@pytest.mark.parametrize("quota", [1, 10])
+def test_i2_functions_that_run_twice_at_a_time_make_one_training_job(quota: int) -> None:
+    everything = ("poll_queues", "plan_run", "start_training", "resume_run", "report_outcome", "sweep_runs")
+    with world(2, NoFaults(), duplicated=everything, quota=quota, delivery=Delivery(twice=1)) as made:
+        items = [made.push() for _ in range(4)]
+        ended_well(made)
+        assert [len(made.jobs(item)) for item in items] == [1] * 4
+
+
+def test_i2_a_job_follows_another_only_when_that_has_ended() -> None:
+    numbers = itertools.count()
+    failing = lambda _: Script(failure="InternalServerError: sorry" if next(numbers) < 3 else "")  # noqa: E731 - short
+    with world(2, NoFaults(), script=failing, delivery=Delivery(twice=1, late=0.5)) as made:
+        item = made.push()
+        ended_well(made)
+        jobs = made.jobs(item)
+        assert [job.request["Environment"].get("WANDB_RESUME") for job in jobs] == [None, "allow", "allow", "allow"]
+        assert len({job.request["Environment"]["WANDB_RUN_ID"] for job in jobs}) == 1
+
+
+# --- I3: open runs never exceed max_jobs, and the slots in use are the open runs.
+@pytest.mark.parametrize("max_jobs", [1, 3])
+def test_i3_pollers_that_overlap_open_no_more_runs_than_there_are_slots(max_jobs: int) -> None:
+    with world(3, NoFaults(), max_jobs=max_jobs, duplicated=("poll_queues", "report_outcome")) as made:
+        for _ in range(9):
+            made.push()
+        most = 0
+        while not made.is_idle:
+            made.clock.run(1)
+            most = max(most, len(made.stacks["launch"].open))
+        assert most == max_jobs
+        ended_well(made)
+        assert made.stacks["launch"].table.items[f"agent#{ENTITY}"]["jobs_open"] == {"N": "0"}
+
+
+def test_i3_a_count_that_is_wrong_is_mended() -> None:
+    with world(3, NoFaults()) as made:
+        made.push()
+        ended_well(made)
+        agent = made.stacks["launch"].table.items[f"agent#{ENTITY}"]
+        for wrong in ("3", "-2"):
+            agent["jobs_open"] = {"N": wrong}
+            made.stacks["launch"].table.items[f"agent#{ENTITY}"] = agent
+            made.clock.run(11 * MINUTE)
+            agent = made.stacks["launch"].table.items[f"agent#{ENTITY}"]
+            assert agent["jobs_open"] == {"N": "0"}
+
+
+# --- I4: whatever ends an execution ends its build and its training job, is reported, and frees the slot.
+@pytest.mark.parametrize("state", ["Plan run", "Build image", "Train", "Report outcome"])
+@pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])
+@pytest.mark.parametrize("event", ["told", "not told"])
+def test_i4_an_execution_that_ends_in_any_state_leaves_nothing_behind(state: str, status: str, event: str) -> None:
+    delivery = Delivery(dropped=0.0 if event == "told" else 1.0)
+    with world(4, NoFaults(), delivery=delivery) as made:
+        item = made.push(job=JOB)
+        machine = made.stacks["launch"].machine
+        for _ in range(100_000):
+            made.clock.run(0.01 if state in ("Plan run", "Report outcome") else 5)
+            execution = made.execution(item)
+            if execution and execution.state == state:
+                break
+        else:
+            raise AssertionError("the state was never reached")
+        machine._end(execution, status, error="" if status == "ABORTED" else "States.Runtime", cause="")
+        assert made.run_until_idle(within=DAY)
+        assert made.check().everything == []
+        outcome = made.outcome(item)
+        assert outcome
+        expected = {"ABORTED": {"stopped", "finished"}}.get(status, {"not launched", "finished"})
+        assert outcome["verdict"] in expected
+
+
+@pytest.mark.parametrize("stop", ["stop_in_wandb", "stop_in_console", "stop_job"])
+@pytest.mark.parametrize("after", [0.2, 30, 3 * MINUTE, 6 * MINUTE])
+def test_i4_a_stop_is_a_stop(stop: str, after: float) -> None:
+    with world(4, NoFaults(), script=lambda _: Script(training=DAY)) as made:
+        item = made.push(job=JOB)
+        while item.state is not ItemState.CLAIMED:
+            made.clock.run(0.1)
+        made.clock.run(after)
+        getattr(made, stop)(item)
+        if stop == "stop_job" and not made.jobs(item):
+            return  # there is nothing to stop in SageMaker yet
+        assert made.run_until_idle(within=HOUR), made.check().everything
+        assert made.check().everything == []
+        assert made.verdicts() == {"stopped": 1}
+
+
+# --- I5: no secret is where it must not be. Every world looks; here it looks where errors are.
+def test_i5_no_secret_is_in_what_a_failing_launch_leaves_behind() -> None:
+    with world(5, NoFaults()) as made:
+        made.training.refuses = "ValidationException"
+        item = made.push()
+        ended_well(made, "not launched")
+        assert item.error
+        assert "hunter2" not in json.dumps(item.error)
+
+
+# --- I6: W&B may be away as long as it likes.
+@pytest.mark.parametrize(
+    "away", [Fault.BROKEN, Fault.THROTTLED, Fault.NO_ANSWER, Fault.MALFORMED, Fault.KEY_REJECTED, Fault.SLOW]
+)
+def test_i6_an_outage_loses_nothing(away: Fault) -> None:
+    outage(away, lasts=5 * HOUR, poll_every=5 * MINUTE)
+
+
+def test_i6_an_outage_of_a_week_loses_nothing() -> None:
+    outage(Fault.BROKEN, lasts=7 * DAY, poll_every=6 * HOUR)
+
+
+def outage(away: Fault, *, lasts: float, poll_every: float) -> None:
+    """Let W&B be away while runs train, and while others wait in its queue."""
+    faults = WandbAway(NoFaults(), away)
+    with world(6, faults, script=lambda _: Script(training=HOUR), poll_every=poll_every) as made:
+        before = [made.push() for _ in range(3)]
+        while not all(made.jobs(item) for item in before):
+            made.clock.run(MINUTE)
+        faults.is_away = True
+        during = [made.push() for _ in range(3)]
+        made.clock.run(lasts)
+        assert made.undelivered > 0  # polls fail, and whoever watches them is told
+        assert [made.outcome(item) for item in before + during] == [None] * 6
+        assert not any(job.is_live for job in made.training.jobs.values())
+        faults.is_away = False
+        ended_well(made)
+        assert all(len(made.jobs(item)) == 1 for item in before + during)
+
+
+def test_i6_an_outage_is_no_storm() -> None:
+    quiet = NoFaults()
+    faults = WandbAway(quiet, Fault.BROKEN)
+    with world(6, faults, script=lambda _: Script(training=HOUR), poll_every=5 * MINUTE) as made:
+        for _ in range(4):
+            made.push()
+        made.clock.run(30 * MINUTE)
+        faults.is_away = True
+        made.clock.run(DAY)
+        asked = {site: count for site, count in faults.asked.items() if site.function != "poll_queues"}
+        # Four reports, each asked again after ever longer, up to an hour, with one more try at once.
+        assert sum(asked.values()) < 4 * 2 * 60
+
+
+# --- I7: events make it fast; without them it takes one sweep longer.
+@pytest.mark.parametrize(
+    "delivery", [Delivery(dropped=1), Delivery(twice=1), Delivery(late=1)], ids=["dropped", "twice", "late"]
+)
+@pytest.mark.parametrize("failure", ["", "AlgorithmError: exit code 1"])
+def test_i7_what_becomes_of_events_changes_nothing_but_latency(delivery: Delivery, failure: str) -> None:
+    with world(7, NoFaults(), delivery=delivery, script=lambda _: Script(failure=failure)) as made:
+        item = made.push()
+        while not (made.jobs(item) and not made.jobs(item)[0].is_live):
+            made.clock.run(1)
+        made.clock.run(6 * MINUTE + 30)
+        outcome = made.outcome(item)
+        assert outcome
+        assert outcome["verdict"] == ("failed" if failure else "finished")
+        assert made.check().everything == []
+
+
+# --- I8: what is not known never crashes anything, and never counts as success.
+@pytest.mark.parametrize(("status", "secondary"), [("Rewound", "Rewound"), ("InProgress", "Pondering")])
+def test_i8_a_status_nobody_has_heard_of_is_waited_on(status: str, secondary: str) -> None:
+    with world(8, NoFaults()) as made:
+        item = made.push()
+        while not made.jobs(item):
+            made.clock.run(1)
+        (job,) = made.jobs(item)
+        made.training._move(job, status, secondary)
+        made.clock.run(1)
+        assert made.outcome(item) is None
+        ended_well(made)
+        assert made.undelivered == 0
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"docker": None},
+        {"docker": {"docker_image": 7}},
+        {"job": "no/such/job:v9", "docker": {}},
+        {"resource": "kubernetes"},
+        {"overrides": {"args": {"a": 1}}},
+        {"resource_args": {"sagemaker": {"ResourceConfig": "big"}}},
+        {"resource_args": {"sagemaker": None}, "entity": None},
+        {"run_id": "../../etc"},
+    ],
+    ids=lambda spec: json.dumps(spec),
+)
+def test_i8_a_run_spec_that_nobody_expected_ends_with_words_or_runs(spec: dict[str, Any]) -> None:
+    with world(8, NoFaults()) as made:
+        item = made.push(**spec)
+        made.push()
+        assert made.run_until_idle(within=DAY)
+        assert made.check().everything == []
+        outcome = made.outcome(item)
+        assert outcome
+        if outcome["verdict"] == "not launched":
+            assert outcome["reason"].split(":")[0] in ("InvalidRunSpec", "UnsupportedJobSource", "JobArtifactNotFound")
+
+
+def test_i8_an_event_that_says_nothing_is_no_success() -> None:
+    with world(8, NoFaults()) as made:
+        item = made.push()
+        while not made.jobs(item):
+            made.clock.run(1)
+        (job,) = made.jobs(item)
+        bare = Job(job.request, {**job.shown, "TrainingJobStatus": "", "SecondaryStatus": ""}, job.script, job.tags)
+        made._job_changed(bare)
+        made.clock.run(10)
+        assert made.outcome(item) is None
+        ended_well(made)
+
+
+# --- I10: whoever else serves the queue, an item runs once.
+def test_i10_two_stacks_on_one_queue_run_every_item_once() -> None:
+    with world(10, NoFaults(), stacks=2, duplicated=("poll_queues",), delivery=Delivery(twice=0.5)) as made:
+        items = [made.push() for _ in range(20)]
+        ended_well(made)
+        assert [len(made.jobs(item)) for item in items] == [1] * 20
+        assert len({job.tags["LaunchStack"] for job in made.training.jobs.values()}) == 2
+
+
+def test_i10_stacks_that_are_late_to_acknowledge_run_every_item_once() -> None:
+    """W&B takes an acknowledgement from whoever gives it: each stack's may come after the other got the lease."""
+    faults = FaultsAt(Site("plan_run", "wandb", "AckItem"), Fault.NO_ANSWER, times=60)
+    with world(10, faults, stacks=2, max_jobs=10) as made:
+        items = [made.push() for _ in range(10)]
+        ended_well(made)
+        assert [len(made.jobs(item)) for item in items] == [1] * 10
+
+
+def test_i10_an_item_whose_lease_another_agent_got_is_left_to_it() -> None:
+    """Acknowledging takes longer than the lease: the other agent has the item by then."""
+    with world(10, FaultsAt(Site("plan_run", "wandb", "AckItem"), Fault.NO_ANSWER, times=8), max_jobs=1) as made:
+        item = made.push()
+        while item.state is not ItemState.LEASED:
+            made.clock.run(0.1)
+        item.leased_until = 0
+        rival = _rival_takes(made, item)
+        assert made.run_until_idle(within=HOUR)
+        assert (item.associated_run_id, item.launch_agent_id) == ("of-the-rival", rival)
+        assert made.jobs(item) == []
+        assert item.error is None
+        assert [record["state"]["S"] for record in made.records(item.id)] == ["returned"]
+        assert not made.stacks["launch"].open
+
+
+def _rival_takes(made: World, item: RunQueueItem) -> str:
+    """Let another launch agent lease and acknowledge an item, as the reference does."""
+    queue = made.server.state.project(ENTITY, "model-registry").queues[QUEUE]
+    create = "mutation C($input: CreateLaunchAgentInput!) { createLaunchAgent(input: $input) { launchAgentId } }"
+    given = {"entityName": ENTITY, "projectName": "model-registry", "runQueues": [queue.id], "hostname": "elsewhere"}
+    answer, _ = made.server.execute(create, {"input": given})
+    agent = str(answer["data"]["createLaunchAgent"]["launchAgentId"])
+    assert queue.pop(agent) is item
+    assert item.ack("of-the-rival")
+    return agent
+
+
+# --- and the quota's own words are understood
+def test_a_quota_that_is_used_up_is_named_on_the_queue_item_once() -> None:
+    with world(11, NoFaults(), quota=0) as made:
+        item = made.push()
+        made.clock.run(5 * HOUR)
+        made.training.quota = 1
+        ended_well(made)
+        assert [warning["message"] for warning in item.warnings] == [
+            "waiting for quota: ml.m5.large for training job usage. A higher one can be asked for in the Service "
+            "Quotas console."
+        ]

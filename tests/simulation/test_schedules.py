@@ -1,0 +1,125 @@
+"""Thousands of schedules: users, faults and outages in any order. `--hypothesis-profile=thorough` looks longer.
+
+What fails is printed as the steps that lead there, the fewest that do; the same steps fail again.
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from local.wandb.queues import RunQueueItem
+from tests.simulation.faults import Fault, RandomFaults, WandbAway
+from tests.simulation.soak import Soak, base_image, script_of
+from tests.simulation.world import DAY, HOUR, JOB, MINUTE, Delivery, World, world
+
+SHARES = st.sampled_from([0.0, 0.05, 0.3])
+STOPS = st.sampled_from(["stop_in_wandb", "stop_in_console", "stop_job"])
+
+
+class Schedule(RuleBasedStateMachine):
+    """One world, to which anything happens."""
+
+    world: World
+
+    @initialize(
+        seed=st.integers(0, 2**32),
+        rate=st.sampled_from([0.0, 0.01, 0.1]),
+        away=st.sampled_from([Fault.BROKEN, Fault.THROTTLED, Fault.NO_ANSWER, Fault.MALFORMED, Fault.KEY_REJECTED]),
+        dropped=SHARES,
+        twice=SHARES,
+        late=SHARES,
+        max_jobs=st.integers(1, 4),
+        stacks=st.integers(1, 2),
+    )
+    def begin(
+        self, seed: int, rate: float, away: Fault, dropped: float, twice: float, late: float, max_jobs: int, stacks: int
+    ) -> None:
+        """Make a world."""
+        self.random_faults = RandomFaults(seed, rate=rate)
+        self.faults = WandbAway(self.random_faults, away)
+        self.items: list[RunQueueItem] = []
+        self.stack = ExitStack()
+        self.world = self.stack.enter_context(
+            world(
+                seed,
+                self.faults,
+                max_jobs=max_jobs,
+                stacks=stacks,
+                quota=10,
+                capacity_wait_hours=2,
+                delivery=Delivery(dropped, twice, late),
+                script=lambda _: script_of(self.world.clock.random),
+                builds_fail=lambda: self.world.clock.random.random() < 0.1,
+            )
+        )
+
+    @precondition(lambda self: len(self.items) < 10)
+    @rule(code=st.booleans())
+    def queue(self, code: bool) -> None:
+        """Queue a run."""
+        more: dict[str, Any] = {"job": JOB, **base_image(self.world.clock.random)} if code else {}
+        self.items.append(self.world.push(**more))
+
+    @rule(seconds=st.sampled_from([1.0, 20.0, MINUTE, 5 * MINUTE, 30 * MINUTE]))
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.world.clock.run(seconds)
+
+    @precondition(lambda self: self.items)
+    @rule(which=st.integers(0, 9), stop=STOPS)
+    def stop(self, which: int, stop: str) -> None:
+        """Stop a run somewhere."""
+        getattr(self.world, stop)(self.items[which % len(self.items)])
+
+    @rule(quota=st.sampled_from([0, 1, 10]))
+    def change_quota(self, quota: int) -> None:
+        """Take or give capacity."""
+        self.world.training.quota = quota
+
+    @rule()
+    def wandb_goes_or_comes(self) -> None:
+        """Let W&B be away, or be back."""
+        self.faults.is_away = not self.faults.is_away
+
+    @invariant()
+    def nothing_is_wrong_yet(self) -> None:
+        """Look at what must hold all the time."""
+        if hasattr(self, "world"):
+            assert self.world.found.everything == []
+
+    def teardown(self) -> None:
+        """Let everything be well again, and everything end; then look at all of it."""
+        if not hasattr(self, "world"):
+            return
+        with self.stack:
+            self.faults.is_away, self.random_faults.rate, self.world.training.quota = False, 0, 10
+            self.world.delivery = Delivery()
+            assert self.world.run_until_idle(within=2 * DAY), self.world.check().everything
+            assert self.world.check().everything == []
+
+
+if settings.get_current_profile_name() == "suite":
+    Schedule.TestCase.settings = settings(max_examples=40, stateful_step_count=15)
+TestSchedules = Schedule.TestCase
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_small_soak_finds_nothing(seed: int) -> None:
+    assert Soak(60, seed).run().everything == []
+
+
+def test_the_same_seed_gives_the_same_schedule() -> None:
+    first, second = Soak(20, 3), Soak(20, 3)
+    first.run(), second.run()
+    assert (first.verdicts, first.virtual_days) == (second.verdicts, second.virtual_days)
+
+
+def test_an_hour_is_an_hour() -> None:
+    with world(1, RandomFaults(1, rate=0)) as made:
+        before = made.clock.now
+        made.clock.run(HOUR)
+        assert made.clock.now == before + HOUR
