@@ -16,7 +16,13 @@ from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.step_functions import StepFunctions
 from launch_agent.clients.wandb import Wandb
-from launch_agent.errors import CapacityUnavailable, CapacityWaitEnded, ImageBuildFailed, TrainingJobRejected
+from launch_agent.errors import (
+    AwsThrottled,
+    CapacityUnavailable,
+    CapacityWaitEnded,
+    ImageBuildFailed,
+    TrainingJobRejected,
+)
 from launch_agent.image import BuildPlan
 from launch_agent.launch_plan import LaunchPlan, own_api_key
 from launch_agent.model import Model
@@ -148,7 +154,7 @@ def with_built_image(w: Wired, plan: LaunchPlan, build: BuildPlan | None) -> Lau
 def environment(w: Wired, record: RunRecord, plan: LaunchPlan) -> dict[str, str]:
     """Return the container's environment with the API key: the queue's, else the run spec's, else this agent's."""
     key = own_api_key(parse_run_spec(record.spec)) or w.agent_api_key()
-    again = {RESUME: "allow"} if record.ended_jobs else {}
+    again = {RESUME: "allow"} if record.ended_jobs or record.redrives else {}
     return {**again, **plan.training_request["Environment"], API_KEY: key}
 
 
@@ -161,11 +167,13 @@ def names(plan: LaunchPlan, ended_jobs: Collection[str]) -> Iterator[str]:
 
 def adopted(w: Wired, name: str, task: Task) -> bool:
     """Take over a training job that an earlier try of ours has made; answer for it at once when it has ended."""
-    job = w.sagemaker.describe(name)
-    if job is None or w.sagemaker.item_of(job) != task.run_queue_item_id:
+    job, record = w.sagemaker.describe(name), w.runs.get(task.run_queue_item_id)
+    if job is None or record is None or w.sagemaker.item_of(job) != task.run_queue_item_id:
+        return False
+    if record.redrives and job.created_at and job.created_at < record.opened_at:
+        if job.verdict is None:
+            raise AwsThrottled(f"the training job {name}, of the launch that failed, has not ended yet")
         return False
     logger.info("training job adopted", training_job_name=name)
-    record = w.runs.get(task.run_queue_item_id)
-    if record:
-        resume(w.runs, w.executions, record, job, capacity_wait=timedelta(hours=w.env.capacity_wait_hours))
+    resume(w.runs, w.executions, record, job, capacity_wait=timedelta(hours=w.env.capacity_wait_hours))
     return True

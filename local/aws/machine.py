@@ -77,6 +77,7 @@ class Machine:
             cloud_watch_logging_session=log,
             activity_store={},
         )
+        _count_redrives(worker)
         self._workers[exec_arn] = worker
         broken: list[Exception] = []
         logic = threading.Thread(target=_keeping_errors, args=(worker._execution_logic, broken), daemon=True)
@@ -265,6 +266,18 @@ class _ScaledTime:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(self._cloud.scaled(seconds))
+
+
+def _count_redrives(worker: Any) -> None:
+    """Put into the context object how often the execution was redriven: never, here. The interpreter leaves it out."""
+    make = worker._get_evaluation_environment
+
+    def made() -> Any:
+        env = make()
+        env.states.context_object.context_object_data["Execution"]["RedriveCount"] = 0
+        return env
+
+    worker._get_evaluation_environment = made
 
 
 def _with_role(old: Any, task: Any, env: Any) -> Any:

@@ -76,6 +76,23 @@ def _code_built_meanwhile(made: World) -> RunQueueItem:
     return made.push(job=JOB)
 
 
+def _redriven(made: World) -> RunQueueItem:
+    """A run whose role SageMaker refuses, until the operator has mended it and redrives the execution."""
+    made.training.refuses = "ValidationException"
+    item = made.push()
+
+    def look() -> None:
+        execution = made.execution(item)
+        if execution and execution.status == "FAILED":
+            made.training.refuses = ""
+            made.redrive(item)
+        else:
+            made.clock.after(1, look)
+
+    look()
+    return item
+
+
 def _around_create(made: World, *, before: Callable[[], None], after: Callable[[], None], times: int = 1) -> None:
     """Have something happen around the first calls of CreateTrainingJob."""
     answer, calls = made.training.answer, itertools.count()
@@ -213,6 +230,7 @@ def scenarios() -> dict[str, Scenario]:
             "finished",
             {**lost, "script": _fails("InternalServerError: sorry", pending=0)},
         ),
+        "redriven": Scenario(_redriven, "finished", {}),
         "made by functions that all die": Scenario(_made_by_functions_that_all_die, "not launched", long),
         "code without room": Scenario(_code, "not launched", {"quota": 0, "capacity_wait_hours": 0.1}),
         "stopped in the console while its job is made": Scenario(_stopped_while_it_starts, "stopped", {}),

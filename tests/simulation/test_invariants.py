@@ -325,3 +325,65 @@ def test_a_quota_that_is_used_up_is_named_on_the_queue_item_once() -> None:
             "waiting for quota: ml.m5.large for training job usage. A higher one can be asked for in the Service "
             "Quotas console."
         ]
+
+
+# --- and what an operator has mended goes on
+def test_an_execution_that_is_redriven_launches_its_run_again() -> None:
+    with world(12, NoFaults()) as made:
+        made.training.refuses = "ValidationException"
+        item = made.push()
+        assert made.run_until_idle()
+        assert (made.verdicts(), item.state) == ({"not launched": 1}, ItemState.FAILED)
+        execution = made.execution(item)
+        assert execution
+        assert (execution.status, execution.error) == ("FAILED", "LaunchFailed")
+        redrive(made, item)
+        assert made.run_until_idle()
+        assert made.verdicts() == {"not launched": 1}  # the mistake was not mended
+        made.training.refuses = ""
+        redrive(made, item)
+        assert made.run_until_idle()
+        assert (made.verdicts(), execution.status) == ({"finished": 1}, "SUCCEEDED")
+        (job,) = made.jobs(item)
+        assert job.request["Environment"]["WANDB_RESUME"] == "allow"
+        assert made.check().everything == []
+
+
+@pytest.mark.parametrize("max_jobs", [1, 2])
+def test_a_redriven_run_waits_for_a_slot(max_jobs: int) -> None:
+    with world(12, NoFaults(), max_jobs=max_jobs, script=lambda _: Script(training=HOUR)) as made:
+        made.training.refuses = "ValidationException"
+        item = made.push()
+        assert made.run_until_idle()
+        made.training.refuses = ""
+        other = made.push()
+        made.clock.run(2 * MINUTE)
+        redrive(made, item)
+        made.clock.run(5 * MINUTE)
+        assert len(made.jobs(item)) == max_jobs - 1
+        assert made.run_until_idle(until=lambda: len(made.jobs(item)) == 1)
+        assert made.verdicts() == {"finished": 2}
+        assert len(made.jobs(other)) == 1
+        assert made.check().everything == []
+
+
+@pytest.mark.parametrize(
+    ("after", "jobs"), [(1, ["Completed"]), (5 * MINUTE, ["Stopped", "Completed"])], ids=["at once", "later"]
+)
+def test_a_stopped_execution_that_is_redriven_goes_on_or_begins_anew(after: float, jobs: list[str]) -> None:
+    with world(12, NoFaults(), script=lambda _: Script(training=HOUR)) as made:
+        item = made.push()
+        made.clock.run(10 * MINUTE)
+        made.stop_in_console(item)
+        made.clock.run(after)
+        redrive(made, item)
+        assert made.run_until_idle(until=lambda: len(made.jobs(item)) == len(jobs))
+        assert made.verdicts() == {"finished": 1}
+        assert [job.shown["TrainingJobStatus"] for job in made.jobs(item)] == jobs
+        assert made.check().everything == []
+
+
+def redrive(made: World, item: RunQueueItem) -> None:
+    """Redrive an item's execution, and see that it runs."""
+    made.redrive(item)
+    made.clock.run(1)

@@ -106,6 +106,7 @@ class World:
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
+        self._redriven: set[str] = set()
         self.server = WandbServer(entity=ENTITY, api_key=API_KEY)
         self.server.create_queue(QUEUE, config={**_queue_config(), "Environment": {"SECRET": SECRET_OF_QUEUE}})
         _add_job(self.server)
@@ -287,6 +288,15 @@ class World:
             if job.is_live:
                 self.training.answer("StopTrainingJob", {"TrainingJobName": job.name})
 
+    def redrive(self, item: RunQueueItem) -> None:
+        """Redrive an item's execution in the Step Functions console; W&B shows its item as failed for good."""
+        execution = self.execution(item)
+        if execution:
+            self._redriven.add(item.id)
+            self._machine_of({"executionArn": execution.arn}).answer(
+                "RedriveExecution", {"executionArn": execution.arn}
+            )
+
     # --- what can be seen
     def execution(self, item: RunQueueItem) -> Execution | None:
         """Return the newest execution of an item."""
@@ -388,7 +398,9 @@ class World:
         if len(completed) > 1:
             self.found.doubled.append(f"item {item.id} was trained {len(completed)} times")
         verdict = outcome["verdict"]
-        if verdict == "finished" and (not completed or item.state is ItemState.FAILED):
+        if verdict == "finished" and (
+            not completed or (item.state is ItemState.FAILED and item.id not in self._redriven)
+        ):
             self.found.other.append(f"item {item.id} counts as finished: jobs {completed}, {item.state}")
         if verdict == "not launched" and item.state is not ItemState.FAILED:
             self.found.other.append(f"item {item.id} was not launched, and W&B does not know: {outcome}")

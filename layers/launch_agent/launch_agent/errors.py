@@ -3,10 +3,10 @@
 - `LaunchError`
   - `Transient`: the same call may work later; the state machine retries it.
     - `WandbUnavailable`, `WandbKeyRejected`, `AwsThrottled`, `CapacityUnavailable`, `SageMakerFailed`,
-      `ImageBeingBuilt`, `RunNotSeen`
+      `ImageBeingBuilt`, `NoSlotFree`, `RunNotSeen`
   - `Permanent`: somebody has to change something first; the state machine reports it.
     - `InvalidRunSpec`, `UnsupportedJobSource`, `JobArtifactNotFound`, `ImageBuildFailed`, `TrainingJobRejected`,
-      `CapacityWaitEnded`, `WandbRefused`, `InvalidLaunchConfig`
+      `CapacityWaitEnded`, `LaunchFailed`, `WandbRefused`, `InvalidLaunchConfig`
   - `LeaseLost`: another launch agent has the item; nobody has to do anything.
 
 docs/errors.md says of each what a user sees and can do.
@@ -55,6 +55,10 @@ class ImageBeingBuilt(Transient):
     """Another run queue item's execution builds the image that this one needs too."""
 
 
+class NoSlotFree(Transient):
+    """A run that is launched again finds as many runs open as may be."""
+
+
 class RunNotSeen(Transient):
     """The training job ended and W&B has not seen its run yet; it may still appear."""
 
@@ -87,6 +91,10 @@ class TrainingJobRejected(Permanent):
 
 class CapacityWaitEnded(Permanent):
     """There was no room for the training job for as long as the stack is to wait."""
+
+
+class LaunchFailed(Permanent):
+    """The launch has failed and is reported; the execution ends with this, and can be redriven."""
 
 
 class WandbRefused(Permanent):

@@ -68,6 +68,7 @@ class TrainingJob(Wire):
     status: str = Field(alias="TrainingJobStatus")
     secondary_status: str = Field(alias="SecondaryStatus", default="")
     failure_reason: str = Field(alias="FailureReason", default="")
+    created_at: Instant | None = Field(alias="CreationTime", default=None)
     modified_at: Instant = Field(alias="LastModifiedTime")
     started_at: Instant | None = Field(alias="TrainingStartTime", default=None)
     ended_at: Instant | None = Field(alias="TrainingEndTime", default=None)

@@ -29,6 +29,14 @@ _MAX_PACKED = 300_000  # of the 400 KB that an item can have; the plan needs roo
 _PACKED = ("spec", "plan")
 _ONLY_WHILE_OPEN = ("spec", "plan", "task_token", "open")
 _OF_AN_EARLIER_ATTEMPT = ("stop_requested_at", "ended_at", "ttl")
+_OF_AN_EARLIER_LAUNCH = (
+    *_OF_AN_EARLIER_ATTEMPT,
+    "awaits_build_of",
+    "capacity_awaited_since",
+    "is_abandoned",
+    "outcome",
+    "training_job_name",
+)
 _OPEN_RUNS = "OpenRuns"
 _OPEN = "run"
 """The hash key of the index, which only open runs have."""
@@ -88,15 +96,7 @@ class Runs:
             raise InvalidRunSpec(
                 ["It is too long to be stored: DynamoDB takes 400 KB. Put large data into an artifact."]
             )
-        counter = _COUNTERS[record.slot]
-        take = self._change(_agent_key(record.item.entity), add={counter: 1})
-        if limit >= 0:
-            take = self._change(
-                _agent_key(record.item.entity),
-                add={counter: 1},
-                condition=f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
-                known={"limit": limit},
-            )
+        take = self._take_slot(record, limit=limit)
         put = self._change(
             _run_key(record.item.id),
             set_=_attributes(record),
@@ -106,6 +106,29 @@ class Runs:
             names=("pk",),
         )
         return self._transact(take, put)
+
+    def open_again(self, record: RunRecord, *, spec: Any, redrives: int, at: datetime, limit: int) -> bool:
+        """Take a slot for a closed run that is launched again, with its spec. False when no slot is free.
+
+        It is False too when another call has opened it.
+        """
+        values = {
+            "acked": True,
+            "open": _OPEN,
+            "opened_at": at.isoformat(),
+            "redrives": redrives,
+            "spec": _pack(spec),
+            "state": RunState.OPEN.value,
+        }
+        put = self._change(
+            _run_key(record.item.id),
+            set_=values,
+            remove=_OF_AN_EARLIER_LAUNCH,
+            condition="#state = :closed AND #attempt = :attempt",
+            known={"closed": RunState.CLOSED.value, "attempt": record.attempt},
+            names=("attempt",),
+        )
+        return self._transact(self._take_slot(record, limit=limit), put)
 
     def open_runs(self) -> Iterator[RunRecord]:
         """Yield every open run without its spec, plan and token; one that has just been opened may be missing."""
@@ -214,6 +237,17 @@ class Runs:
     def leave_sweep_notes(self, notes: Mapping[str, Any]) -> None:
         """Leave something for the next sweep."""
         self._set(_SWEEP_KEY, {"notes": json.dumps(notes)})
+
+    def _take_slot(self, record: RunRecord, *, limit: int) -> Any:
+        counter, agent = _COUNTERS[record.slot], _agent_key(record.item.entity)
+        if limit < 0:
+            return self._change(agent, add={counter: 1})
+        return self._change(
+            agent,
+            add={counter: 1},
+            condition=f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
+            known={"limit": limit},
+        )
 
     def _end(self, record: RunRecord, state: RunState, values: Mapping[str, Any]) -> bool:
         now = datetime.now(UTC)

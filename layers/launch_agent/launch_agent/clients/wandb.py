@@ -138,6 +138,11 @@ class Wandb:
         mine = {"state": "CLAIMED", "associatedRunId": item.run_id, "launchAgentId": agent_id}
         return bool(_at(found, "project", "runQueue", "runQueueItem") == mine)
 
+    def run_spec(self, item: ItemRef) -> Any:
+        """Return the run spec of an item, as W&B has it; None when W&B has no such item any more."""
+        found = self._graphql.execute(operations.run_spec(item.entity, item.queue, item.id))
+        return _at(found, "project", "runQueue", "runQueueItem", "runSpec")
+
     def fail(self, item: ItemRef, message: str, stage: str, files: Sequence[str] = ()) -> None:
         """Fail an item, with a stage of `agent`, `build` or `run`."""
         self._graphql.execute(operations.fail_item(item.id, message, stage, files))

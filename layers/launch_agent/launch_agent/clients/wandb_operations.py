@@ -114,6 +114,15 @@ def queue_item(entity: str, queue: str, item_id: str) -> Operation:
     return Operation(document, variables, repeatable=True)
 
 
+def run_spec(entity: str, queue: str, item_id: str) -> Operation:
+    """Ask for the run spec of an item."""
+    document = """query RunSpec($entity: String!, $project: String!, $queue: String!, $item: ID!) {
+  project(entityName: $entity, name: $project) { runQueue(name: $queue) { runQueueItem(id: $item) { runSpec } } }
+}"""
+    variables = {"entity": entity, "project": LAUNCH_PROJECT, "queue": queue, "item": item_id}
+    return Operation(document, variables, repeatable=True)
+
+
 def fail_item(item_id: str, message: str, stage: str, files: Sequence[str]) -> Operation:
     """Fail an item; `files` are names of files of the agent's run."""
     document = "mutation FailItem($input: FailRunQueueItemInput!) { failRunQueueItem(input: $input) { success } }"
