@@ -75,6 +75,10 @@ class Cloud(NamedTuple):
         """Have training jobs go wrong, by a part of their name: see `local/aws/training.py`."""
         _http("PUT", f"{self.url}/_local/faults", faults)
 
+    def put_call_faults(self, faults: list[dict[str, Any]]) -> None:
+        """Have calls of functions go wrong: see `local/aws/call_faults.py`."""
+        _http("PUT", f"{self.url}/_local/call-faults", faults)
+
     def forget_denials(self) -> None:
         """Begin the list of denials anew, after one that was to be."""
         _http("DELETE", f"{self.url}/_local/denials")

@@ -75,7 +75,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     if record is None:
         return
     if job.status == "InProgress" and is_stray(Stray(job.name, item_id), record):
-        # Its execution ended between CreateTrainingJob and the look that start_training takes behind it.
+        # Its execution ended while start_training was making it.
         wire_sagemaker().stop(job.name)
         logger.warning("stopped a training job that no run waits for")
         return

@@ -31,14 +31,14 @@ from launch_agent.resuming import resume, warn_once
 from launch_agent.retries import Trouble, may_try_again
 from launch_agent.run_environment import API_KEY, RESUME
 from launch_agent.run_queue import parse_run_spec
-from launch_agent.run_record import RunRecord, RunState
+from launch_agent.run_record import RunRecord
 from launch_agent.settings import Settings
 from launch_agent.training_job import alternative_training_job_name
 
 logger = Logger()
 
 _NAMES_TRIED = 5
-_ENDED = "the run has ended, or its execution was stopped, before its training job could start"
+_ENDED = "the run has ended before its training job could start"
 
 
 class Env(Settings):
@@ -107,7 +107,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return {"training_job_name": name}
         if created:
             logger.info("training job created", training_job_name=name)
-            stop_if_ended(w, task, name)
             return {"training_job_name": name}
         if adopted(w, name, task):
             return {"training_job_name": name}
@@ -125,14 +124,6 @@ def wait_for_capacity(w: Wired, record: RunRecord, error: CapacityUnavailable) -
         raise CapacityWaitEnded(f"there was no room for {w.env.capacity_wait_hours:g} hours: {error}") from None
     warn_once(wire_wandb(), w.runs, record, capacity_warning(str(error)))
     raise error
-
-
-def stop_if_ended(w: Wired, task: Task, name: str) -> None:
-    """Leave no training job behind where the execution was ended while this function made it."""
-    record = w.runs.get(task.run_queue_item_id)
-    if record is None or record.state is not RunState.OPEN or record.is_abandoned:
-        w.sagemaker.stop(name)
-        raise TrainingJobRejected(_ENDED)
 
 
 def with_built_image(w: Wired, plan: LaunchPlan, build: BuildPlan | None) -> LaunchPlan:

@@ -17,6 +17,7 @@ import time
 import zipfile
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from local.aws import seams
 from local.aws.cloud import REGION, Cloud
@@ -38,6 +39,7 @@ class Environment:
         """Unpack the code and the layers and start the process, whose environment is made from nothing."""
         self.temporary = Path(tempfile.mkdtemp(prefix="function-", dir=cloud.data))
         self.last_used = time.monotonic()
+        self.function: str = config["FunctionName"]
         self._output = (self.temporary / "output").open("w+b")
         self._read_so_far = 0
         task = _unpacked(cloud, code)
@@ -80,6 +82,7 @@ class Environment:
             "AWS_LAMBDA_LOG_FORMAT": logging.get("LogFormat", "Text"),
             "AWS_LAMBDA_LOG_GROUP_NAME": logging.get("LogGroup", f"/aws/lambda/{name}"),
             "AWS_LAMBDA_LOG_STREAM_NAME": f"[$LATEST]{self.temporary.name}",
+            "AWS_SDK_UA_APP_ID": self.temporary.name,  # not Lambda's: it says whose a call is, see call_faults.py
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
         }
@@ -143,6 +146,8 @@ class Functions:
         self._idle: dict[str, list[Environment]] = {}
         self._lock = threading.Lock()
         self._room = threading.Semaphore(_MAX_ENVIRONMENTS)
+        self.environments: WeakValueDictionary[str, Environment] = WeakValueDictionary()
+        """By the name that is in the calls they make."""
         self.counts = {"cold": 0, "warm": 0}
 
     def install(self) -> None:
@@ -156,6 +161,7 @@ class Functions:
             environment = self._warm(config)
             started = environment is None
             environment = environment or Environment(self._cloud, config, func["code_zip"])
+            self.environments[environment.temporary.name] = environment
             self.counts["cold" if started else "warm"] += 1
             return self._invoke(environment, config, event, request_id, cold=started)
 

@@ -11,6 +11,7 @@ from hypercorn.asyncio import serve as serve_asgi
 from hypercorn.config import Config
 
 from local.aws import repairs, seams
+from local.aws.call_faults import CallFaults
 from local.aws.cloud import Cloud
 from local.aws.codebuild import CodeBuild
 from local.aws.containers import Containers, find_tool
@@ -41,6 +42,7 @@ class Server:
         self.containers = Containers(cloud, find_tool(cloud.container_tool))
         self.images = Images(cloud.data / "images", self.containers)
         self.functions = Functions(cloud)
+        self.call_faults = CallFaults(self.functions)
         self.training = Training(cloud, self.iam, self.images)
         self.registry = Registry(self.iam)
         self.builds = CodeBuild(cloud, self.containers)
@@ -65,6 +67,11 @@ class Server:
                 await _refuse(send, *refusal)
                 return
             caller.set(headers)
+            fault = self.call_faults.due(headers)
+            if fault:
+                await self.call_faults.fail(fault, headers, self._ministack, scope, receive)
+                await _answer(send, 503, {"__type": "ServiceUnavailable", "message": "nobody hears this"})
+                return
             await self._ministack(scope, receive, send)
         else:
             await self._ministack(scope, receive, send)
@@ -77,13 +84,14 @@ class Server:
             "denials": self.iam.denials,
             "environments": self.functions.counts,
             "faults": self.training.faults,
+            "call-faults": self.call_faults.planned,
         }
         if scope["method"] == "PUT" and what.startswith("images/"):
             self.images.put(what.removeprefix("images/"), json.loads(await _body(receive)))
             await _answer(send, 200, {})
-        elif scope["method"] == "PUT" and what == "faults":
-            self.training.faults[:] = json.loads(await _body(receive))
-            await _answer(send, 200, self.training.faults)
+        elif scope["method"] == "PUT" and what in ("faults", "call-faults"):
+            answers[what][:] = json.loads(await _body(receive))
+            await _answer(send, 200, answers[what])
         elif scope["method"] == "DELETE" and what == "denials":
             self.iam.denials.clear()
             await _answer(send, 200, {})

@@ -272,14 +272,27 @@ def test_a_run_is_warned_of_a_thing_once(runs: Runs) -> None:
     assert not runs.warned("unknown", "spot")
 
 
-def test_no_training_job_is_awaited_by_an_abandoned_run(runs: Runs) -> None:
-    assert not runs.abandon("item")
+def test_no_training_job_is_awaited_by_a_closed_run(runs: Runs) -> None:
     runs.open(record(), limit=5)
-    assert runs.abandon("item")
-    assert not runs.awaiting("item", training_job_name="job", task_token="token")
     assert runs.close(record(), {"verdict": "stopped", "reason": "."})
-    assert not runs.abandon("item")
     assert not runs.awaiting("item", training_job_name="job", task_token="token")
+    item = boto3.client("dynamodb").get_item(TableName="runs", Key={"pk": {"S": "run#item"}})["Item"]
+    assert "task_token" not in item
+
+
+def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(runs: Runs) -> None:
+    runs.open(record(), limit=1)
+    runs.awaiting("item", training_job_name="job", task_token="token")
+    runs.close(record(), {"verdict": "not launched", "reason": "."})
+    runs.open(record("other"), limit=1)
+    assert not runs.open_again(record(), spec={"a": 1}, redrives=1, at=NOW, limit=1)
+    assert runs.open_again(record(), spec={"a": 1}, redrives=1, at=NOW, limit=2)
+    assert not runs.open_again(record(), spec={"a": 1}, redrives=1, at=NOW, limit=5)
+    found = runs.get("item")
+    assert found
+    assert (found.state, found.acked, found.spec, found.redrives) == (RunState.OPEN, True, {"a": 1}, 1)
+    assert (found.outcome, found.training_job_name) == (None, None)
+    assert slots(runs) == (2, 0)
 
 
 def test_slots_are_counted_anew_only_if_nobody_counted_meanwhile(runs: Runs) -> None:

@@ -30,6 +30,8 @@ class Scenario(NamedTuple):
     act: Callable[[World], RunQueueItem]
     verdict: str
     different: dict[str, Any]
+    until: Callable[[World], object] = lambda _: True
+    """What has to have happened before the world is asked whether all has ended."""
 
 
 class Ended(NamedTuple):
@@ -230,7 +232,7 @@ def scenarios() -> dict[str, Scenario]:
             "finished",
             {**lost, "script": _fails("InternalServerError: sorry", pending=0)},
         ),
-        "redriven": Scenario(_redriven, "finished", {}),
+        "redriven": Scenario(_redriven, "finished", {}, until=lambda made: made.redriven),
         "made by functions that all die": Scenario(_made_by_functions_that_all_die, "not launched", long),
         "code without room": Scenario(_code, "not launched", {"quota": 0, "capacity_wait_hours": 0.1}),
         "stopped in the console while its job is made": Scenario(_stopped_while_it_starts, "stopped", {}),
@@ -257,7 +259,7 @@ def scenarios() -> dict[str, Scenario]:
         "no event arrives, and SageMaker fails": Scenario(
             _run, "finished", {**lost, "script": _fails("InternalServerError: sorry")}
         ),
-        "a stray training job": Scenario(_stray, "finished", {}),
+        "a stray training job": Scenario(_stray, "finished", {}, until=lambda made: "stray" in made.training.jobs),
     }
 
 
@@ -266,9 +268,7 @@ def ended(name: str, faults: Faults, **different: Any) -> Ended:
     scenario = scenarios()[name]
     with world(SEED, faults, **{**scenario.different, **different}) as made:
         item = scenario.act(made)
-        made.run_until_idle(
-            within=8 * HOUR, until=lambda: name != "a stray training job" or "stray" in made.training.jobs
-        )
+        made.run_until_idle(within=8 * HOUR, until=lambda: bool(scenario.until(made)))
         wrong = made.check().everything
         verdict = (made.outcome(item) or {}).get("verdict", "none")
     if verdict != scenario.verdict:

@@ -106,7 +106,8 @@ class World:
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
-        self._redriven: set[str] = set()
+        self.redriven: set[str] = set()
+        """The items whose executions were redriven."""
         self.server = WandbServer(entity=ENTITY, api_key=API_KEY)
         self.server.create_queue(QUEUE, config={**_queue_config(), "Environment": {"SECRET": SECRET_OF_QUEUE}})
         _add_job(self.server)
@@ -292,7 +293,7 @@ class World:
         """Redrive an item's execution in the Step Functions console; W&B shows its item as failed for good."""
         execution = self.execution(item)
         if execution:
-            self._redriven.add(item.id)
+            self.redriven.add(item.id)
             self._machine_of({"executionArn": execution.arn}).answer(
                 "RedriveExecution", {"executionArn": execution.arn}
             )
@@ -335,6 +336,9 @@ class World:
             all(item.state in (ItemState.CLAIMED, ItemState.FAILED) for item in items)
             and not any(stack.open for stack in self.stacks.values())
             and not any(job.is_live for job in self.training.jobs.values())
+            and not any(
+                each.status == "RUNNING" for stack in self.stacks.values() for each in stack.machine.executions.values()
+            )
         )
 
     def run_until_idle(self, *, within: float = 2 * DAY, until: Callable[[], bool] = lambda: True) -> bool:
@@ -399,7 +403,7 @@ class World:
             self.found.doubled.append(f"item {item.id} was trained {len(completed)} times")
         verdict = outcome["verdict"]
         if verdict == "finished" and (
-            not completed or (item.state is ItemState.FAILED and item.id not in self._redriven)
+            not completed or (item.state is ItemState.FAILED and item.id not in self.redriven)
         ):
             self.found.other.append(f"item {item.id} counts as finished: jobs {completed}, {item.state}")
         if verdict == "not launched" and item.state is not ItemState.FAILED:

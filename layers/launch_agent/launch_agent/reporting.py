@@ -75,8 +75,6 @@ class Reporter:
 
     def end_for(self, execution: Execution, record: RunRecord) -> dict[str, str]:
         """Report and close a run whose execution has ended without doing so, however its training job stands."""
-        # From here on no training job can start: start_training looks again when it has made one.
-        self._runs.abandon(record.item.id)
         return self.end(record.item.id, execution_arn=execution.arn, failure=_failure_of(execution))
 
     def _own_job(self, record: RunRecord) -> TrainingJob | None:

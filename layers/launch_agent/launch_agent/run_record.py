@@ -51,8 +51,6 @@ class RunRecord(Model):
     """What the queue item has been warned of, in words that stay the same from one try to the next."""
     stop_requested_at: datetime | None = None
     """When we first saw that somebody stopped the run in W&B."""
-    is_abandoned: bool = False
-    """Whether its execution has ended, and a sweep is closing it: no training job may start."""
     redrives: int = 0
     """How often its execution had been redriven when it was launched for the last time."""
     outcome: dict[str, str] | None = None

@@ -33,7 +33,6 @@ _OF_AN_EARLIER_LAUNCH = (
     *_OF_AN_EARLIER_ATTEMPT,
     "awaits_build_of",
     "capacity_awaited_since",
-    "is_abandoned",
     "outcome",
     "training_job_name",
 )
@@ -190,16 +189,6 @@ class Runs:
         """Remember when we first saw that somebody stopped an open run."""
         self._set_if_open(item_id, {"stop_requested_at": at.isoformat()}, only_first=True)
 
-    def abandon(self, item_id: str) -> bool:
-        """Keep training jobs of a run from starting: its execution has ended. False when the run is not open."""
-        return self._set_if(
-            "#state = :open",
-            _run_key(item_id),
-            {"is_abandoned": True},
-            known={"open": RunState.OPEN.value},
-            names=("state",),
-        )
-
     def status_seen(self, item_id: str, *, training_job_name: str, status: str, at: datetime) -> RunRecord | None:
         """Record a status of a run's training job unless a later one is known; return the run."""
         self._set_if(
@@ -266,16 +255,16 @@ class Runs:
     def _set_if_open(
         self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()
     ) -> bool:
-        """Set values of a run unless it or its execution has ended or, with `only_first`, they are set already."""
-        condition = "#state = :open AND NOT #is_abandoned = :yes"
+        """Set values of a run unless it has ended or, with `only_first`, they are set already."""
+        condition = "#state = :open"
         if only_first:
             condition = " AND ".join([condition, *(f"attribute_not_exists(#{name})" for name in values)])
         return self._set_if(
             condition,
             _run_key(item_id),
             values,
-            known={"open": RunState.OPEN.value, "yes": True},
-            names=("state", "is_abandoned"),
+            known={"open": RunState.OPEN.value},
+            names=("state",),
             remove=remove,
         )
 
