@@ -2,12 +2,15 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from launch_agent.clients.aws import CONFIG
 from launch_agent.clients.runs import Runs
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.retries import Trouble
@@ -15,19 +18,49 @@ from launch_agent.run_queue import ItemRef, Slot
 from launch_agent.run_record import AgentRecord, RunRecord, RunState
 from tests.documents import runs_table
 from tests.golden.cases import plan
+from tests.simulation.dynamodb import Table
+from tests.simulation.transport import answered
 
 AGENT = AgentRecord(entity="team", launch_agent_id="a1", launch_agent_name="agent-run", config_fingerprint="f")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def runs() -> Iterator[Runs]:
-    """A table of its own for each test."""
-    with mock_aws():
-        boto3.client("dynamodb").create_table(TableName="runs", **runs_table())
+@pytest.fixture(params=["moto", "simulated"])
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """A table of its own for each test, of moto's and of the simulated world's: what one does, so does the other."""
+    make = moto_table if request.param == "moto" else simulated_table
+    with make():
         table = Runs("runs")
         table.remember_agent(AGENT)
         yield table
+
+
+@contextmanager
+def moto_table() -> Iterator[None]:
+    """The table in moto."""
+    with mock_aws():
+        boto3.client("dynamodb").create_table(TableName="runs", **runs_table())
+        yield
+
+
+@contextmanager
+def simulated_table() -> Iterator[None]:
+    """The table of the simulated world."""
+    table = Table(runs_table())
+
+    class Aws:
+        def __init__(self) -> None:
+            self.objects: dict[str, bytes] = {}
+
+        def answer(self, _: str, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+            return table.answer(operation, asked)
+
+    class NoWandb:
+        def answer(self, *_: Any) -> tuple[int, bytes]:
+            raise AssertionError
+
+    with answered(Aws(), NoWandb()):
+        yield
 
 
 def record(item_id: str = "item", *, attempt: int = 1, slot: Slot = Slot.JOB) -> RunRecord:
@@ -104,7 +137,7 @@ def test_a_closed_run_keeps_no_spec_no_plan_and_no_token(runs: Runs) -> None:
     runs.planned(plan("image-job"))
     runs.awaiting("item", training_job_name="job", task_token="token")
     runs.close(record(), {"verdict": "finished", "reason": "."})
-    item = boto3.client("dynamodb").get_item(TableName="runs", Key={"pk": {"S": "run#item"}})["Item"]
+    item = stored()
     assert not {"spec", "plan", "task_token"} & set(item)
     assert int(item["ttl"]["N"]) > NOW.timestamp()
 
@@ -148,13 +181,19 @@ def test_the_lease_can_pass_to_another_registration(runs: Runs) -> None:
     assert (found.launch_agent_id, found.launch_agent_name) == ("a2", "other-run")
 
 
+def stored() -> dict[str, Any]:
+    """The record as the table has it."""
+    client = boto3.client("dynamodb", config=CONFIG)
+    return dict(client.get_item(TableName="runs", Key={"pk": {"S": "run#item"}})["Item"])
+
+
 def status_at(runs: Runs, status: str, seconds: int, job: str = "job") -> RunRecord | None:
     return runs.status_seen("item", training_job_name=job, status=status, at=NOW + timedelta(seconds=seconds))
 
 
 def stored_status() -> str:
-    item = boto3.client("dynamodb").get_item(TableName="runs", Key={"pk": {"S": "run#item"}})["Item"]
-    return item["training_status"]["S"]
+    item = stored()
+    return str(item["training_status"]["S"])
 
 
 def test_an_old_status_never_wins_over_a_newer_one(runs: Runs) -> None:
@@ -276,7 +315,7 @@ def test_no_training_job_is_awaited_by_a_closed_run(runs: Runs) -> None:
     runs.open(record(), limit=5)
     assert runs.close(record(), {"verdict": "stopped", "reason": "."})
     assert not runs.awaiting("item", training_job_name="job", task_token="token")
-    item = boto3.client("dynamodb").get_item(TableName="runs", Key={"pk": {"S": "run#item"}})["Item"]
+    item = stored()
     assert "task_token" not in item
 
 

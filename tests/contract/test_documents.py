@@ -169,10 +169,19 @@ def test_every_log_group_has_a_retention() -> None:
     assert all("RetentionInDays" in each for each in groups.values())
 
 
-def test_every_function_called_asynchronously_keeps_what_failed() -> None:
-    for name in ("PollQueuesFunction", "ResumeRunFunction", "SweepRunsFunction"):
-        config = resources("AWS::Serverless::Function")[name]["EventInvokeConfig"]
-        assert config["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
+def test_what_fails_asynchronously_is_kept_or_done_anew_by_the_schedule() -> None:
+    for name, each in resources("AWS::Serverless::Function").items():
+        events = {event["Type"] for event in each.get("Events", {}).values()}
+        if "ScheduleV2" in events:
+            assert each["EventInvokeConfig"]["MaximumRetryAttempts"] == 0, name
+        elif events:
+            assert each["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Type"] == "SQS", name
+
+
+def test_an_alarm_tells_of_polls_that_fail_and_of_events_that_were_not_handled() -> None:
+    alarms = resources("AWS::CloudWatch::Alarm")
+    assert {each["MetricName"] for each in alarms.values()} == {"Errors", "ApproximateNumberOfMessagesVisible"}
+    assert alarms["PollsFail"]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "PollQueuesFunction"}}]
 
 
 def test_tracing_is_off_by_default() -> None:
