@@ -47,7 +47,6 @@ class Wired(NamedTuple):
     wandb: Wandb
     runs: Runs
     executions: StepFunctions
-    sagemaker: SageMaker
 
 
 @cache
@@ -58,7 +57,13 @@ def wire() -> Wired:
     for warning in config.warnings():
         logger.warning(warning)
     wandb = Wandb(GraphqlClient(env.wandb_base_url, WandbApiKey(env.wandb_api_key_secret)))
-    return Wired(env, config, wandb, Runs(env.runs_table), StepFunctions(), SageMaker())
+    return Wired(env, config, wandb, Runs(env.runs_table), StepFunctions())
+
+
+@cache
+def wire_sagemaker() -> SageMaker:
+    """Make the client for stopping training jobs, which most polls do without."""
+    return SageMaker()
 
 
 @logger.inject_lambda_context
@@ -123,10 +128,10 @@ def stop(w: Wired, item_id: str) -> None:
         return
     name = record.training_job_name
     # After a job that came to nothing the execution waits before it makes the next one.
-    job = w.sagemaker.describe(name) if name and name not in record.ended_jobs else None
-    if job and w.sagemaker.item_of(job) == item_id:
+    job = wire_sagemaker().describe(name) if name and name not in record.ended_jobs else None
+    if job and wire_sagemaker().item_of(job) == item_id:
         # Its end, whether this brings it about or it is there, resumes the execution.
-        w.sagemaker.stop(job.name)
+        wire_sagemaker().stop(job.name)
     else:
         arn = execution_arn(w.env.state_machine_arn, record.execution_name)
         w.executions.stop(arn, error=STOPPED, cause="The run was stopped in W&B.")

@@ -23,11 +23,17 @@ def test_an_operation_is_posted_with_basic_authentication() -> None:
     assert server.asked[0].headers["Authorization"] == "Basic YXBpOnNlY3JldC1rZXk="
 
 
-@pytest.mark.parametrize("trouble", [Answer(500), Answer(502), Answer(429), Answer(0)])
+@pytest.mark.parametrize("trouble", [Answer(500), Answer(502), Answer(0)])
 def test_a_repeatable_operation_is_sent_once_more(trouble: Answer) -> None:
     with answering(trouble, OK) as server:
         assert client(server.url).execute(QUERY)
     assert len(server.asked) == 2
+
+
+def test_who_asks_for_patience_is_not_asked_again_at_once() -> None:
+    with answering(Answer(429), OK) as server, pytest.raises(WandbUnavailable, match="429"):
+        client(server.url).execute(QUERY)
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("trouble", [Answer(500), Answer(503), Answer(429), Answer(0)])

@@ -87,7 +87,7 @@ class Functions:
         try:
             self.modules = {name: _module(stack, name) for name in NAMES}
             for module in self.modules.values():
-                for name in ("wire", "wire_wandb", "wire_images"):
+                for name in ("wire", "wire_images", "wire_sagemaker", "wire_wandb"):
                     if wire := getattr(module, name, None):
                         wire.cache_clear()
                         wire()

@@ -113,7 +113,7 @@ class GraphqlClient:
             backoff_factor=0,
             respect_retry_after_header=False,
             allowed_methods=None,
-            status_forcelist=_RETRYABLE_STATUS,
+            status_forcelist=_RETRYABLE_STATUS - {429},  # who asks for patience gets it
             raise_on_status=False,
             raise_on_redirect=False,
         )
