@@ -30,6 +30,11 @@ def test_a_repeatable_operation_is_sent_once_more(trouble: Answer) -> None:
     assert len(server.asked) == 2
 
 
+def test_a_tls_error_is_an_outage_and_says_so() -> None:
+    with answering(OK) as server, pytest.raises(WandbUnavailable, match="did not answer: SSLError"):
+        client(server.url.replace("http:", "https:")).execute(QUERY)
+
+
 def test_who_asks_for_patience_is_not_asked_again_at_once() -> None:
     with answering(Answer(429), OK) as server, pytest.raises(WandbUnavailable, match="429"):
         client(server.url).execute(QUERY)

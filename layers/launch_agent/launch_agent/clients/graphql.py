@@ -122,7 +122,8 @@ class GraphqlClient:
                 method, url, body=body, headers=headers, retries=retries, preload_content=whole
             )
         except urllib3.exceptions.HTTPError as error:
-            raise WandbUnavailable(f"W&B at {self._base_url} did not answer: {type(error).__name__}") from None
+            why = type(getattr(error, "reason", None) or error).__name__
+            raise WandbUnavailable(f"W&B at {self._base_url} did not answer: {why}") from None
         if response.status in _RETRYABLE_STATUS:
             raise WandbUnavailable(f"W&B at {self._base_url} answered HTTP {response.status}")
         return response
