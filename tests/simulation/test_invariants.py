@@ -64,20 +64,20 @@ def test_i2_functions_that_run_twice_at_a_time_make_one_training_job(quota: int)
 
 
 def test_i2_a_job_follows_another_only_when_that_has_ended() -> None:
-    """What is heard late of the first job does not end the second."""
+    """What is heard late of the first jobs does not end the last."""
     made_for: Counter[str] = Counter()
 
     def script(asked: dict[str, Any]) -> Script:
         made_for[asked["Environment"]["WANDB_RUN_ID"]] += 1
-        again = made_for[asked["Environment"]["WANDB_RUN_ID"]] > 1
-        return Script(training=3 * HOUR) if again else Script(failure="InternalServerError: sorry")
+        is_last = made_for[asked["Environment"]["WANDB_RUN_ID"]] > 3
+        return Script(training=3 * HOUR) if is_last else Script(failure="InternalServerError: sorry")
 
     with world(2, NoFaults(), script=script, delivery=Delivery(twice=1, late=0.5), max_jobs=8) as made:
         items = [made.push() for _ in range(8)]
         ended_well(made)
         for item in items:
             environments = [job.request["Environment"] for job in made.jobs(item)]
-            assert [each.get("WANDB_RESUME") for each in environments] == [None, "allow"]
+            assert [each.get("WANDB_RESUME") for each in environments] == [None, "allow", "allow", "allow"]
             assert len({each["WANDB_RUN_ID"] for each in environments}) == 1
 
 
@@ -150,9 +150,10 @@ def test_i4_a_stop_is_a_stop(stop: str, after: float) -> None:
         assert made.verdicts() == {"stopped": 1}
 
 
-def test_i4_a_run_that_was_stopped_is_not_tried_again() -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_i4_a_run_that_was_stopped_is_not_tried_again(seed: int) -> None:
     """SageMaker fails the job just after somebody has stopped the run in W&B, and before it is stopped for that."""
-    with world(4, NoFaults(), script=lambda _: Script(pending=HOUR)) as made:
+    with world(seed, NoFaults(), script=lambda _: Script(pending=HOUR)) as made:
         item = made.push()
         while not made.jobs(item):
             made.clock.run(1)
@@ -160,11 +161,35 @@ def test_i4_a_run_that_was_stopped_is_not_tried_again() -> None:
         while "stop_requested_at" not in made.records(item.id)[0]:
             made.clock.run(1)
         (job,) = made.jobs(item)
-        job.shown["FailureReason"] = "CapacityError: sorry"
+        job.shown["FailureReason"] = "InternalServerError: sorry"
         made.training._ends(job, "Failed", "Failed")
         assert made.run_until_idle(within=HOUR)
         assert made.check().everything == []
         assert len(made.jobs(item)) == 1
+
+
+@pytest.mark.parametrize(("dropped", "within"), [(0.0, 40), (1.0, 6 * MINUTE)], ids=["told", "not told"])
+def test_i4_a_training_job_of_a_closed_run_is_stopped(dropped: float, within: float) -> None:
+    with world(4, NoFaults(), delivery=Delivery(dropped=dropped)) as made:
+        item = made.push()
+        ended_well(made)
+        (job,) = made.jobs(item)
+        tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
+        stray = made.training.made(
+            {**job.request, "TrainingJobName": "stray", "Tags": tags}, Script(pending=30, training=DAY)
+        )
+        made.clock.run(within)
+        assert stray.shown["TrainingJobStatus"] in ("Stopping", "Stopped")
+
+
+def test_i4_a_training_job_that_outlives_its_own_limits_is_stopped() -> None:
+    """SageMaker stops a job at its limits; where it does not, the state machine's timeout is the last resort."""
+    with world(4, NoFaults(), script=lambda _: Script(training=10 * DAY), poll_every=HOUR) as made:
+        item = made.push()
+        ended_well(made, "not launched", within=2 * DAY)
+        assert item.error
+        assert "States.Timeout" in item.error["message"]
+        assert [job.shown["TrainingJobStatus"] for job in made.jobs(item)] == ["Stopped"]
 
 
 # --- I5: no secret is where it must not be. Every world looks; here it looks where errors are.
