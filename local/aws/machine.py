@@ -5,6 +5,7 @@ is evaluated by jsonata-python.
 """
 
 import base64
+import contextvars
 import datetime
 import hashlib
 import json
@@ -40,9 +41,13 @@ class Machine:
         self._cloud, self._iam, self._builds = cloud, iam, builds
         self._workers: dict[str, Any] = {}
         self._settled: set[str] = set()
+        self._left: dict[str, Any] = {}
+        """How executions that did not succeed were left, by their ARNs: a redrive goes on from there."""
 
     def install(self) -> None:
         """Take the place of ministack's engine, and complete the interpreter."""
+        handlers = seams.use("ministack.app:SERVICE_HANDLERS")
+        handlers["states"] = self._with_redrive(handlers["states"])
         seams.replace(f"{_S}_run_execution", self._run)
         seams.wrap(f"{_S}_start_execution", self._start)
         seams.wrap(f"{_S}_stop_execution", self._stop)
@@ -77,7 +82,7 @@ class Machine:
             cloud_watch_logging_session=log,
             activity_store={},
         )
-        _count_redrives(worker)
+        _go_on_from(worker, self._left.pop(exec_arn, None), redrives=execution.get("redriveCount", 0))
         self._workers[exec_arn] = worker
         broken: list[Exception] = []
         logic = threading.Thread(target=_keeping_errors, args=(worker._execution_logic, broken), daemon=True)
@@ -87,6 +92,8 @@ class Machine:
             self._show_history(execution, worker)
         if execution["status"] == "RUNNING":
             self._end(execution, worker, broken)
+        if execution["status"] != "SUCCEEDED":
+            self._left[exec_arn] = worker.env
         self._forget(exec_arn, worker)
         if log:
             log.close()
@@ -141,6 +148,29 @@ class Machine:
             for endpoint in list(worker.env.callback_pool_manager._pool.values()):
                 endpoint.interrupt_all()
         return answer
+
+    def _with_redrive(self, old: Any) -> Any:
+        """Answer RedriveExecution too, which ministack does not know."""
+
+        async def handle(method: str, path: str, headers: Any, body: Any, query: Any) -> Any:
+            if headers.get("x-amz-target", "").endswith(".RedriveExecution"):
+                return self._redrive(json.loads(body))
+            return await old(method, path, headers, body, query)
+
+        return handle
+
+    def _redrive(self, data: dict[str, Any]) -> Any:
+        arn = data["executionArn"]
+        execution = seams.use(f"{_S}_executions").get(arn)
+        if execution is None:
+            return _refusal("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'")
+        if arn not in self._left:
+            return _refusal("ExecutionNotRedrivable", f"Execution is {execution['status']} and cannot be redriven")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        again = {"status": "RUNNING", "redriveCount": execution.get("redriveCount", 0) + 1, "redriveDate": now}
+        execution.update(again, stopDate=None, error=None, cause=None)
+        threading.Thread(target=contextvars.copy_context().run, args=(self._run, arn), daemon=True).start()
+        return seams.use("ministack.core.responses:json_response")({"redriveDate": now})
 
     # --- task tokens
     def _send_task_success(self, data: dict[str, Any]) -> Any:
@@ -268,16 +298,28 @@ class _ScaledTime:
         time.sleep(self._cloud.scaled(seconds))
 
 
-def _count_redrives(worker: Any) -> None:
-    """Put into the context object how often the execution was redriven: never, here. The interpreter leaves it out."""
-    make = worker._get_evaluation_environment
+def _go_on_from(worker: Any, left: Any, *, redrives: int) -> None:
+    """Let an execution begin in the state in which it was left, with that state's input and all variables.
+
+    The context object says how often it was redriven, which the interpreter leaves out.
+    """
+    make, parse = worker._get_evaluation_environment, worker._get_evaluation_entrypoint
 
     def made() -> Any:
         env = make()
-        env.states.context_object.context_object_data["Execution"]["RedriveCount"] = 0
+        env.states.context_object.context_object_data["Execution"]["RedriveCount"] = redrives
+        if left:
+            env.variable_store = left.variable_store
+            env.states.reset(left.states.get_input())
         return env
 
-    worker._get_evaluation_environment = made
+    def parsed() -> Any:
+        program = parse()
+        if left:
+            program.start_at.start_at_name = left.states.context_object.context_object_data["State"]["Name"]
+        return program
+
+    worker._get_evaluation_environment, worker._get_evaluation_entrypoint = made, parsed
 
 
 def _with_role(old: Any, task: Any, env: Any) -> Any:

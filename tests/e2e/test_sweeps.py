@@ -65,3 +65,18 @@ def test_a_training_job_that_no_run_waits_for_is_stopped(app: Application) -> No
         )
     )
     app.deployed.cloud.put_faults([])
+
+
+def test_a_launch_that_failed_is_redriven_when_its_cause_is_mended(app: Application) -> None:
+    app.deployed.cloud.put_faults([{"match": "redriven1", "code": "ValidationException", "message": "no such role"}])
+    item = app.quick(run_id="redriven1")
+    execution = app.ended(item)
+    assert (execution["status"], execution["error"]) == ("FAILED", "LaunchFailed")
+    assert "no such role" in execution["cause"]
+    assert item.error
+    app.deployed.cloud.put_faults([])
+    app.deployed.cloud.client("stepfunctions").redrive_execution(executionArn=execution["executionArn"])
+    assert app.outcome(item)["verdict"] == "finished"
+    (job,) = app.training_jobs(item)
+    assert job["TrainingJobName"] == "redriven1"
+    assert job["Environment"]["WANDB_RESUME"] == "allow"
