@@ -10,8 +10,10 @@ import argparse
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 from local.wandb import Behaviour
@@ -296,6 +298,21 @@ DISTURBANCES: dict[str, dict[str, Any]] = {
 """What can be wrong with a world all the time."""
 
 
+class Disturbance(NamedTuple):
+    """Something that is wrong with the world all the time, in one scenario."""
+
+    words: str
+    scenario: str
+
+    def run(self, times: int) -> Ended:
+        """Let the scenario run."""
+        return ended(self.scenario, NoFaults(), **DISTURBANCES[self.words])
+
+    def __str__(self) -> str:
+        """Write it as the list has it."""
+        return f"{self.words} | {self.scenario}"
+
+
 class Attack(NamedTuple):
     """One thing that goes wrong in one scenario."""
 
@@ -304,6 +321,12 @@ class Attack(NamedTuple):
     scenario: str
     call: int
     """Which call of that site it is that fails."""
+
+    def run(self, times: int) -> Ended:
+        """Let the scenario run, with so many calls in a row going wrong."""
+        faults = FaultsAt(self.site, self.fault, skip=self.call, times=times)
+        end = ended(self.scenario, faults)
+        return end if faults.happened else Ended(end.verdict, [*end.wrong, "the fault did not happen"])
 
     def __str__(self) -> str:
         """Write it as the list has it."""
@@ -320,16 +343,24 @@ def attacks(*, everywhere: bool) -> Iterator[Attack]:
                 for name in calling:
                     yield from (Attack(site, fault, name, call) for call in range(min(seen[name][site], 6)))
             else:
-                # In the scenario whose own work it is: where it is called least, or else in the first.
-                name = min(calling, key=lambda name: seen[name][site])
-                yield Attack(site, fault, name, 0)
+                # The scenario whose own work it is.
+                yield Attack(site, fault, min(calling, key=lambda name: seen[name][site]), 0)
 
 
-def attacked(attack: Attack, *, times: int = 1) -> tuple[bool, Ended]:
-    """Run one attack; return whether the fault happened, and how it ended."""
-    faults = FaultsAt(attack.site, attack.fault, skip=attack.call, times=times)
-    end = ended(attack.scenario, faults)
-    return faults.happened > 0, end
+def disturbances() -> Iterator[Disturbance]:
+    """Yield every scenario with everything that can be wrong with a world."""
+    yield from (Disturbance(words, name) for name in scenarios() for words in DISTURBANCES)
+
+
+def outcomes(chosen: Iterable[Attack | Disturbance], *, times: int = 1) -> Iterator[tuple[Attack | Disturbance, Ended]]:
+    """Run attacks, on all processors, and yield each with how it ended."""
+    listed = list(chosen)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield from zip(listed, pool.map(_run_one, listed, itertools.repeat(times), chunksize=8), strict=True)
+
+
+def _run_one(attack: Attack | Disturbance, times: int) -> Ended:
+    return attack.run(times)
 
 
 def main() -> int:
@@ -339,23 +370,16 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=1, help="how many calls fail in a row")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
-    for attack in attacks(everywhere=options.everywhere):
-        happened, end = attacked(attack, times=options.times)
-        counts["attacks"] += 1
-        counts["did not happen"] += not happened
+    chosen: list[Attack | Disturbance] = [*attacks(everywhere=options.everywhere), *disturbances()]
+    for attack, end in outcomes(chosen, times=options.times):
+        counts[type(attack).__name__.lower() + "s"] += 1
         counts["broke something"] += bool(end.wrong)
-        print(f"{attack} | {end.verdict}{'' if happened else ' (did not happen)'}")  # noqa: T201 - its output
+        print(f"{attack} | {end.verdict}")  # noqa: T201 - its output
         for wrong in end.wrong:
             print(f"    {wrong[:500]}")  # noqa: T201
-    for name, (words, different) in itertools.product(scenarios(), DISTURBANCES.items()):
-        end = ended(name, NoFaults(), **different)
-        counts["disturbances"] += 1
-        counts["broke something"] += bool(end.wrong)
-        print(f"{words} | {name} | {end.verdict}")  # noqa: T201
-        for wrong in end.wrong:
-            print(f"    {wrong[:500]}")  # noqa: T201
-    places = len({site for counts in sites().values() for site in counts})
-    print(f"faults: {places} places, " + ", ".join(f"{name} {count}" for name, count in counts.items()))  # noqa: T201
+    places = len({site for seen in sites().values() for site in seen})
+    listed = [f"{name} {counts[name]}" for name in ("attacks", "disturbances", "broke something")]
+    print(f"faults: places {places}, {', '.join(listed)}")  # noqa: T201
     return 1 if counts["broke something"] else 0
 
 
