@@ -79,6 +79,7 @@ class StateMachine:
         self._definition, self._clock, self._tasks = definition, clock, tasks
         self._written, self._ended = written, ended
         self.executions: dict[str, Execution] = {}
+        self.running: dict[str, Execution] = {}
         self._waiting: dict[str, Execution] = {}
         self._tokens = 0
 
@@ -104,7 +105,7 @@ class StateMachine:
             raise Refused("ExecutionAlreadyExists")
         if known is None:
             self._written(given)
-            execution = self.executions[arn] = Execution(arn, asked["name"], given)
+            execution = self.executions[arn] = self.running[arn] = Execution(arn, asked["name"], given)
             self._clock.after(0, lambda: self._enter(execution, self._definition["StartAt"], given))
         return {"executionArn": arn, "startDate": self._clock.now}
 
@@ -132,7 +133,9 @@ class StateMachine:
         }
 
     def _list(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        found = [each for each in self.executions.values() if each.status == asked["statusFilter"]]
+        if asked["statusFilter"] != "RUNNING":
+            raise Refused("ValidationException", "Only running executions are listed here.")
+        found = list(self.running.values())
         start = int(asked.get("nextToken", 0))
         page = [self._described(each) for each in found[start : start + 100]]
         return {"executions": page, **({"nextToken": str(start + 100)} if start + 100 < len(found) else {})}
@@ -142,6 +145,7 @@ class StateMachine:
         if execution.status not in ("FAILED", "TIMED_OUT", "ABORTED"):
             raise Refused("ExecutionNotRedrivable")
         execution.status, execution.error, execution.cause = "RUNNING", "", ""
+        self.running[execution.arn] = execution
         execution.redrives += 1
         self._clock.after(0, lambda: self._enter(execution, execution.state, execution.state_input))
         return {"redriveDate": self._clock.now}
@@ -251,6 +255,7 @@ class StateMachine:
 
     def _end(self, execution: Execution, status: str, *, error: str = "", cause: str = "", output: Any = None) -> None:
         execution.status, execution.error, execution.cause, execution.output = status, error, cause, output
+        self.running.pop(execution.arn, None)
         execution.step += 1
         self._written([error, cause, output])
         if execution.build_id:

@@ -1,5 +1,6 @@
 """SageMaker: training jobs that go through their states in virtual time, and tell of it."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,8 @@ class Training:
         self._clock, self.quota, self._script = clock, quota, script
         self._created, self._changed = created, changed
         self.jobs: dict[str, Job] = {}
+        self.live: dict[str, Job] = {}
+        self.of_item: defaultdict[str, list[Job]] = defaultdict(list)
         self.refuses = ""
         """The code with which every CreateTrainingJob is refused."""
 
@@ -92,7 +95,7 @@ class Training:
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
         if self.refuses:
             raise Refused(self.refuses, "Could not assume role: please ensure that it exists.")
-        used = sum(job.is_live for job in self.jobs.values())
+        used = len(self.live)
         # The quota comes first: so does it for a job that is there already.
         if used >= self.quota:
             raise Refused("ResourceLimitExceeded", QUOTA.format(limit=self.quota, used=used))
@@ -114,7 +117,8 @@ class Training:
             "RoleArn": asked["RoleArn"],
         }
         tags = {tag["Key"]: tag["Value"] for tag in asked.get("Tags", [])}
-        job = self.jobs[name] = Job(asked, shown, script, tags)
+        job = self.jobs[name] = self.live[name] = Job(asked, shown, script, tags)
+        self.of_item[job.item].append(job)
         self._move(job, "InProgress", "Starting")
         self._next(job, script.pending / 2, self._downloads)
         return job
@@ -139,7 +143,7 @@ class Training:
         status, stack = (each["Value"] for each in asked["SearchExpression"]["Filters"])
         found = [
             {"TrainingJob": job.shown | {"Tags": _tags(job)}}
-            for job in self.jobs.values()
+            for job in self.live.values()
             if job.shown["TrainingJobStatus"] == status and job.tags.get(STACK_TAG) == stack
         ]
         start = int(asked.get("NextToken", 0))
@@ -196,6 +200,8 @@ class Training:
             "LastModifiedTime": now,
             "SecondaryStatusTransitions": transitions,
         }
+        if not job.is_live:
+            self.live.pop(job.name, None)
         if secondary != "Starting" or len(transitions) > 1:
             self._changed(job)
 

@@ -238,7 +238,7 @@ class World:
             self._deliver(stack, "sweep_runs", {"detail": {"input": json.dumps(execution.input)}})
 
     def _job_created(self, job: Job) -> None:
-        live = [each.name for each in self.training.jobs.values() if each.is_live and each.item == job.item]
+        live = [each.name for each in self.training.of_item[job.item] if each.is_live]
         if len(live) > 1:
             self.found.doubled.append(f"item {job.item} has training jobs {live} at a time")
 
@@ -311,7 +311,7 @@ class World:
 
     def jobs(self, item: RunQueueItem) -> list[Job]:
         """Return the training jobs made for an item."""
-        return [job for job in self.training.jobs.values() if job.item == item.id]
+        return list(self.training.of_item[item.id])
 
     def records(self, item_id: str) -> list[dict[str, Any]]:
         """Return the records of an item, one for each stack that has had it."""
@@ -335,10 +335,8 @@ class World:
         return (
             all(item.state in (ItemState.CLAIMED, ItemState.FAILED) for item in items)
             and not any(stack.open for stack in self.stacks.values())
-            and not any(job.is_live for job in self.training.jobs.values())
-            and not any(
-                each.status == "RUNNING" for stack in self.stacks.values() for each in stack.machine.executions.values()
-            )
+            and not self.training.live
+            and not any(stack.machine.running for stack in self.stacks.values())
         )
 
     def run_until_idle(self, *, within: float = 2 * DAY, until: Callable[[], bool] = lambda: True) -> bool:
@@ -382,9 +380,8 @@ class World:
             self._check_item(item)
         for stack in self.stacks.values():
             self._check_stack(stack)
-        for job in self.training.jobs.values():
-            if job.is_live:
-                self.found.leaked.append(f"training job {job.name} of item {job.item} is in progress")
+        for job in self.training.live.values():
+            self.found.leaked.append(f"training job {job.name} of item {job.item} is in progress")
         for build in self.builds.builds.values():
             if build.status == "IN_PROGRESS":
                 self.found.leaked.append(f"build {build.id} is in progress")
@@ -412,9 +409,8 @@ class World:
             self.found.other.append(f"item {item.id} was trained, and is {verdict}: {outcome['reason']}")
 
     def _check_stack(self, stack: Stack) -> None:
-        for execution in stack.machine.executions.values():
-            if execution.status == "RUNNING":
-                self.found.leaked.append(f"execution {execution.name} runs, in state {execution.state}")
+        for execution in stack.machine.running.values():
+            self.found.leaked.append(f"execution {execution.name} runs, in state {execution.state}")
         for key, item in stack.table.items.items():
             kept = {"spec", "plan", "task_token", "open"} & item.keys()
             if key.startswith("run#") and item["state"]["S"] != "open" and kept:
