@@ -57,16 +57,13 @@ class Reporter:
         if not record.acked and not self._wandb.holds(record.item, record.launch_agent_id):
             self._runs.give_back(record)
             return outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged; W&B hands it out again.")
-        if failure:
-            job = self._own_job(record)
+        job = self._own_job(record) if failure else None
+        if failure and not training:
             training = _end_in_spite_of(failure, job)
-            result = (
-                self._report_end(record, training, execution_arn)
-                if training
-                else self._report_failure(record, failure, job, execution_arn)
-            )
-        elif training:
+        if training:
             result = self._report_end(record, training, execution_arn)
+        elif failure:
+            result = self._report_failure(record, failure, job, execution_arn)
         else:
             raise ValueError("a run ends by its training job or by a failure")
         self._runs.close(record, result)
