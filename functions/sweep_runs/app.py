@@ -30,6 +30,8 @@ logger = Logger()
 _LEAVE_OFF_MILLISECONDS = 60_000
 """With less time than this left, a call begins no other repair; the next sweep goes on behind the last one."""
 
+_INDEX_FOLLOWS_WITHIN = timedelta(seconds=10)
+
 
 class Env(Settings):
     """The environment of this function."""
@@ -90,7 +92,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 def sweep(w: Wired, context: LambdaContext) -> dict[str, Any]:
     """Compare all open runs with all running executions and all training jobs in progress."""
-    notes = w.runs.sweep_notes()
+    notes, listed_at = w.runs.sweep_notes(), datetime.now(UTC)
     open_runs = list(w.runs.open_runs())
     running = set(w.executions.running(w.env.state_machine_arn))
     live_jobs = dict(w.sagemaker.live_jobs(w.env.stack_name))
@@ -107,12 +109,11 @@ def sweep(w: Wired, context: LambdaContext) -> dict[str, Any]:
         if context.get_remaining_time_in_millis() < _LEAVE_OFF_MILLISECONDS:
             break
         done[key], after = tried(work[key], key), key
+    w.runs.leave_sweep_notes({"after": after if len(done) < len(work) else ""})
     try:
-        wrong = count_slots(w, open_runs, notes.get("slots", {}))
+        count_slots(w, open_runs, listed_at)
     except LaunchError:
         logger.exception("the slots are left to the next sweep to count")
-        wrong = {}
-    w.runs.leave_sweep_notes({"after": after if len(done) < len(work) else "", "slots": wrong})
     return {"open_runs": len(open_runs), "done": done, "left": len(work) - len(done)}
 
 
@@ -171,19 +172,17 @@ def stop_stray(w: Wired, job: Stray) -> str | None:
     return "stopped"
 
 
-def count_slots(w: Wired, open_runs: Iterable[RunRecord], seen_before: dict[str, Any]) -> dict[str, Any]:
-    """Mend the count of slots in use where two sweeps have found the same difference; return what differs now.
+def count_slots(w: Wired, open_runs: Iterable[RunRecord], listed_at: datetime) -> None:
+    """Mend the count of slots in use where it is not the number of open runs, as they were listed at a time.
 
-    One sweep alone can come between a run's opening and its appearance in the index.
+    A list tells nothing while runs are being opened or closed: the index follows the table within a second or so.
     """
     entity = w.config.entity or w.wandb.default_entity()
     agent = w.runs.agent(entity)
-    if agent is None:
-        return {}
+    if agent is None or agent.changed_at is None or agent.changed_at > listed_at - _INDEX_FOLLOWS_WITHIN:
+        return
     counted = {Slot.JOB: agent.jobs_open, Slot.SCHEDULER: agent.schedulers_open}
     wrong = wrong_counts((run for run in open_runs if run.item.entity == entity), counted)
     for slot, (number, found) in wrong.items():
-        if seen_before.get(slot.value) == [number, found]:
-            mended = w.runs.count_anew(entity, slot=slot, counted=number, open_runs=found)
-            logger.error("the count of slots was wrong", slot=slot.value, counted=number, open=found, mended=mended)
-    return {slot.value: list(pair) for slot, pair in wrong.items()}
+        mended = w.runs.count_anew(agent, slot=slot, open_runs=found)
+        logger.error("the count of slots was wrong", slot=slot.value, counted=number, open=found, mended=mended)

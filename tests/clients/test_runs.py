@@ -334,12 +334,18 @@ def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(ru
     assert slots(runs) == (2, 0)
 
 
-def test_slots_are_counted_anew_only_if_nobody_counted_meanwhile(runs: Runs) -> None:
+def test_slots_are_counted_anew_only_if_none_was_taken_or_freed_meanwhile(runs: Runs) -> None:
     runs.open(record(), limit=5)
-    assert not runs.count_anew("team", slot=Slot.JOB, counted=2, open_runs=0)
-    assert slots(runs) == (1, 0)
-    assert runs.count_anew("team", slot=Slot.JOB, counted=1, open_runs=0)
+    before = runs.agent("team")
+    assert before
+    runs.open(record("other").model_copy(update={"opened_at": NOW + timedelta(seconds=1)}), limit=5)
+    assert not runs.count_anew(before, slot=Slot.JOB, open_runs=0)
+    assert slots(runs) == (2, 0)
+    after = runs.agent("team")
+    assert after
+    assert runs.count_anew(after, slot=Slot.JOB, open_runs=0)
     assert slots(runs) == (0, 0)
+    assert not runs.count_anew(AGENT, slot=Slot.JOB, open_runs=7)
 
 
 def test_a_sweep_finds_the_notes_of_the_last_one(runs: Runs) -> None:

@@ -109,6 +109,14 @@ def test_i3_a_count_that_is_wrong_is_mended() -> None:
             assert agent["jobs_open"] == {"N": "0"}
 
 
+def test_i3_sweeps_among_runs_that_come_and_go_count_nothing_wrong() -> None:
+    """A list of open runs is of another moment than the count: both may differ, and differ alike twice."""
+    with world(3, NoFaults(), max_jobs=3, poll_every=1, script=lambda _: Script(1, 1, 1)) as made:
+        for _ in range(60):
+            made.push()
+        ended_well(made)
+
+
 # --- I4: whatever ends an execution ends its build and its training job, is reported, and frees the slot.
 @pytest.mark.parametrize("state", ["Plan run", "Build image", "Train", "Report outcome"])
 @pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])

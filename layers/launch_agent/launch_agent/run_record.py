@@ -71,6 +71,8 @@ class AgentRecord(Model):
     stop_polling: bool = False
     jobs_open: int = 0
     schedulers_open: int = 0
+    changed_at: datetime | None = None
+    """When a slot was taken or freed for the last time."""
 
 
 def execution_name(item_id: str, attempt: int) -> str:

@@ -77,7 +77,7 @@ class Runs:
 
     def remember_agent(self, agent: AgentRecord) -> None:
         """Store a registration, and end the claim to it; the slots in use stay as they are."""
-        values = agent.model_dump(exclude={"entity", *_COUNTERS.values()})
+        values = agent.model_dump(exclude={"changed_at", "entity", *_COUNTERS.values()})
         self._set(_agent_key(agent.entity), values | {"registering_until": 0})
 
     def get(self, item_id: str) -> RunRecord | None:
@@ -95,7 +95,7 @@ class Runs:
             raise InvalidRunSpec(
                 ["It is too long to be stored: DynamoDB takes 400 KB. Put large data into an artifact."]
             )
-        take = self._take_slot(record, limit=limit)
+        take = self._take_slot(record, limit=limit, at=record.opened_at)
         put = self._change(
             _run_key(record.item.id),
             set_=_attributes(record),
@@ -127,7 +127,7 @@ class Runs:
             known={"closed": RunState.CLOSED.value, "attempt": record.attempt},
             names=("attempt",),
         )
-        return self._transact(self._take_slot(record, limit=limit), put)
+        return self._transact(self._take_slot(record, limit=limit, at=at), put)
 
     def open_runs(self) -> Iterator[RunRecord]:
         """Yield every open run without its spec, plan and token; one that has just been opened may be missing."""
@@ -208,13 +208,19 @@ class Runs:
         """Free the slot of a run whose item went back to W&B, and may come again. False when it was not open."""
         return self._end(record, RunState.RETURNED, {})
 
-    def count_anew(self, entity: str, *, slot: Slot, counted: int, open_runs: int) -> bool:
-        """Set the number of slots in use to the number of open runs, if it is still what was counted."""
+    def count_anew(self, agent: AgentRecord, *, slot: Slot, open_runs: int) -> bool:
+        """Set the number of slots in use to the number of open runs, if none was taken or freed since `agent` was read.
+
+        False, too, where none ever was.
+        """
+        if agent.changed_at is None:
+            return False
         return self._set_if(
-            f"#{_COUNTERS[slot]} = :counted",
-            _agent_key(entity),
+            "#changed_at = :changed_at",
+            _agent_key(agent.entity),
             {_COUNTERS[slot]: open_runs},
-            known={"counted": counted},
+            known={"changed_at": agent.changed_at.isoformat()},
+            names=("changed_at",),
         )
 
     def sweep_notes(self) -> dict[str, Any]:
@@ -227,12 +233,14 @@ class Runs:
         """Leave something for the next sweep."""
         self._set(_SWEEP_KEY, {"notes": json.dumps(notes)})
 
-    def _take_slot(self, record: RunRecord, *, limit: int) -> Any:
+    def _take_slot(self, record: RunRecord, *, limit: int, at: datetime) -> Any:
         counter, agent = _COUNTERS[record.slot], _agent_key(record.item.entity)
+        changed = {"changed_at": at.isoformat()}
         if limit < 0:
-            return self._change(agent, add={counter: 1})
+            return self._change(agent, set_=changed, add={counter: 1})
         return self._change(
             agent,
+            set_=changed,
             add={counter: 1},
             condition=f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
             known={"limit": limit},
@@ -249,7 +257,8 @@ class Runs:
             known={"open": RunState.OPEN.value, "attempt": record.attempt},
             names=("attempt",),
         )
-        free = self._change(_agent_key(record.item.entity), add={_COUNTERS[record.slot]: -1})
+        changed = {"changed_at": now.isoformat()}
+        free = self._change(_agent_key(record.item.entity), set_=changed, add={_COUNTERS[record.slot]: -1})
         return self._transact(end, free)
 
     def _set_if_open(
