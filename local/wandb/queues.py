@@ -141,6 +141,7 @@ class RunQueueItem:
         if self.stored_state is not ItemState.LEASED or (lapsed and not behaviour.late_ack):
             return False
         self.stored_state, self.associated_run_id = ItemState.CLAIMED, run_name
+        self.queue.waiting.pop(self.id, None)
         return True
 
     def fail(self, note: dict[str, Any]) -> None:
@@ -151,6 +152,7 @@ class RunQueueItem:
         if self.stored_state is ItemState.CLAIMED and self._run_is_running() and not behaviour.fail_while_running:
             raise Refused("run queue item is claimed by a running run", 409)
         self.stored_state, self.error = ItemState.FAILED, note
+        self.queue.waiting.pop(self.id, None)
 
     def _run_is_running(self) -> bool:
         spec, state = self.run_spec, self.queue.project.state
@@ -173,6 +175,8 @@ class RunQueue:
     created_by: int = 1
     created_at: str = field(default_factory=timestamp)
     items: dict[str, RunQueueItem] = field(default_factory=dict, repr=False)
+    waiting: dict[str, RunQueueItem] = field(default_factory=dict, repr=False)
+    """Those that are neither acknowledged nor failed."""
 
     @property
     def state(self) -> State:
@@ -199,7 +203,7 @@ class RunQueue:
         number = self.state.number()
         item_id = opaque("RunQueueItem", number)
         item = RunQueueItem(item_id, number, self, stored, DEFAULT_PRIORITY if priority is None else priority)
-        self.items[item_id] = self.state.items[item_id] = item
+        self.items[item_id] = self.waiting[item_id] = self.state.items[item_id] = item
         return item
 
     def pop(self, agent_id: str | None) -> RunQueueItem | None:
@@ -207,7 +211,7 @@ class RunQueue:
         agent = self.state.agents.get(agent_id or "")
         if (agent is None or self.id not in agent.run_queues) and not self.state.behaviour.pop_by_strangers:
             raise Refused(f"launch agent {agent_id} is not registered for queue {self.name}", 403)
-        pending = [item for item in self.items.values() if item.state is ItemState.PENDING]
+        pending = [item for item in self.waiting.values() if item.state is ItemState.PENDING]
         by_priority = self.prioritization_mode != "DISABLED"
         item = min(pending, key=lambda each: (each.priority if by_priority else 0, each.number), default=None)
         if item:

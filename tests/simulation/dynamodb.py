@@ -43,6 +43,7 @@ class Table:
             for index in properties.get("GlobalSecondaryIndexes", [])
         }
         self.items: dict[str, Item] = {}
+        self._indexed: dict[str, dict[str, Item]] = {name: {} for name in self._indexes}
 
     def answer(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one request. Raises Refused."""
@@ -65,7 +66,7 @@ class Table:
         if asked["ExpressionAttributeNames"][name] != hash_key:
             raise Refused("ValidationException", "Query condition missed key schema element")
         wanted = asked["ExpressionAttributeValues"][value]
-        found = [item for item in self.items.values() if item.get(hash_key) == wanted]
+        found = [item for item in self._indexed[asked["IndexName"]].values() if item.get(hash_key) == wanted]
         return {"Items": [{k: v for k, v in item.items() if k in projected or k == hash_key} for item in found]}
 
     def _transact(self, writes: list[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -98,6 +99,12 @@ class Table:
             item = dict(self.items.get(key) or {self._key: {"S": key}})
             update(item, asked)
             self.items[key] = item
+        for name, (hash_key, _) in self._indexes.items():
+            item = self.items.get(key, {})
+            if hash_key in item:
+                self._indexed[name][key] = item
+            else:
+                self._indexed[name].pop(key, None)
 
 
 def update(item: Item, asked: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from local.wandb.queues import ItemState, RunQueueItem
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site, WandbAway
 from tests.simulation.training import Job, Script
-from tests.simulation.world import DAY, ENTITY, HOUR, JOB, MINUTE, QUEUE, Delivery, World, world
+from tests.simulation.world import DAY, ENTITY, HOUR, JOB, MINUTE, Delivery, World, world
 
 
 def ended_well(made: World, verdict: str = "finished", *, within: float = DAY) -> None:
@@ -366,12 +366,16 @@ def test_i10_an_item_whose_lease_another_agent_got_is_left_to_it() -> None:
 
 def _rival_takes(made: World, item: RunQueueItem) -> str:
     """Let another launch agent lease and acknowledge an item, as the reference does."""
-    queue = made.server.state.project(ENTITY, "model-registry").queues[QUEUE]
     create = "mutation C($input: CreateLaunchAgentInput!) { createLaunchAgent(input: $input) { launchAgentId } }"
-    given = {"entityName": ENTITY, "projectName": "model-registry", "runQueues": [queue.id], "hostname": "elsewhere"}
+    given = {
+        "entityName": ENTITY,
+        "projectName": "model-registry",
+        "runQueues": [made.queue.id],
+        "hostname": "elsewhere",
+    }
     answer, _ = made.server.execute(create, {"input": given})
     agent = str(answer["data"]["createLaunchAgent"]["launchAgentId"])
-    assert queue.pop(agent) is item
+    assert made.queue.pop(agent) is item
     assert item.ack("of-the-rival")
     return agent
 

@@ -110,6 +110,7 @@ class World:
         """The items whose executions were redriven."""
         self.server = WandbServer(entity=ENTITY, api_key=API_KEY)
         self.server.create_queue(QUEUE, config={**_queue_config(), "Environment": {"SECRET": SECRET_OF_QUEUE}})
+        self.queue = self.server.state.project(ENTITY, "model-registry").queues[QUEUE]
         _add_job(self.server)
         self.training = Training(
             clock,
@@ -331,9 +332,8 @@ class World:
     @property
     def is_idle(self) -> bool:
         """Whether every item has ended, and nothing is in progress."""
-        items = self.server.state.items.values()
         return (
-            all(item.state in (ItemState.CLAIMED, ItemState.FAILED) for item in items)
+            not self.queue.waiting
             and not any(stack.open for stack in self.stacks.values())
             and not self.training.live
             and not any(stack.machine.running for stack in self.stacks.values())
