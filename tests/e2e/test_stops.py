@@ -30,7 +30,8 @@ def waiting_for_quota(app: Application, run_id: str) -> Any:
 
 
 def test_a_run_stopped_in_wandb_that_does_not_end_has_its_training_job_stopped(app: Application) -> None:
-    script = "import signal, time, wandb; wandb.init(); signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+    # The run is there before wandb.init returns: from then on a stop interrupts what does not ignore it.
+    script = "import signal, time, wandb; signal.signal(signal.SIGINT, signal.SIG_IGN); wandb.init(); time.sleep(600)"
     item = app.push(app.image("stubborn", str(WANDB_PYTHON), "-c", script))
     wait_for(lambda: (run := app.run(item)) and run.state == "running")
     app.stop_in_wandb(item)
