@@ -374,12 +374,12 @@ def main() -> int:
     for attack, end in outcomes(chosen, times=options.times):
         counts[type(attack).__name__.lower() + "s"] += 1
         counts["broke something"] += bool(end.wrong)
-        print(f"{attack} | {end.verdict}")  # noqa: T201 - its output
+        print(f"{attack} | {end.verdict}")
         for wrong in end.wrong:
-            print(f"    {wrong[:500]}")  # noqa: T201
+            print(f"    {wrong[:500]}")
     places = len({site for seen in sites().values() for site in seen})
     listed = [f"{name} {counts[name]}" for name in ("attacks", "disturbances", "broke something")]
-    print(f"faults: places {places}, {', '.join(listed)}")  # noqa: T201
+    print(f"faults: places {places}, {', '.join(listed)}")
     return 1 if counts["broke something"] else 0
 
 

@@ -108,14 +108,14 @@ def main() -> int:
     found = soak.run()
     if options.verbose or found.everything:
         for line in found.everything[:20]:
-            print(f"soak: {line[:600]}")  # noqa: T201 - a command's output
+            print(f"soak: {line[:600]}")
     if options.verbose:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(  # noqa: T201
+        print(
             f"soak: {soak.verdicts}, {soak.virtual_days:.1f} days in {time.perf_counter() - begun:.0f} s, "
             f"{memory:.0f} MB at most"
         )
-    print(f"soak: items {options.items} {found} seed {options.seed}")  # noqa: T201
+    print(f"soak: items {options.items} {found} seed {options.seed}")
     return 1 if found.everything else 0
 
 
