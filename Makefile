@@ -86,7 +86,7 @@ STACK ?= wandb-launch
 
 .PHONY: build deploy logs destroy
 build: $(VENV)/.installed .venvs/sam/.installed ## Build the application, with the launch-config.yaml that CONFIG names
-	@$(BIN)/python -m launch_agent.launch_config "$(CONFIG)"
+	@$(BIN)/python -m launch_agent.run_queue.launch_config "$(CONFIG)"
 	@LAUNCH_CONFIG="$(abspath $(CONFIG))" $(SAM) build --no-cached
 
 deploy: build ## Deploy it into your AWS account; asks for what it needs

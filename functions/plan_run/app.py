@@ -16,12 +16,12 @@ from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import Deployment
 from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, LeaseLost
-from launch_agent.image import BUILD_HOSTS, BuildPlan
-from launch_agent.launch_config import LaunchConfig
-from launch_agent.launch_plan import LaunchPlan, plan_launch
+from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan
 from launch_agent.model import Model
-from launch_agent.run_queue import parse_run_spec
-from launch_agent.run_record import RunRecord, RunState
+from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
+from launch_agent.run_queue.items import parse_run_spec
+from launch_agent.run_queue.launch_config import LaunchConfig
+from launch_agent.runs.record import RunRecord, RunState
 from launch_agent.settings import Settings, read_launch_config
 
 logger = Logger()

@@ -17,10 +17,10 @@ from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.step_functions import StepFunctions, execution_arn
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import InvalidRunSpec
-from launch_agent.launch_config import LaunchConfig
-from launch_agent.outcome import STOPPED
-from launch_agent.run_queue import ItemRef, QueueItem, Slot
-from launch_agent.run_record import AgentRecord, RunRecord, RunState, execution_name
+from launch_agent.outcome.judgement import STOPPED
+from launch_agent.run_queue.items import ItemRef, QueueItem, Slot
+from launch_agent.run_queue.launch_config import LaunchConfig
+from launch_agent.runs.record import AgentRecord, RunRecord, RunState, execution_name
 from launch_agent.settings import Settings, read_launch_config
 
 logger = Logger()

@@ -14,13 +14,14 @@ from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import Deployment
 from launch_agent.errors import LaunchFailed, NoSlotFree
-from launch_agent.launch_config import LaunchConfig
 from launch_agent.model import Model
-from launch_agent.outcome import Failure, TrainingEnd
-from launch_agent.reporting import Reporter
-from launch_agent.run_queue import Slot
-from launch_agent.run_record import RunState
+from launch_agent.outcome.judgement import Failure
+from launch_agent.run_queue.items import Slot
+from launch_agent.run_queue.launch_config import LaunchConfig
+from launch_agent.runs.record import RunState
 from launch_agent.settings import Settings, read_launch_config
+from launch_agent.steps.report_outcome import Reporter
+from launch_agent.training.training_job import TrainingEnd
 
 logger = Logger()
 

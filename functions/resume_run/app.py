@@ -13,11 +13,11 @@ from launch_agent.clients.sagemaker import ITEM_TAG, SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.step_functions import StepFunctions
 from launch_agent.clients.wandb import Wandb
-from launch_agent.outcome import VERDICTS, TrainingJob
-from launch_agent.repair import Stray, is_stray
-from launch_agent.report import interruption_warning
-from launch_agent.resuming import resume, warn_once, warning_of
+from launch_agent.operations.repair import Stray, is_stray
+from launch_agent.outcome.report import interruption_warning
 from launch_agent.settings import Settings
+from launch_agent.steps.resume_run import resume, warn_once, warning_of
+from launch_agent.training.training_job import VERDICTS, TrainingJob
 
 logger = Logger()
 

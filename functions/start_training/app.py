@@ -23,17 +23,17 @@ from launch_agent.errors import (
     ImageBuildFailed,
     TrainingJobRejected,
 )
-from launch_agent.image import BuildPlan
-from launch_agent.launch_plan import LaunchPlan, own_api_key
+from launch_agent.image.recipe import BuildPlan
 from launch_agent.model import Model
-from launch_agent.report import capacity_warning
-from launch_agent.resuming import resume, warn_once
-from launch_agent.retries import Trouble, may_try_again
-from launch_agent.run_environment import API_KEY, RESUME
-from launch_agent.run_queue import parse_run_spec
-from launch_agent.run_record import RunRecord
+from launch_agent.outcome.report import capacity_warning
+from launch_agent.plan.launch_plan import LaunchPlan, own_api_key
+from launch_agent.plan.run_environment import API_KEY, RESUME
+from launch_agent.plan.training_request import alternative_training_job_name
+from launch_agent.run_queue.items import parse_run_spec
+from launch_agent.runs.record import RunRecord
 from launch_agent.settings import Settings
-from launch_agent.training_job import alternative_training_job_name
+from launch_agent.steps.resume_run import resume, warn_once
+from launch_agent.training.retries import Trouble, may_try_again
 
 logger = Logger()
 

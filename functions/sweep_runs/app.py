@@ -17,13 +17,13 @@ from launch_agent.clients.step_functions import StepFunctions, execution_arn
 from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import Deployment
 from launch_agent.errors import LaunchError
-from launch_agent.launch_config import LaunchConfig
-from launch_agent.repair import Repair, Stray, is_stray, repair_of, suspects, wrong_counts
-from launch_agent.reporting import Reporter
-from launch_agent.resuming import resume, warn_once, warning_of
-from launch_agent.run_queue import Slot
-from launch_agent.run_record import RunRecord, RunState
+from launch_agent.operations.repair import Repair, Stray, is_stray, repair_of, suspects, wrong_counts
+from launch_agent.run_queue.items import Slot
+from launch_agent.run_queue.launch_config import LaunchConfig
+from launch_agent.runs.record import RunRecord, RunState
 from launch_agent.settings import Settings, read_launch_config
+from launch_agent.steps.report_outcome import Reporter
+from launch_agent.steps.resume_run import resume, warn_once, warning_of
 
 logger = Logger()
 

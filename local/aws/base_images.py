@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from launch_agent.dockerfile import UV_VERSION
+from launch_agent.image.dockerfile import UV_VERSION
 from local.aws.cloud import Cloud
 from local.aws.registry import MIRROR, RegistryClient
 

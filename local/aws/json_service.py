@@ -9,7 +9,7 @@ from typing import Any
 
 import botocore.session
 
-from launch_agent.request_shape import shape_faults
+from launch_agent.plan.request_shape import shape_faults
 from local.aws.iam import Denied
 
 Operation = Callable[[dict[str, Any], dict[str, str]], dict[str, Any]]

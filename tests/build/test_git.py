@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from launch_agent.build.git import Credentials, apply, fetch, parse_credentials
+from launch_agent.builder.git import Credentials, apply, fetch, parse_credentials
 from launch_agent.errors import ImageBuildFailed
-from launch_agent.image import GitCode
+from launch_agent.image.recipe import GitCode
 from local.demo.git_server import GitServer, git_server, make_repository
 
 FILES = {"train.py": "print('hello')\n", "src/more.py": "x = 1\n"}

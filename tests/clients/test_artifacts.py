@@ -11,8 +11,8 @@ import pytest
 from launch_agent.clients.artifacts import Artifacts
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.errors import JobArtifactNotFound, UnsupportedJobSource, WandbUnavailable
-from launch_agent.image import ArtifactCode
-from launch_agent.job_artifact import JobArtifact, JobSource
+from launch_agent.image.recipe import ArtifactCode
+from launch_agent.run_queue.job_artifact import JobArtifact, JobSource
 from tests.answering import Answer, AnsweringServer, answering
 
 TEXT = b"print('hello')\n"

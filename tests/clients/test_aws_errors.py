@@ -17,8 +17,8 @@ from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.step_functions import StepFunctions
 from launch_agent.errors import AwsThrottled, CapacityUnavailable, TrainingJobRejected, WandbKeyRejected
-from launch_agent.run_queue import ItemRef, Slot
-from launch_agent.run_record import RunRecord, RunState
+from launch_agent.run_queue.items import ItemRef, Slot
+from launch_agent.runs.record import RunRecord, RunState
 from tests.answering import Answer, AnsweringServer, answering, aws_error
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/abc"

@@ -14,7 +14,7 @@ from launch_agent.clients.images import (
     registry_password,
 )
 from launch_agent.errors import InvalidLaunchConfig
-from launch_agent.image import ImageNote
+from launch_agent.image.recipe import ImageNote
 from tests.golden.cases import plan
 
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch"

@@ -13,9 +13,9 @@ from moto import mock_aws
 from launch_agent.clients.aws import CONFIG
 from launch_agent.clients.runs import Runs
 from launch_agent.errors import InvalidRunSpec
-from launch_agent.retries import Trouble
-from launch_agent.run_queue import ItemRef, Slot
-from launch_agent.run_record import AgentRecord, RunRecord, RunState
+from launch_agent.run_queue.items import ItemRef, Slot
+from launch_agent.runs.record import AgentRecord, RunRecord, RunState
+from launch_agent.training.retries import Trouble
 from tests.documents import runs_table
 from tests.golden.cases import plan
 from tests.simulation.dynamodb import Table

@@ -12,13 +12,13 @@ import pytest
 from botocore.validate import ParamValidator
 
 from launch_agent import errors
-from launch_agent.build import __main__ as builder
+from launch_agent.builder import __main__ as builder
 from launch_agent.clients.service_model import create_training_job_shape
-from launch_agent.image import BUILD_HOSTS
-from launch_agent.launch_config import Builder, LaunchConfig
-from launch_agent.outcome import VERDICTS
-from launch_agent.request_shape import shape_faults
-from launch_agent.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, Trouble
+from launch_agent.image.recipe import BUILD_HOSTS
+from launch_agent.plan.request_shape import shape_faults
+from launch_agent.run_queue.launch_config import Builder, LaunchConfig
+from launch_agent.training.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, Trouble
+from launch_agent.training.training_job import VERDICTS
 from tests.documents import MACHINE, ROOT, resources, template
 from tests.golden.cases import load, planned
 

@@ -18,12 +18,12 @@ from typing import Any
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.deployment import Deployment
 from launch_agent.errors import LaunchError
-from launch_agent.image import ArtifactCode
-from launch_agent.job_artifact import parse_job_artifact
-from launch_agent.launch_config import parse_launch_config
-from launch_agent.launch_plan import LaunchPlan, plan_launch
-from launch_agent.run_environment import API_KEY
-from launch_agent.run_queue import ItemRef, QueueItem, parse_run_spec
+from launch_agent.image.recipe import ArtifactCode
+from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
+from launch_agent.plan.run_environment import API_KEY
+from launch_agent.run_queue.items import ItemRef, QueueItem, parse_run_spec
+from launch_agent.run_queue.job_artifact import parse_job_artifact
+from launch_agent.run_queue.launch_config import parse_launch_config
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

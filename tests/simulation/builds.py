@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from launch_agent.image import BuildPlan, ImageNote
+from launch_agent.image.recipe import BuildPlan, ImageNote
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused
 from tests.simulation.machine import Done, TaskFailed

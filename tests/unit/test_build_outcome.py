@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from launch_agent.build_outcome import Build, build_id_in, explain, explain_without_build
+from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
 
 ID = "wandb-launch-BuildProject:0f4a9d3e-7f6e-4d2b-9a53-1c9d0a5e7b11"
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from launch_agent.dockerfile import (
+from launch_agent.errors import UnsupportedJobSource
+from launch_agent.image.dockerfile import (
     UV_VERSION,
     choose_dockerfile,
     entry_point_in,
@@ -16,8 +17,7 @@ from launch_agent.dockerfile import (
     generate_dockerfile,
     wandb_warning,
 )
-from launch_agent.errors import UnsupportedJobSource
-from launch_agent.image import ImageRecipe, parse_queue_builder
+from launch_agent.image.recipe import ImageRecipe, parse_queue_builder
 from tests.unit.test_image import job, planned
 
 GOLDEN = Path(__file__).with_name("dockerfiles")

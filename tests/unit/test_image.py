@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource
-from launch_agent.image import (
+from launch_agent.image.recipe import (
     DEFAULT_PYTHON,
     ArtifactCode,
     BuildPlan,
@@ -18,8 +18,8 @@ from launch_agent.image import (
     plan_build,
     python_version,
 )
-from launch_agent.job_artifact import parse_job_artifact
-from launch_agent.run_queue import ItemRef, parse_run_spec
+from launch_agent.run_queue.items import ItemRef, parse_run_spec
+from launch_agent.run_queue.job_artifact import parse_job_artifact
 
 TEXT = st.text(max_size=8)
 PLATFORMS = st.sampled_from(["linux/amd64", "linux/arm64"])

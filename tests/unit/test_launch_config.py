@@ -3,7 +3,7 @@
 import pytest
 
 from launch_agent.errors import InvalidLaunchConfig
-from launch_agent.launch_config import parse_launch_config
+from launch_agent.run_queue.launch_config import parse_launch_config
 
 GUIDE = """
 max_jobs: -1

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch_agent.macros import Macros, macros_in
+from launch_agent.plan.macros import Macros, macros_in
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

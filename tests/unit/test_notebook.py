@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from launch_agent.build.notebook import script_of
+from launch_agent.builder.notebook import script_of
 from launch_agent.errors import UnsupportedJobSource
 
 

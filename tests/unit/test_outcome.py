@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from launch_agent.errors import RunNotSeen
-from launch_agent.outcome import Failure, Judgement, OnItem, TrainingEnd, TrainingJob, Verdict, judge
+from launch_agent.outcome.judgement import Failure, Judgement, OnItem, judge
+from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 
 ENDED = datetime(2026, 11, 24, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=60)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from launch_agent.repair import Repair, Stray, is_stray, repair_of, suspects, wrong_counts
-from launch_agent.run_queue import ItemRef, Slot
-from launch_agent.run_record import RunRecord, RunState
+from launch_agent.operations.repair import Repair, Stray, is_stray, repair_of, suspects, wrong_counts
+from launch_agent.run_queue.items import ItemRef, Slot
+from launch_agent.runs.record import RunRecord, RunState
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

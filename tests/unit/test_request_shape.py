@@ -7,7 +7,7 @@ import pytest
 import regex
 
 from launch_agent.clients.service_model import create_training_job_shape
-from launch_agent.request_shape import compiled_pattern, shape_faults
+from launch_agent.plan.request_shape import compiled_pattern, shape_faults
 
 SHAPE = create_training_job_shape()
 MINIMAL = {

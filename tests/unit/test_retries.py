@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from launch_agent.outcome import TrainingJob
-from launch_agent.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, Trouble, may_try_again, trouble_of
+from launch_agent.training.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, Trouble, may_try_again, trouble_of
+from launch_agent.training.training_job import TrainingJob
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 STARTED: dict[str, Any] = {"TrainingStartTime": NOW}

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch_agent.run_environment import MAX_VALUE, run_environment
-from launch_agent.run_queue import RunSpec
+from launch_agent.plan.run_environment import MAX_VALUE, run_environment
+from launch_agent.run_queue.items import RunSpec
 from tests.golden.cases import DEPLOYMENT, item_of
 
 CONFIG = st.dictionaries(st.text(), st.text(max_size=300) | st.floats(allow_nan=False) | st.none(), max_size=20)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch_agent.errors import InvalidRunSpec
-from launch_agent.run_queue import QueueItem, Slot, derived_run_id, next_pops, parse_run_spec
+from launch_agent.run_queue.items import QueueItem, Slot, derived_run_id, next_pops, parse_run_spec
 from tests.unit.test_macros import JSON
 
 

@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch_agent.clients.service_model import create_training_job_shape
-from launch_agent.request_shape import shape_faults
-from launch_agent.run_queue import ItemRef, RunSpec
-from launch_agent.run_record import execution_name
-from launch_agent.training_job import (
+from launch_agent.plan.request_shape import shape_faults
+from launch_agent.plan.training_request import (
     alternative_training_job_name,
     camel_case,
     launch_tags,
     legal_training_job_name,
     time_limit,
 )
+from launch_agent.run_queue.items import ItemRef, RunSpec
+from launch_agent.runs.record import execution_name
 from tests.golden.cases import DEPLOYMENT
 
 SHAPE = create_training_job_shape()

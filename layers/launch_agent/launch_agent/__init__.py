@@ -1,8 +1,21 @@
-"""The W&B Launch agent for Amazon SageMaker: queue item, plan, training job, outcome.
+"""The W&B Launch agent for Amazon SageMaker. The rooms of this package, in the order of a run's story:
 
-The order in which data flows, and in which modules may know each other:
-`errors` and `model`, then `launch_config`, `run_queue`, `job_artifact` and `macros`, then `request_shape` and
-`training_job`, then `launch_plan`, then `outcome`. `settings` and `clients` stand at the edge.
+- `errors`, `model`: every failure we name; the two bases of every model
+- `deployment`: where this launch agent is deployed
+- `settings`: the environment of the functions, and launch-config.yaml
+- `run_queue`: what W&B hands out
+- `image`: what an image is made of, and why there is none
+- `training`: a SageMaker training job, and when it is retried
+- `plan`: all that is decided about a run before anything is submitted
+- `runs`: what is remembered of a run
+- `outcome`: how a run ended, and what a user is told
+- `operations`: what an operator needs
+- `clients`: all that talks, one module for each service
+- `steps`: the story, one module for each function
+- `builder`: builds one image, in AWS CodeBuild
+- `dry_run`: plans a run spec on a laptop
+
+A room imports only from rooms above it in this list, but for `settings`; `make check` holds it to that.
 """
 
 __version__ = "0.1.0"

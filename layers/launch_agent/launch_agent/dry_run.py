@@ -16,11 +16,11 @@ from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.deployment import Deployment
 from launch_agent.errors import JobArtifactNotFound, LaunchError
-from launch_agent.image import ArtifactCode
-from launch_agent.job_artifact import JobArtifact
-from launch_agent.launch_config import LaunchConfig, parse_launch_config
-from launch_agent.launch_plan import LaunchPlan, plan_launch
-from launch_agent.run_queue import ItemRef, QueueItem, RunSpec, parse_run_spec
+from launch_agent.image.recipe import ArtifactCode
+from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
+from launch_agent.run_queue.items import ItemRef, QueueItem, RunSpec, parse_run_spec
+from launch_agent.run_queue.job_artifact import JobArtifact
+from launch_agent.run_queue.launch_config import LaunchConfig, parse_launch_config
 from launch_agent.settings import Settings
 
 _A_REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/the-repository-of-the-stack"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Self
 
 from launch_agent.errors import InvalidLaunchConfig
-from launch_agent.launch_config import FILE_NAME, LaunchConfig, parse_launch_config
 from launch_agent.model import Model
+from launch_agent.run_queue.launch_config import FILE_NAME, LaunchConfig, parse_launch_config
 
 
 class Settings(Model):

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.errors import JobArtifactNotFound, UnsupportedJobSource, WandbUnavailable
-from launch_agent.image import ArtifactCode
-from launch_agent.job_artifact import (
+from launch_agent.image.recipe import ArtifactCode
+from launch_agent.run_queue.job_artifact import (
     DESCRIPTION_FILE,
     JobArtifact,
     parse_code_reference,

@@ -3,8 +3,8 @@
 import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.build_outcome import Build
 from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.image.build_failure import Build
 
 _LINES = 50
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import CONFIG, error_code, translated
 from launch_agent.errors import InvalidLaunchConfig
-from launch_agent.image import BuildPlan, ImageNote
+from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model
 
 _KEEP = timedelta(days=1)

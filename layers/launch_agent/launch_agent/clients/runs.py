@@ -16,10 +16,10 @@ from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import CONFIG, error_code, translated
 from launch_agent.errors import AwsThrottled, InvalidRunSpec
-from launch_agent.launch_plan import LaunchPlan
-from launch_agent.retries import Trouble
-from launch_agent.run_queue import Slot
-from launch_agent.run_record import AgentRecord, RunRecord, RunState
+from launch_agent.plan.launch_plan import LaunchPlan
+from launch_agent.run_queue.items import Slot
+from launch_agent.runs.record import AgentRecord, RunRecord, RunState
+from launch_agent.training.retries import Trouble
 
 _KEEP_CLOSED = timedelta(days=30)
 _CLAIM_SECONDS = 60

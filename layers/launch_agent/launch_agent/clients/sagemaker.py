@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from launch_agent.clients.aws import CONFIG, error_code, error_message, translated
 from launch_agent.errors import CapacityUnavailable, TrainingJobRejected
-from launch_agent.outcome import TrainingJob
+from launch_agent.training.training_job import TrainingJob
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import FilterTypeDef

@@ -8,7 +8,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import CONFIG, error_code, translated
-from launch_agent.run_record import RunRecord
+from launch_agent.runs.record import RunRecord
 
 _SETTLED = frozenset({"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"})
 

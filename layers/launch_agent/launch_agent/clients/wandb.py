@@ -11,9 +11,9 @@ from launch_agent.errors import (
     WandbKeyRejected,
     WandbRefused,
 )
-from launch_agent.launch_config import LaunchConfig
-from launch_agent.run_queue import ItemRef, QueueItem, next_pops
-from launch_agent.run_record import RunRecord
+from launch_agent.run_queue.items import ItemRef, QueueItem, next_pops
+from launch_agent.run_queue.launch_config import LaunchConfig
+from launch_agent.runs.record import RunRecord
 
 _RUNS_ASKED = 100
 _RUNNABLE_SWEEP_STATES = ("RUNNING", "PAUSED")

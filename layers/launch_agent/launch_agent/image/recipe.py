@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource
-from launch_agent.job_artifact import JobArtifact
 from launch_agent.model import Model, Wire, faults_of
-from launch_agent.run_queue import ItemRef, RunSpec
+from launch_agent.run_queue.items import ItemRef, RunSpec
+from launch_agent.run_queue.job_artifact import JobArtifact
 
 BUILDER_VERSION = "1"
 """Raised with every change that makes another image of the same recipe, such as one of the generated Dockerfile."""

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 from aws_lambda_powertools import Logger
 
-from launch_agent.build_outcome import Build, build_id_in, explain, explain_without_build
 from launch_agent.clients.codebuild import Builds
 from launch_agent.clients.images import ImageClaims
 from launch_agent.clients.logs import TrainingLogs
@@ -18,10 +17,12 @@ from launch_agent.clients.step_functions import Execution
 from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import Deployment
 from launch_agent.errors import ImageBuildFailed, WandbRefused
-from launch_agent.outcome import STOPPED, Failure, OnItem, TrainingEnd, TrainingJob, Verdict, judge
-from launch_agent.report import LOG_FILE, algorithm_run, error_log, links, message
-from launch_agent.run_queue import parse_run_spec
-from launch_agent.run_record import RunRecord, RunState
+from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
+from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, judge
+from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
+from launch_agent.run_queue.items import parse_run_spec
+from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 
 logger = Logger(child=True)
 

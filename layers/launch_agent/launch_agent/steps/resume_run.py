@@ -11,10 +11,10 @@ from launch_agent.clients.runs import Runs
 from launch_agent.clients.step_functions import StepFunctions
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import LaunchError
-from launch_agent.outcome import TrainingEnd, TrainingJob
-from launch_agent.report import capacity_warning, retry_warning
-from launch_agent.retries import Trouble, may_try_again, trouble_of
-from launch_agent.run_record import RunRecord
+from launch_agent.outcome.report import capacity_warning, retry_warning
+from launch_agent.runs.record import RunRecord
+from launch_agent.training.retries import Trouble, may_try_again, trouble_of
+from launch_agent.training.training_job import TrainingEnd, TrainingJob
 
 logger = Logger(child=True)
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from launch_agent.dockerfile import NOT_INSTALLED
 from launch_agent.errors import ImageBuildFailed
-from launch_agent.image import BuildPlan
+from launch_agent.image.dockerfile import NOT_INSTALLED
+from launch_agent.image.recipe import BuildPlan
 from launch_agent.model import Wire
 
 _BUILDER = "launch-agent"

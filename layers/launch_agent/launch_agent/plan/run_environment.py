@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from launch_agent.deployment import Deployment
-from launch_agent.run_queue import ItemRef, RunSpec
+from launch_agent.run_queue.items import ItemRef, RunSpec
 
 API_KEY = "WANDB_API_KEY"
 RESUME = "WANDB_RESUME"

@@ -11,15 +11,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from launch_agent.build import code, docker
-from launch_agent.build.git import Credentials, parse_credentials
-from launch_agent.build_outcome import BUILDER_ERROR
+from launch_agent.builder import code, docker
+from launch_agent.builder.git import Credentials, parse_credentials
 from launch_agent.clients.artifacts import Artifacts
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.images import BuildBucket, ImageRepository, registry_password
 from launch_agent.clients.secrets import WandbApiKey, json_secret
 from launch_agent.clients.wandb import Wandb
-from launch_agent.dockerfile import (
+from launch_agent.errors import ImageBuildFailed, LaunchError, Transient, UnsupportedJobSource
+from launch_agent.image.build_failure import BUILDER_ERROR
+from launch_agent.image.dockerfile import (
     DockerfileChoice,
     choose_dockerfile,
     entry_point_in,
@@ -27,8 +28,7 @@ from launch_agent.dockerfile import (
     generate_dockerfile,
     wandb_warning,
 )
-from launch_agent.errors import ImageBuildFailed, LaunchError, Transient, UnsupportedJobSource
-from launch_agent.image import BuildPlan, ImageNote
+from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.settings import Settings
 
 _ECR_HOST = re.compile(r"\b\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")

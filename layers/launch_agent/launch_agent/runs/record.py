@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from launch_agent.launch_plan import LaunchPlan
 from launch_agent.model import Model
-from launch_agent.run_queue import ItemRef, Slot
+from launch_agent.plan.launch_plan import LaunchPlan
+from launch_agent.run_queue.items import ItemRef, Slot
 
 _MAX_EXECUTION_NAME = 80
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from launch_agent.errors import ImageBuildFailed
-from launch_agent.image import GitCode
+from launch_agent.image.recipe import GitCode
 from launch_agent.model import Wire
 
 _HARDENED = (

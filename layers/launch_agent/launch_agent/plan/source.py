@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from launch_agent.deployment import Deployment
 from launch_agent.errors import InvalidLaunchConfig, UnsupportedJobSource
-from launch_agent.image import ArtifactCode, BuildPlan, git_code, parse_queue_builder, plan_build
-from launch_agent.job_artifact import JobArtifact
-from launch_agent.launch_config import LaunchConfig
-from launch_agent.run_queue import SCHEDULER_URI, ItemRef, RunSpec
+from launch_agent.image.recipe import ArtifactCode, BuildPlan, git_code, parse_queue_builder, plan_build
+from launch_agent.run_queue.items import SCHEDULER_URI, ItemRef, RunSpec
+from launch_agent.run_queue.job_artifact import JobArtifact
+from launch_agent.run_queue.launch_config import LaunchConfig
 
 RESOURCE = "sagemaker"
 _IMAGE_MACRO = "${image_uri}"

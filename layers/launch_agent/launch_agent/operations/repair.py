@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from launch_agent.run_queue import Slot
-from launch_agent.run_record import RunRecord, RunState
+from launch_agent.run_queue.items import Slot
+from launch_agent.runs.record import RunRecord, RunState
 
 _START_BY = timedelta(minutes=2)
 """An execution is started seconds after its record is stored, unless the function was ended between the two."""

@@ -4,11 +4,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from launch_agent.build import git
-from launch_agent.build.notebook import script_of
+from launch_agent.builder import git
+from launch_agent.builder.notebook import script_of
 from launch_agent.clients.artifacts import Artifacts
-from launch_agent.image import ArtifactCode, BuildPlan
-from launch_agent.job_artifact import FROZEN_REQUIREMENTS, PATCH
+from launch_agent.image.recipe import ArtifactCode, BuildPlan
+from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS, PATCH
 
 _TEXT = (".txt", ".in", ".toml", ".pip", ".cfg")
 _MAX_TEXT = 1 << 20

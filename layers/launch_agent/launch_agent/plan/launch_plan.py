@@ -5,19 +5,19 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from launch_agent.deployment import Deployment
-from launch_agent.dockerfile import expected_choice
 from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource
-from launch_agent.image import ArtifactCode, BuildPlan, ImageNote
-from launch_agent.job_artifact import JobArtifact
-from launch_agent.launch_config import LaunchConfig
-from launch_agent.macros import Macros, macros_in
+from launch_agent.image.dockerfile import expected_choice
+from launch_agent.image.recipe import ArtifactCode, BuildPlan, ImageNote
 from launch_agent.model import Model
-from launch_agent.request_shape import Shape, shape_faults
-from launch_agent.run_environment import API_KEY, IDENTITY, artifacts_fault, run_environment
-from launch_agent.run_queue import ItemRef, RunSpec
-from launch_agent.source import RESOURCE, Source, check_kind, source_of
-from launch_agent.training_job import Algorithm, launch_tags, sagemaker_args, time_limit, training_request
-from launch_agent.training_rules import is_offline, missing_blocks, rule_faults
+from launch_agent.plan.macros import Macros, macros_in
+from launch_agent.plan.request_shape import Shape, shape_faults
+from launch_agent.plan.run_environment import API_KEY, IDENTITY, artifacts_fault, run_environment
+from launch_agent.plan.source import RESOURCE, Source, check_kind, source_of
+from launch_agent.plan.training_request import Algorithm, launch_tags, sagemaker_args, time_limit, training_request
+from launch_agent.plan.training_rules import is_offline, missing_blocks, rule_faults
+from launch_agent.run_queue.items import ItemRef, RunSpec
+from launch_agent.run_queue.job_artifact import JobArtifact
+from launch_agent.run_queue.launch_config import LaunchConfig
 
 _OPEN_ENUMS = frozenset({"TrainingInstanceType"})
 """SageMaker gets new instance types every month; a list frozen in botocore would refuse them."""

@@ -1,16 +1,13 @@
-"""How a run ended, in our words: a verdict, the reason, and what to do about it."""
+"""A SageMaker training job as others show it to us, and what its status means in our words."""
 
-import json
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from launch_agent.errors import RunNotSeen
 from launch_agent.model import Model, Wire
-from launch_agent.retries import NEVER_STARTED
+from launch_agent.training.retries import NEVER_STARTED
 
 
 class Verdict(StrEnum):
@@ -153,82 +150,3 @@ def _reason(job: TrainingJob) -> str:
     kind, _, _ = job.failure_reason.partition(":")
     reason = job.failure_reason.rstrip(".") or "SageMaker gave no reason"
     return " ".join(filter(None, [f"The training job failed: {reason}.", _ADVICE.get(kind, "")]))
-
-
-STOPPED = "Stopped"
-"""The error of an execution that was stopped, here or in the console."""
-
-
-class Failure(Model):
-    """What made the execution leave its way, as a Catch of the state machine passes it on."""
-
-    error: str
-    cause: str = ""
-    stage: str
-    """W&B's word for where it happened: `agent`, `build` or `run`."""
-
-    @property
-    def is_stop(self) -> bool:
-        """Whether somebody stopped the launch, and nothing went wrong."""
-        return self.error == STOPPED
-
-    @property
-    def reason(self) -> str:
-        """The message of the error that a function raised, or what Step Functions itself says."""
-        try:
-            cause: Any = json.loads(self.cause)
-        except ValueError:
-            cause = None
-        message = cause.get("errorMessage") if isinstance(cause, Mapping) else self.cause
-        return str(message or _WITHOUT_MESSAGE.get(self.error) or f"{self.error}, without a message.")
-
-
-_WITHOUT_MESSAGE = {
-    "States.Timeout": "The training job did not end within its own time limits and a day for waiting in line. It was "
-    "stopped. Its log and status are in the SageMaker console.",
-}
-
-
-class OnItem(StrEnum):
-    """What to do to the run queue item when its run has ended."""
-
-    LEAVE = "leave"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-class Judgement(Model):
-    """How a run ended, and how its queue item is to show it."""
-
-    verdict: Verdict
-    reason: str
-    on_item: OnItem
-
-
-def judge(
-    end: TrainingEnd, *, run_state: str | None, expects_wandb_init: bool, now: datetime, grace: timedelta
-) -> Judgement:
-    """Judge a run by how its training job ended and by whether W&B has seen it.
-
-    `run_state` is W&B's, None when there is no such run. Raises RunNotSeen while a run whose container ran may still
-    appear, which is for `grace` after the job's end.
-    """
-    if expects_wandb_init and run_state in (None, "pending"):
-        if end.container_ran and now < end.ended_at + grace:
-            raise RunNotSeen(f"the training job has ended, and its run has not appeared in W&B within {grace}")
-        verdict = Verdict.FAILED if end.verdict is Verdict.FINISHED else end.verdict
-        return Judgement(verdict=verdict, reason=_never_seen(end), on_item=OnItem.FAIL)
-    if end.verdict is Verdict.FINISHED or end.stopped_by_a_person:
-        return Judgement(verdict=end.verdict, reason=end.reason, on_item=OnItem.LEAVE)
-    # The run exists and W&B shows its own state; SageMaker's reason stands beside it.
-    on_item = OnItem.WARN if expects_wandb_init else OnItem.FAIL
-    return Judgement(verdict=end.verdict, reason=end.reason, on_item=on_item)
-
-
-def _never_seen(end: TrainingEnd) -> str:
-    if end.verdict is not Verdict.FINISHED:
-        return end.reason
-    return (
-        "The training job exited successfully, but its run never appeared in W&B. Call wandb.init() in the job's code, "
-        "and let the container reach the W&B server. The end of the job's log is in error.log."
-    )

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pydantic import ValidationError
 
 from launch_agent.errors import UnsupportedJobSource
-from launch_agent.image import ImageRecipe
-from launch_agent.job_artifact import FROZEN_REQUIREMENTS
+from launch_agent.image.recipe import ImageRecipe
 from launch_agent.model import Model, Wire
+from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS
 
 UV_VERSION = "0.13.9"
 NOT_INSTALLED = "launch-agent: not installed:"

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from launch_agent.deployment import Deployment
-from launch_agent.outcome import TrainingEnd, Verdict
-from launch_agent.run_queue import RunSpec
-from launch_agent.run_record import RunRecord
+from launch_agent.run_queue.items import RunSpec
+from launch_agent.runs.record import RunRecord
+from launch_agent.training.training_job import TrainingEnd, Verdict
 
 LOG_FILE = "error.log"
 _MAX_MESSAGE = 4_000

@@ -11,8 +11,8 @@ from typing import Any
 
 from launch_agent.deployment import Deployment
 from launch_agent.model import Model
-from launch_agent.run_environment import API_KEY, IDENTITY, RESUME
-from launch_agent.run_queue import ItemRef, RunSpec
+from launch_agent.plan.run_environment import API_KEY, IDENTITY, RESUME
+from launch_agent.run_queue.items import ItemRef, RunSpec
 
 MAX_NAME = 63
 _MAX_TAG = 256

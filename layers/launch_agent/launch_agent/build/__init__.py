@@ -1,1 +1,0 @@
-"""Builds one image, inside AWS CodeBuild: `python -m launch_agent.build`."""

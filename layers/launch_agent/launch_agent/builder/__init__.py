@@ -1,0 +1,1 @@
+"""Builds one image, inside AWS CodeBuild: `python -m launch_agent.builder`."""

@@ -1,0 +1,1 @@
+"""How a run ended, and what a user is told."""

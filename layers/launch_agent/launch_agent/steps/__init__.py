@@ -1,0 +1,1 @@
+"""The story: one module for each step of a run, in its order."""

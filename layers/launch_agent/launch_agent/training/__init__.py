@@ -1,0 +1,1 @@
+"""A SageMaker training job, and when it is retried."""
