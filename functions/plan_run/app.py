@@ -8,8 +8,10 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from launch_agent.clients.artifacts import Artifacts
+from launch_agent.clients.build_bucket import BuildBucket
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.images import BuildBucket, ImageClaims, ImageRepository
+from launch_agent.clients.image_claims import ImageClaims
+from launch_agent.clients.image_repository import ImageRepository
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.service_model import create_training_job_shape

@@ -10,11 +10,11 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from launch_agent import __version__
+from launch_agent.clients.executions import Executions, execution_arn
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
-from launch_agent.clients.step_functions import StepFunctions, execution_arn
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.outcome.judgement import STOPPED
@@ -46,7 +46,7 @@ class Wired(NamedTuple):
     config: LaunchConfig
     wandb: Wandb
     runs: Runs
-    executions: StepFunctions
+    executions: Executions
 
 
 @cache
@@ -57,7 +57,7 @@ def wire() -> Wired:
     for warning in config.warnings():
         logger.warning(warning)
     wandb = Wandb(GraphqlClient(env.wandb_base_url, WandbApiKey(env.wandb_api_key_secret)))
-    return Wired(env, config, wandb, Runs(env.runs_table), StepFunctions())
+    return Wired(env, config, wandb, Runs(env.runs_table), Executions())
 
 
 @cache

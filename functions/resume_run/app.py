@@ -11,7 +11,7 @@ from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import ITEM_TAG, SageMaker
 from launch_agent.clients.secrets import WandbApiKey
-from launch_agent.clients.step_functions import StepFunctions
+from launch_agent.clients.task_tokens import TaskTokens
 from launch_agent.clients.wandb import Wandb
 from launch_agent.operations.repair import Stray, is_stray
 from launch_agent.outcome.report import interruption_warning
@@ -36,14 +36,14 @@ class Wired(NamedTuple):
 
     env: Env
     runs: Runs
-    executions: StepFunctions
+    tokens: TaskTokens
 
 
 @cache
 def wire() -> Wired:
     """Read the environment, and make the clients."""
     env = Env.from_environment()
-    return Wired(env, Runs(env.runs_table), StepFunctions())
+    return Wired(env, Runs(env.runs_table), TaskTokens())
 
 
 @cache
@@ -79,7 +79,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
         wire_sagemaker().stop(job.name)
         logger.warning("stopped a training job that no run waits for")
         return
-    trouble = resume(w.runs, w.executions, record, job, capacity_wait=timedelta(hours=w.env.capacity_wait_hours))
+    trouble = resume(w.runs, w.tokens, record, job, capacity_wait=timedelta(hours=w.env.capacity_wait_hours))
     if trouble:
         warn_once(wire_wandb(), w.runs, record, warning_of(trouble, job))
     elif job.secondary_status == "Interrupted":

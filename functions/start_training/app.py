@@ -9,12 +9,14 @@ from typing import Any, NamedTuple, NoReturn
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.clients.build_bucket import BuildBucket
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.images import BuildBucket, ImageClaims, ImageRepository
+from launch_agent.clients.image_claims import ImageClaims
+from launch_agent.clients.image_repository import ImageRepository
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
-from launch_agent.clients.step_functions import StepFunctions
+from launch_agent.clients.task_tokens import TaskTokens
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import (
     AwsThrottled,
@@ -66,14 +68,14 @@ class Wired(NamedTuple):
     agent_api_key: WandbApiKey
     runs: Runs
     sagemaker: SageMaker
-    executions: StepFunctions
+    tokens: TaskTokens
 
 
 @cache
 def wire() -> Wired:
     """Read the environment, and make the clients."""
     env = Env.from_environment()
-    return Wired(env, WandbApiKey(env.wandb_api_key_secret), Runs(env.runs_table), SageMaker(), StepFunctions())
+    return Wired(env, WandbApiKey(env.wandb_api_key_secret), Runs(env.runs_table), SageMaker(), TaskTokens())
 
 
 @cache
@@ -166,5 +168,5 @@ def adopted(w: Wired, name: str, task: Task) -> bool:
             raise AwsThrottled(f"the training job {name}, of the launch that failed, has not ended yet")
         return False
     logger.info("training job adopted", training_job_name=name)
-    resume(w.runs, w.executions, record, job, capacity_wait=timedelta(hours=w.env.capacity_wait_hours))
+    resume(w.runs, w.tokens, record, job, capacity_wait=timedelta(hours=w.env.capacity_wait_hours))
     return True

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.clients.executions import Executions, execution_arn
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
-from launch_agent.clients.step_functions import StepFunctions, execution_arn
+from launch_agent.clients.task_tokens import TaskTokens
 from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import Deployment
 from launch_agent.errors import LaunchError
@@ -61,7 +62,8 @@ class Wired(NamedTuple):
     wandb: Wandb
     runs: Runs
     sagemaker: SageMaker
-    executions: StepFunctions
+    executions: Executions
+    tokens: TaskTokens
     reporter: Reporter
 
 
@@ -73,7 +75,7 @@ def wire() -> Wired:
     runs, sagemaker = Runs(env.runs_table), SageMaker()
     grace = timedelta(seconds=env.wandb_init_grace_seconds)
     reporter = Reporter(wandb, runs, sagemaker, runs_table=env.runs_table, deployment=env.deployment, grace=grace)
-    return Wired(env, read_launch_config(), wandb, runs, sagemaker, StepFunctions(), reporter)
+    return Wired(env, read_launch_config(), wandb, runs, sagemaker, Executions(), TaskTokens(), reporter)
 
 
 @logger.inject_lambda_context
@@ -153,7 +155,7 @@ def resume_if_ended(w: Wired, record: RunRecord) -> bool:
     job = w.sagemaker.describe(record.training_job_name) if record.training_job_name else None
     if job is None or job.verdict is None or w.sagemaker.item_of(job) != record.item.id:
         return False
-    trouble = resume(w.runs, w.executions, record, job, capacity_wait=timedelta(hours=w.env.capacity_wait_hours))
+    trouble = resume(w.runs, w.tokens, record, job, capacity_wait=timedelta(hours=w.env.capacity_wait_hours))
     if trouble:
         warn_once(w.wandb, w.runs, record, warning_of(trouble, job))
     return True

@@ -10,12 +10,14 @@ from botocore.exceptions import ClientError
 
 from launch_agent.clients import aws
 from launch_agent.clients.codebuild import Builds
-from launch_agent.clients.images import ImageClaims, ImageRepository, registry_password
+from launch_agent.clients.executions import Executions
+from launch_agent.clients.image_claims import ImageClaims
+from launch_agent.clients.image_repository import ImageRepository, registry_password
 from launch_agent.clients.logs import TrainingLogs
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
-from launch_agent.clients.step_functions import StepFunctions
+from launch_agent.clients.task_tokens import TaskTokens
 from launch_agent.errors import AwsThrottled, CapacityUnavailable, TrainingJobRejected, WandbKeyRejected
 from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.runs.record import RunRecord, RunState
@@ -67,12 +69,12 @@ CALLS: dict[str, Callable[[], Any]] = {
     "runs get": lambda: Runs("runs").get("item"),
     "runs acknowledged": lambda: Runs("runs").acknowledged("item"),
     "secret": lambda: WandbApiKey("arn")(),
-    "start execution": lambda: StepFunctions().start("arn", RUN),
-    "answer token": lambda: StepFunctions().answer("t" * 10, {}),
-    "fail token": lambda: StepFunctions().fail("t" * 10, error="CapacityUnavailable", cause="none"),
-    "stop execution": lambda: StepFunctions().stop("arn", error="Stopped", cause="somebody"),
-    "find execution": lambda: StepFunctions().find("arn"),
-    "running executions": lambda: list(StepFunctions().running("arn")),
+    "start execution": lambda: Executions().start("arn", RUN),
+    "answer token": lambda: TaskTokens().answer("t" * 10, {}),
+    "fail token": lambda: TaskTokens().fail("t" * 10, error="CapacityUnavailable", cause="none"),
+    "stop execution": lambda: Executions().stop("arn", error="Stopped", cause="somebody"),
+    "find execution": lambda: Executions().find("arn"),
+    "running executions": lambda: list(Executions().running("arn")),
     "live jobs": lambda: list(SageMaker().live_jobs("stack")),
     "open runs": lambda: list(Runs("runs").open_runs()),
     "log tails": lambda: TrainingLogs().tails("abc"),
@@ -224,6 +226,6 @@ def test_a_job_that_wrote_no_log_has_no_tail(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_input_of_an_execution_is_the_same_for_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(Answer(200, {"executionArn": "a", "startDate": 1})) as server:
         for _ in range(2):
-            ask(server, monkeypatch, lambda: StepFunctions().start("arn", RUN))
+            ask(server, monkeypatch, lambda: Executions().start("arn", RUN))
     first, second = (json.loads(asked.body)["input"] for asked in server.asked)
     assert first == second

@@ -6,13 +6,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from launch_agent.clients.images import (
-    BuildBucket,
-    ImageClaim,
-    ImageClaims,
-    ImageRepository,
-    registry_password,
-)
+from launch_agent.clients.build_bucket import BuildBucket
+from launch_agent.clients.image_claims import ImageClaim, ImageClaims
+from launch_agent.clients.image_repository import ImageRepository, registry_password
 from launch_agent.errors import InvalidLaunchConfig
 from launch_agent.image.recipe import ImageNote
 from tests.golden.cases import plan

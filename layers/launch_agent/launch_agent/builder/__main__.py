@@ -14,8 +14,9 @@ from pathlib import Path
 from launch_agent.builder import code, docker
 from launch_agent.builder.git import Credentials, parse_credentials
 from launch_agent.clients.artifacts import Artifacts
+from launch_agent.clients.build_bucket import BuildBucket
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.images import BuildBucket, ImageRepository, registry_password
+from launch_agent.clients.image_repository import ImageRepository, registry_password
 from launch_agent.clients.secrets import WandbApiKey, json_secret
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import ImageBuildFailed, LaunchError, Transient, UnsupportedJobSource

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from aws_lambda_powertools import Logger
 
 from launch_agent.clients.codebuild import Builds
-from launch_agent.clients.images import ImageClaims
+from launch_agent.clients.executions import Execution
+from launch_agent.clients.image_claims import ImageClaims
 from launch_agent.clients.logs import TrainingLogs
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
-from launch_agent.clients.step_functions import Execution
 from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import Deployment
 from launch_agent.errors import ImageBuildFailed, WandbRefused

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from aws_lambda_powertools import Logger
 
 from launch_agent.clients.runs import Runs
-from launch_agent.clients.step_functions import StepFunctions
+from launch_agent.clients.task_tokens import TaskTokens
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import LaunchError
 from launch_agent.outcome.report import capacity_warning, retry_warning
@@ -20,7 +20,7 @@ logger = Logger(child=True)
 
 
 def resume(
-    runs: Runs, executions: StepFunctions, record: RunRecord, job: TrainingJob, *, capacity_wait: timedelta
+    runs: Runs, tokens: TaskTokens, record: RunRecord, job: TrainingJob, *, capacity_wait: timedelta
 ) -> Trouble | None:
     """Answer the task token that waits for a training job that has ended; nothing where it lives or no token waits.
 
@@ -40,9 +40,9 @@ def resume(
         )
         if again:
             runs.came_to_nothing(record.item.id, training_job_name=job.name, trouble=trouble, at=now)
-            executions.fail(record.task_token, error=trouble.value, cause=end.reason)
+            tokens.fail(record.task_token, error=trouble.value, cause=end.reason)
             return trouble
-    executions.answer(record.task_token, end.model_dump(mode="json"))
+    tokens.answer(record.task_token, end.model_dump(mode="json"))
     return None
 
 

@@ -1,16 +1,14 @@
-"""Step Functions: executions of the state machine, and the task tokens they wait for."""
+"""Step Functions: executions of the state machine."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import boto3
 from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import CONFIG, error_code, translated
 from launch_agent.runs.record import RunRecord
-
-_SETTLED = frozenset({"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"})
 
 
 class Execution(NamedTuple):
@@ -27,8 +25,8 @@ def execution_arn(state_machine_arn: str, name: str) -> str:
     return f"{state_machine_arn.replace(':stateMachine:', ':execution:')}:{name}"
 
 
-class StepFunctions:
-    """The account's Step Functions. Every method may raise AwsThrottled."""
+class Executions:
+    """The executions of a state machine. Every method may raise AwsThrottled."""
 
     def __init__(self) -> None:
         """Make the client; nothing is sent yet."""
@@ -52,14 +50,6 @@ class StepFunctions:
                 raise
             return False
         return True
-
-    def answer(self, task_token: str, output: Mapping[str, Any]) -> bool:
-        """Answer a task token; False when it was answered, or gave up waiting, before."""
-        return self._settle(self._states.send_task_success, taskToken=task_token, output=json.dumps(output))
-
-    def fail(self, task_token: str, *, error: str, cause: str) -> bool:
-        """Answer a task token with an error for the state machine to retry; False as with `answer`."""
-        return self._settle(self._states.send_task_failure, taskToken=task_token, error=error, cause=cause)
 
     def stop(self, execution_arn: str, *, error: str, cause: str) -> None:
         """Stop an execution, and with it the build it waits for; one that has ended, or never was, is as wanted."""
@@ -89,13 +79,3 @@ class StepFunctions:
         with translated():
             for page in pages:
                 yield from (execution["name"] for execution in page["executions"])
-
-    def _settle(self, answer: Callable[..., object], **how: str) -> bool:
-        try:
-            with translated():
-                answer(**how)
-        except ClientError as error:
-            if error_code(error) not in _SETTLED:
-                raise
-            return False
-        return True

@@ -1,0 +1,38 @@
+"""Step Functions: the task tokens that executions wait for."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from launch_agent.clients.aws import CONFIG, error_code, translated
+
+_SETTLED = frozenset({"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"})
+
+
+class TaskTokens:
+    """The task tokens of executions. Every method may raise AwsThrottled."""
+
+    def __init__(self) -> None:
+        """Make the client; nothing is sent yet."""
+        self._states = boto3.client("stepfunctions", config=CONFIG)
+
+    def answer(self, task_token: str, output: Mapping[str, Any]) -> bool:
+        """Answer a task token; False when it was answered, or gave up waiting, before."""
+        return self._settle(self._states.send_task_success, taskToken=task_token, output=json.dumps(output))
+
+    def fail(self, task_token: str, *, error: str, cause: str) -> bool:
+        """Answer a task token with an error for the state machine to retry; False as with `answer`."""
+        return self._settle(self._states.send_task_failure, taskToken=task_token, error=error, cause=cause)
+
+    def _settle(self, answer: Callable[..., object], **how: str) -> bool:
+        try:
+            with translated():
+                answer(**how)
+        except ClientError as error:
+            if error_code(error) not in _SETTLED:
+                raise
+            return False
+        return True
