@@ -51,10 +51,13 @@ plan: $(VENV)/.installed ## Plan a run spec without launching it: make plan SPEC
 	@$(BIN)/python -m launch_agent.dry_run $(ARGS) "$(SPEC)"
 
 # --- work on it
+# Tests of the embedded AWS mostly wait, so one more process than there are processors has work.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+
 .PHONY: test check format golden
 test: setup ## Run all tests, on this machine alone
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and the whole of it end to end"
-	@$(BIN)/pytest -q $(ARGS)
+	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal)
 
 check: $(VENV)/.installed .venvs/sam/.installed ## Check format, lint, types, imports and templates
 	@echo "check: format and lint"; $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
