@@ -1,11 +1,16 @@
 """What every test gets: credentials that are none, and no network but this machine's own."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=1_500, stateful_step_count=30)
 settings.load_profile("suite")
+
+# A logger takes its name, and with it its parent, when its module is imported, by whichever test that is.
+os.environ["POWERTOOLS_SERVICE_NAME"] = "launch-agent"
 
 
 @pytest.fixture(autouse=True)

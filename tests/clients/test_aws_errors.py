@@ -162,21 +162,22 @@ def test_stopping_what_has_ended_is_as_wanted(code: str, monkeypatch: pytest.Mon
     assert server.asked[0].target == "StopTrainingJob"
 
 
-def test_the_item_of_a_training_job_is_in_its_tags_on_whatever_page(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("item", "is_ours"), [("item", True), ("other", False)])
+def test_a_runs_job_has_its_item_in_the_tags_on_whatever_page(
+    item: str, is_ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pages = (
         Answer(200, DESCRIBED),
         Answer(200, {"Tags": [{"Key": "a", "Value": "1"}], "NextToken": "more"}),
-        Answer(200, {"Tags": [{"Key": "WandbRunQueueItemId", "Value": "item"}]}),
+        Answer(200, {"Tags": [{"Key": "WandbRunQueueItemId", "Value": item}]}),
     )
-
-    def call() -> str | None:
-        sagemaker = SageMaker()
-        job = sagemaker.describe("abc")
-        assert job
-        return sagemaker.item_of(job)
-
     with answering(*pages) as server:
-        assert ask(server, monkeypatch, call) == "item"
+        job = ask(server, monkeypatch, lambda: SageMaker().job_of(RUN.model_copy(update={"training_job_name": "abc"})))
+    assert bool(job) is is_ours
+
+
+def test_a_run_without_a_named_job_has_none() -> None:
+    assert SageMaker().job_of(RUN) is None
 
 
 def test_an_execution_that_has_been_there_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:

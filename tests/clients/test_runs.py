@@ -15,7 +15,7 @@ from launch_agent.clients.runs import Runs
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.runs.record import AgentRecord, RunRecord, RunState
-from launch_agent.training.retries import Trouble
+from launch_agent.training.retries import RetryReason
 from tests.documents import runs_table
 from tests.golden.cases import plan
 from tests.simulation.dynamodb import Table
@@ -277,11 +277,11 @@ def test_the_first_request_to_stop_counts(runs: Runs) -> None:
     assert found.stop_requested_at == NOW
 
 
-def test_jobs_that_came_to_nothing_are_kept_apart_by_their_trouble(runs: Runs) -> None:
+def test_jobs_that_came_to_nothing_are_kept_apart_by_the_reason_for_another(runs: Runs) -> None:
     runs.open(record(), limit=5)
     for name in ("a", "b", "b"):
-        runs.came_to_nothing("item", training_job_name=name, trouble=Trouble.CAPACITY, at=NOW)
-    runs.came_to_nothing("item", training_job_name="c", trouble=Trouble.SAGEMAKER, at=NOW + timedelta(seconds=1))
+        runs.came_to_nothing("item", training_job_name=name, reason=RetryReason.CAPACITY, at=NOW)
+    runs.came_to_nothing("item", training_job_name="c", reason=RetryReason.SAGEMAKER, at=NOW + timedelta(seconds=1))
     found = runs.get("item")
     assert found
     assert found.jobs_without_capacity == {"a", "b"}
@@ -298,6 +298,20 @@ def test_a_refusal_for_want_of_capacity_leaves_no_job_to_wait_for(runs: Runs) ->
     found = runs.get("item")
     assert found
     assert (found.training_job_name, found.task_token) == (None, None)
+
+
+def test_only_an_open_run_is_found_as_one(runs: Runs) -> None:
+    assert runs.open_run("item") is None
+    runs.open(record(), limit=5)
+    assert runs.open_run("item") == runs.get("item")
+    runs.close(record(), {"verdict": "stopped", "reason": "."})
+    assert runs.open_run("item") is None
+
+
+def test_a_job_that_came_to_nothing_is_not_awaited() -> None:
+    named = record().model_copy(update={"training_job_name": "job"})
+    ended = named.model_copy(update={"jobs_sagemaker_failed": frozenset({"job"})})
+    assert [each.awaits_job for each in (record(), named, ended)] == [False, True, False]
 
 
 def test_a_run_is_warned_of_a_thing_once(runs: Runs) -> None:
@@ -339,16 +353,16 @@ def test_slots_are_counted_anew_only_if_none_was_taken_or_freed_meanwhile(runs: 
     before = runs.agent("team")
     assert before
     runs.open(record("other").model_copy(update={"opened_at": NOW + timedelta(seconds=1)}), limit=5)
-    assert not runs.count_anew(before, slot=Slot.JOB, open_runs=0)
+    assert not runs.reset_count(before, slot=Slot.JOB, open_runs=0)
     assert slots(runs) == (2, 0)
     after = runs.agent("team")
     assert after
-    assert runs.count_anew(after, slot=Slot.JOB, open_runs=0)
+    assert runs.reset_count(after, slot=Slot.JOB, open_runs=0)
     assert slots(runs) == (0, 0)
-    assert not runs.count_anew(AGENT, slot=Slot.JOB, open_runs=7)
+    assert not runs.reset_count(AGENT, slot=Slot.JOB, open_runs=7)
 
 
-def test_a_sweep_finds_the_notes_of_the_last_one(runs: Runs) -> None:
-    assert runs.sweep_notes() == {}
-    runs.leave_sweep_notes({"after": "item"})
-    assert runs.sweep_notes() == {"after": "item"}
+def test_a_sweep_goes_on_behind_the_last_one(runs: Runs) -> None:
+    assert runs.sweep_cursor() == ""
+    runs.save_sweep_cursor("item")
+    assert runs.sweep_cursor() == "item"

@@ -10,29 +10,24 @@ from typing import Any, cast
 import botocore.session
 import pytest
 from botocore.validate import ParamValidator
+from pydantic import ValidationError
 
 from launch_agent import errors
 from launch_agent.builder import __main__ as builder
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.image.recipe import BUILD_HOSTS
+from launch_agent.outcome.judgement import STAGES, Failure
 from launch_agent.plan.request_shape import shape_faults
 from launch_agent.run_queue.launch_config import Builder, LaunchConfig
-from launch_agent.training.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, Trouble
+from launch_agent.settings import Environment, StateMachine
+from launch_agent.training.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, RetryReason
 from launch_agent.training.training_job import VERDICTS
 from tests.documents import MACHINE, ROOT, resources, template
 from tests.golden.cases import load, planned
+from tests.handlers import NAMES, loaded, logical_id, variables_of
 
-FUNCTIONS = ("poll_queues", "plan_run", "start_training", "resume_run", "report_outcome", "sweep_runs")
 RESERVED = ("States.", "Lambda.", "CodeBuild.", "Runtime.", "Sandbox.")
 FUNCTION_TASKS = [name for name, state in MACHINE["States"].items() if ":lambda:" in state.get("Resource", "")]
-
-
-def logical_id(function: str) -> str:
-    return "".join(word.title() for word in function.split("_")) + "Function"
-
-
-def handler_module(function: str) -> Any:
-    return importlib.import_module(f"functions.{function}.app")
 
 
 def error_classes(base: type[errors.LaunchError]) -> set[str]:
@@ -46,23 +41,44 @@ def retried(state: dict[str, Any]) -> Iterator[str]:
 
 
 def test_every_function_has_a_folder_and_every_folder_a_function() -> None:
-    assert set(resources("AWS::Serverless::Function")) == {logical_id(function) for function in FUNCTIONS}
-    assert {path.parent.name for path in (ROOT / "functions").glob("*/app.py")} == set(FUNCTIONS)
+    assert set(resources("AWS::Serverless::Function")) == {logical_id(function) for function in NAMES}
+    assert {path.parent.name for path in (ROOT / "functions").glob("*/app.py")} == set(NAMES)
+    assert set(re.findall(r"^build-(\w+): ", (ROOT / "functions/Makefile").read_text(), re.MULTILINE)) == {
+        logical_id(function) for function in NAMES
+    }
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_functions_environment_has_every_variable_its_settings_want(function: str) -> None:
-    own = resources("AWS::Serverless::Function")[logical_id(function)].get("Environment", {}).get("Variables", {})
-    shared = template()["Globals"]["Function"]["Environment"]["Variables"]
-    wanted = {name.upper() for name in handler_module(function).Env.model_fields}
-    assert wanted <= {*own, *shared}
-    assert set(own) <= wanted
+VALUES = {
+    **{name.upper(): name for model in (Environment, StateMachine) for name in model.model_fields},
+    "CAPACITY_WAIT_HOURS": "24",
+    "WANDB_INIT_GRACE_SECONDS": "60",
+}
 
 
-def test_no_shared_variable_is_one_that_no_function_reads() -> None:
+@pytest.fixture
+def launch_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put launch-config.yaml on the import path, as its layer does."""
+    monkeypatch.syspath_prepend(ROOT / "layers/config")
+
+
+@pytest.mark.usefixtures("launch_config")
+@pytest.mark.parametrize("function", NAMES)
+def test_a_function_starts_with_the_variables_that_the_template_gives_it(function: str) -> None:
+    loaded(function, VALUES)
+
+
+@pytest.mark.usefixtures("launch_config")
+@pytest.mark.parametrize("function", NAMES)
+def test_a_function_is_given_no_variable_without_which_it_would_start(function: str) -> None:
+    given = variables_of(function) - {"POWERTOOLS_SERVICE_NAME"}
+    for missing in given:
+        with pytest.raises(ValidationError, match=rf"{missing.lower()}\n  Field required"):
+            loaded(function, {name: value for name, value in VALUES.items() if name != missing})
+
+
+def test_every_function_is_given_every_variable_of_the_environment() -> None:
     shared = set(template()["Globals"]["Function"]["Environment"]["Variables"])
-    read = {name.upper() for function in FUNCTIONS for name in handler_module(function).Env.model_fields}
-    assert shared - read == {"POWERTOOLS_SERVICE_NAME"}
+    assert shared - {"POWERTOOLS_SERVICE_NAME"} == {name.upper() for name in Environment.model_fields}
 
 
 def test_no_variable_of_a_function_holds_the_api_key() -> None:
@@ -84,8 +100,9 @@ def test_what_the_machine_sends_is_what_the_handlers_take() -> None:
     for state in (MACHINE["States"][name] for name in FUNCTION_TASKS):
         name = state["Arguments"]["FunctionName"].strip("${}")
         sent.setdefault(name, set()).update(state["Arguments"]["Payload"])
-    tasks = {logical_id(function): handler_module(function) for function in FUNCTIONS}
-    assert sent == {name: set(tasks[name].Task.model_fields) for name in sent}
+    steps = {logical_id(function): importlib.import_module(f"launch_agent.steps.{function}") for function in NAMES}
+    assert sent == {name: set(steps[name].Task.model_fields) for name in sent}
+    assert set(sent) == {name for name, step in steps.items() if hasattr(step, "Task")}
 
 
 def test_the_machine_has_at_most_nine_states_and_each_leads_somewhere_that_exists() -> None:
@@ -157,6 +174,21 @@ def test_every_catch_leads_to_a_reported_failure_but_for_an_item_that_is_not_our
         for rule in state.get("Catch", []):
             expected = "Item is not ours" if rule["ErrorEquals"] == ["LeaseLost"] else "Report failure"
             assert rule["Next"] == expected
+
+
+def test_every_catch_passes_on_the_same_and_nothing_else() -> None:
+    caught = [
+        rule["Assign"]
+        for state in MACHINE["States"].values()
+        for rule in state.get("Catch", [])
+        if rule["Next"] == "Report failure"
+    ]
+    assert len(caught) == 4
+    assert all(assigned == caught[0] for assigned in caught)
+    assert list(caught[0]) == ["failure"]
+    failure = Failure.model_validate(dict.fromkeys(caught[0]["failure"], "Build image"))
+    assert failure.stage == "build"
+    assert set(STAGES) <= set(MACHINE["States"])
 
 
 def test_what_the_state_machine_logs_holds_no_data() -> None:
@@ -257,9 +289,9 @@ def test_the_table_of_retries_is_the_one_that_decides() -> None:
 
 def test_the_state_machine_tries_again_as_long_as_the_table_of_retries_allows() -> None:
     retries = {retry["ErrorEquals"][0]: retry for retry in MACHINE["States"]["Train"]["Retry"]}
-    assert {trouble.value for trouble in Trouble} <= set(retries)
-    assert retries[Trouble.SAGEMAKER]["MaxAttempts"] == MAX_FAILURES_OF_SAGEMAKER
-    capacity = retries[Trouble.CAPACITY]
+    assert {reason.value for reason in RetryReason} <= set(retries)
+    assert retries[RetryReason.SAGEMAKER]["MaxAttempts"] == MAX_FAILURES_OF_SAGEMAKER
+    capacity = retries[RetryReason.CAPACITY]
     # The functions say when it is enough; with full jitter a wait is half as long as it can be.
     longest = template()["Parameters"]["CapacityWaitHours"]["MaxValue"] * 3600
     assert capacity["MaxAttempts"] * capacity["MaxDelaySeconds"] / 2 > longest

@@ -6,9 +6,9 @@ The calls are those of the simulated world's quiet run of an image. There each o
 import itertools
 
 from tests.e2e.conftest import Application
+from tests.handlers import NAMES
 from tests.simulation.attack import ended
 from tests.simulation.faults import NoFaults, Site
-from tests.simulation.functions import NAMES
 
 SELDOM = {
     # The key is read every five minutes by each process, an agent is registered once, and a poll asks for open runs

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from local.wandb import Behaviour
 from local.wandb.queues import RunQueueItem
+from tests.handlers import NAMES
 from tests.simulation.faults import Fault, Faults, FaultsAt, NoFaults, Site
-from tests.simulation.functions import NAMES, Killed, pause
+from tests.simulation.functions import Killed, pause
 from tests.simulation.training import Script
 from tests.simulation.world import HOUR, JOB, MINUTE, Delivery, World, world
 

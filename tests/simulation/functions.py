@@ -1,24 +1,18 @@
 """Lambda: the real handlers, many at a time, each held up at every call to the outside, which may go wrong there."""
 
-import importlib.util
 import json
-import os
-import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-from tests.documents import ROOT, resources, template
+from tests.handlers import NAMES, loaded, properties_of
 from tests.simulation.clock import Clock
 from tests.simulation.faults import IS_DONE, Fault, Faults, Site
 from tests.simulation.machine import Done, TaskFailed
 
 Answer = TypeVar("Answer")
-NAMES = ("poll_queues", "plan_run", "start_training", "resume_run", "report_outcome", "sweep_runs")
 _LATENCY = 0.02
 
 
@@ -75,26 +69,13 @@ class Invocation(greenlet):
 class Functions:
     """The functions of one stack."""
 
-    def __init__(self, stack: str, environment: Mapping[str, str], config: Path, clock: Clock, faults: Faults) -> None:
-        """Load them with the stack's own environment and configuration."""
+    def __init__(self, environment: Mapping[str, str], clock: Clock, faults: Faults) -> None:
+        """Load them, each with those of the stack's variables that the template gives it."""
         self.clock, self.faults, self.loop = clock, faults, getcurrent()
         self.duplicated: Collection[str] = ()
         """Functions of which every invocation happens twice, at about the same time."""
         self._count = 0
-        saved, path = dict(os.environ), list(sys.path)
-        os.environ.update(environment)
-        sys.path.insert(0, str(config))
-        try:
-            self.modules = {name: _module(stack, name) for name in NAMES}
-            for module in self.modules.values():
-                for name in ("wire", "wire_images", "wire_sagemaker", "wire_wandb"):
-                    if wire := getattr(module, name, None):
-                        wire.cache_clear()
-                        wire()
-        finally:
-            os.environ.clear()
-            os.environ.update(saved)
-            sys.path[:] = path
+        self.modules = {name: loaded(name, environment) for name in NAMES}
 
     def number(self) -> int:
         """Return the number of the next invocation."""
@@ -161,24 +142,6 @@ def pause(seconds: float) -> None:
 
 
 @cache
-def properties_of(name: str) -> dict[str, Any]:
-    """Return a function's properties, with what the template says of all of them."""
-    logical_id = "".join(word.title() for word in name.split("_")) + "Function"
-    return {**template()["Globals"]["Function"], **resources("AWS::Serverless::Function")[logical_id]}
-
-
 def timeout_of(name: str) -> float:
     """Return for how many seconds a function may run."""
     return float(properties_of(name)["Timeout"])
-
-
-@cache
-def _module(stack: str, name: str) -> ModuleType:
-    """Load a handler's module for a stack of its own."""
-    spec = importlib.util.spec_from_file_location(f"simulated_{stack}_{name}", ROOT / "functions" / name / "app.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -265,7 +265,13 @@ class StateMachine:
 
     def _evaluated(self, execution: Execution, value: Any, states: Mapping[str, Any] | None = None) -> Any:
         context = {
-            "Execution": {"Id": execution.arn, "Name": execution.name, "RedriveCount": execution.redrives},
+            "Execution": {
+                "Id": execution.arn,
+                "Input": execution.input,
+                "Name": execution.name,
+                "RedriveCount": execution.redrives,
+            },
+            "State": {"Name": execution.state},
             "Task": {"Token": execution.token},
         }
         bound = {"input": execution.state_input, "context": context, **(states or {})}

@@ -6,9 +6,9 @@ import pytest
 
 from tests.contract.test_documents import statements
 from tests.documents import template
+from tests.handlers import NAMES
 from tests.simulation.attack import attacks, disturbances, ended, outcomes, scenarios, sites
 from tests.simulation.faults import NoFaults
-from tests.simulation.functions import NAMES
 
 IAM = {"cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
 WITHOUT_CALL = {

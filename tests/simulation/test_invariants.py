@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from local.wandb.queues import ItemState, RunQueueItem
+from tests.handlers import NAMES
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site, WandbAway
 from tests.simulation.training import Job, Script
-from tests.simulation.world import DAY, ENTITY, HOUR, JOB, MINUTE, Delivery, World, world
+from tests.simulation.world import DAY, ENTITY, HOUR, JOB, MINUTE, SECRET_OF_QUEUE, Delivery, World, world
 
 
 def ended_well(made: World, verdict: str = "finished", *, within: float = DAY) -> None:
@@ -56,8 +57,7 @@ def test_i2_a_training_job_of_which_nobody_heard_is_taken_over(fault: Fault, tim
 
 @pytest.mark.parametrize("quota", [1, 10])
 def test_i2_functions_that_run_twice_at_a_time_make_one_training_job(quota: int) -> None:
-    everything = ("poll_queues", "plan_run", "start_training", "resume_run", "report_outcome", "sweep_runs")
-    with world(2, NoFaults(), duplicated=everything, quota=quota, delivery=Delivery(twice=1)) as made:
+    with world(2, NoFaults(), duplicated=NAMES, quota=quota, delivery=Delivery(twice=1)) as made:
         items = [made.push() for _ in range(4)]
         ended_well(made)
         assert [len(made.jobs(item)) for item in items] == [1] * 4
@@ -454,3 +454,30 @@ def redrive(made: World, item: RunQueueItem) -> None:
     """Redrive an item's execution, and see that it runs."""
     made.redrive(item)
     made.clock.run(1)
+
+
+# --- and the queue item says what is going on
+@pytest.mark.parametrize(
+    ("dropped", "created"),
+    [(0, None), (1, None), (1, Fault.KILLED_AFTER)],
+    ids=["a status event", "a sweep", "a call that adopts"],
+)
+def test_what_hears_that_sagemaker_failed_warns_the_queue_item_once(dropped: float, created: Fault | None) -> None:
+    scripts = iter([Script(0, failure="InternalServerError: sorry")])
+    create = Site("start_training", "sagemaker", "CreateTrainingJob")
+    faults = FaultsAt(create, created) if created else NoFaults()
+    delivery = Delivery(dropped=dropped)
+    with world(14, faults, script=lambda _: next(scripts, Script()), delivery=delivery) as made:
+        item = made.push()
+        ended_well(made)
+        assert [job.shown["TrainingJobStatus"] for job in made.jobs(item)] == ["Failed", "Completed"]
+        assert [warning["message"].partition(".")[0] for warning in item.warnings] == [
+            f"SageMaker itself failed while it ran the training job {made.jobs(item)[0].name}"
+        ]
+
+
+def test_what_the_steps_log_is_searched_for_secrets() -> None:
+    with world(15, NoFaults()) as made:
+        made.push(run_id=SECRET_OF_QUEUE)
+        assert made.run_until_idle()
+        assert "run planned" in "".join(words for words in made.check().secrets if words.startswith("a log has"))

@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import random
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -24,15 +25,17 @@ from local.wandb.queues import ItemState, RunQueueItem
 from local.wandb.runs import Run
 from tests.documents import MACHINE, runs_table
 from tests.golden.cases import load
+from tests.handlers import properties_of
 from tests.simulation.builds import REPOSITORY, Builds
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused, Table
 from tests.simulation.faults import Faults
-from tests.simulation.functions import Functions, properties_of
+from tests.simulation.functions import Functions
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
 from tests.simulation.training import Job, Script, Training, event
 from tests.simulation.transport import answered, asgi
 
+SERVICE = "launch-agent"
 ENTITY, QUEUE, PROJECT, JOB = "team", "sagemaker", "p", "team/jobs/git:latest"
 API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE = "a" * 40, "b" * 40, "hunter2-of-the-queue"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1"
@@ -100,10 +103,11 @@ class World:
         builds_fail: Callable[[], bool] | None = None,
         duplicated: tuple[str, ...] = (),
         poll_every: float = MINUTE,
+        definition: Mapping[str, Any] = MACHINE,
     ) -> None:
         """Take what is to be different from a quiet day."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
-        self._duplicated, self._poll_every = duplicated, poll_every
+        self._duplicated, self._poll_every, self._definition = duplicated, poll_every, definition
         self.found = Found()
         self.undelivered = 0
         self.redriven: set[str] = set()
@@ -126,7 +130,7 @@ class World:
         with answered(self, self):
             for number in range(stacks):
                 self._deploy(f"launch{number or ''}", faults, folder, capacity_wait_hours)
-        logger = logging.getLogger("launch")
+        logger = logging.getLogger(SERVICE)
         logger.propagate = False
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
@@ -141,7 +145,7 @@ class World:
             "CAPACITY_WAIT_HOURS": str(capacity_wait_hours),
             "IMAGE_REPOSITORY": REPOSITORY,
             "PARTITION": "aws",
-            "POWERTOOLS_SERVICE_NAME": "launch",
+            "POWERTOOLS_SERVICE_NAME": SERVICE,
             "REGION": "us-east-1",
             "RUNS_TABLE": name,
             "STACK_NAME": name,
@@ -152,11 +156,11 @@ class World:
         }
         config = {"entity": ENTITY, "queues": [QUEUE], "max_jobs": self.max_jobs, "stopped_run_timeout": 30}
         (folder / "launch-config.yaml").write_text(json.dumps(config))
-        functions = Functions(name, environment, folder, self.clock, faults)
+        functions = Functions(environment, self.clock, faults)
         functions.duplicated = self._duplicated
         machine = StateMachine(
             arn,
-            MACHINE,
+            self._definition,
             clock=self.clock,
             tasks=Tasks(functions, self.builds),
             written=lambda value: self._look_for_secrets(value, f"execution history of {name}"),
@@ -449,6 +453,7 @@ def world(seed: int, faults: Faults, **different: Any) -> Iterator[World]:
     """Make a world in virtual time."""
     begins = next(_starts)
     with tempfile.TemporaryDirectory() as folder, Clock(seed, begins) as clock, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [folder, *sys.path])  # launch-config.yaml is found on it
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws how long it waits from the process's own
         made = World(clock, faults, folder=Path(folder), **different)

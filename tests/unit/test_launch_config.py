@@ -3,6 +3,7 @@
 import pytest
 
 from launch_agent.errors import InvalidLaunchConfig
+from launch_agent.run_queue.items import Slot
 from launch_agent.run_queue.launch_config import parse_launch_config
 
 GUIDE = """
@@ -30,6 +31,11 @@ def test_the_defaults_are_the_references() -> None:
     config = parse_launch_config("queues: [sm]")
     assert (config.max_jobs, config.max_schedulers, config.stopped_run_timeout) == (1, 1, 60)
     assert (config.secure_mode, config.verbosity, config.entity) == (False, 0, None)
+
+
+def test_each_kind_of_slot_has_its_limit() -> None:
+    config = parse_launch_config("queues: [sm]\nmax_jobs: 3\nmax_schedulers: -1")
+    assert [config.limit(slot) for slot in (Slot.JOB, Slot.SCHEDULER)] == [3, -1]
 
 
 def test_the_guides_file_is_taken_once_its_registry_is_an_address() -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from launch_agent.errors import RunNotSeen
 from launch_agent.outcome.judgement import Failure, Judgement, OnItem, judge
@@ -127,6 +128,32 @@ def test_an_algorithm_that_does_not_know_wandb_is_not_blamed_for_its_silence() -
 )
 def test_a_failure_is_read_whatever_its_cause_looks_like(cause: str, reason: str) -> None:
     assert Failure(error="SomeError", cause=cause, stage="agent").reason == reason
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "stage"),
+    [
+        ("Plan run", "InvalidRunSpec", "agent"),
+        ("Plan run", "ImageBuildFailed", "build"),
+        ("Build image", "States.TaskFailed", "build"),
+        ("Train", "TrainingJobRejected", "agent"),
+        ("Report outcome", "States.Timeout", "agent"),
+        ("a state of a later version", "States.Timeout", "agent"),
+    ],
+)
+def test_the_state_that_failed_tells_the_stage(state: str, error: str, stage: str) -> None:
+    assert Failure.model_validate({"state": state, "error": error, "cause": "words"}).stage == stage
+
+
+@pytest.mark.parametrize("stage", ["agent", "build"])
+def test_an_execution_of_an_older_state_machine_tells_the_stage_itself(stage: str) -> None:
+    assert Failure.model_validate({"error": "ImageBuildFailed", "cause": "words", "stage": stage}).stage == stage
+
+
+@pytest.mark.parametrize("given", ["words", {"error": "E"}, {"state": "Train"}, {"state": "Train", "error": 1}])
+def test_what_is_no_failure_is_refused(given: object) -> None:
+    with pytest.raises(ValidationError):
+        Failure.model_validate(given)
 
 
 def test_a_timeout_is_explained() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from launch_agent.operations.repair import Repair, Stray, is_stray, repair_of, suspects, wrong_counts
+from launch_agent.operations.repair import OrphanJob, Repair, is_orphan, needs_check, repair_of, wrong_counts
 from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.runs.record import RunRecord, RunState
 
@@ -30,12 +30,12 @@ def record(item_id: str = "item", **more: object) -> RunRecord:
 
 def test_a_run_whose_execution_and_job_are_in_progress_is_not_looked_at() -> None:
     quiet = [record("planning"), record("training", training_job_name="job")]
-    assert suspects(quiet, running={"planning", "training"}, live_jobs={"job"}) == []
+    assert needs_check(quiet, running={"planning", "training"}, live_jobs={"job"}) == []
 
 
 def test_a_run_without_execution_or_without_its_job_is_looked_at() -> None:
     lost = [record("no-execution"), record("no-job", training_job_name="job")]
-    assert suspects(lost, running={"no-job"}, live_jobs={"another"}) == lost
+    assert needs_check(lost, running={"no-job"}, live_jobs={"another"}) == lost
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_nothing_is_done_for_an_item_without_a_record() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "stray"),
+    ("known", "orphan"),
     [
         (record(training_job_name="job"), False),
         (record(training_job_name="next"), True),
@@ -74,8 +74,8 @@ def test_nothing_is_done_for_an_item_without_a_record() -> None:
         (None, False),
     ],
 )
-def test_a_job_in_progress_that_no_open_run_waits_for_is_a_stray(known: RunRecord | None, stray: bool) -> None:
-    assert is_stray(Stray("job", "item"), known) is stray
+def test_a_job_in_progress_that_no_open_run_waits_for_is_an_orphan(known: RunRecord | None, orphan: bool) -> None:
+    assert is_orphan(OrphanJob("job", "item"), known) is orphan
 
 
 def test_slots_are_compared_by_their_kind() -> None:

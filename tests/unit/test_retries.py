@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from launch_agent.training.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, Trouble, may_try_again, trouble_of
+from launch_agent.training.retries import (
+    MAX_FAILURES_OF_SAGEMAKER,
+    RETRIES,
+    RetryReason,
+    may_try_again,
+    retry_reason_of,
+)
 from launch_agent.training.training_job import TrainingJob
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -29,16 +35,16 @@ def job(status: str, secondary_status: str, reason: str = "", *, asked: bool = F
 
 
 @pytest.mark.parametrize(
-    ("ended", "trouble"),
+    ("ended", "reason"),
     [
-        (job("Failed", "Failed", "CapacityError: Unable to provision 1 ml.p5.48xlarge"), Trouble.CAPACITY),
-        (job("Failed", "Failed", "InternalServerError: We encountered an internal error"), Trouble.SAGEMAKER),
+        (job("Failed", "Failed", "CapacityError: Unable to provision 1 ml.p5.48xlarge"), RetryReason.CAPACITY),
+        (job("Failed", "Failed", "InternalServerError: We encountered an internal error"), RetryReason.SAGEMAKER),
         (job("Failed", "Failed", "AlgorithmError: exit code 1", **STARTED), None),
         (job("Failed", "Failed", "ClientError: no such image"), None),
         (job("Failed", "Failed", "NewKindOfError: who knows"), None),
         (job("Failed", "Failed"), None),
-        (job("Stopped", "Stopped"), Trouble.CAPACITY),
-        (job("Stopped", "Stopped", BillableTimeInSeconds=0), Trouble.CAPACITY),
+        (job("Stopped", "Stopped"), RetryReason.CAPACITY),
+        (job("Stopped", "Stopped", BillableTimeInSeconds=0), RetryReason.CAPACITY),
         (job("Stopped", "Stopped", asked=True), None),
         (job("Stopped", "Stopped", **STARTED), None),
         (job("Stopped", "Stopped", BillableTimeInSeconds=9), None),
@@ -50,12 +56,12 @@ def job(status: str, secondary_status: str, reason: str = "", *, asked: bool = F
     ],
     ids=lambda value: f"{value.secondary_status} {value.failure_reason}" if isinstance(value, TrainingJob) else "",
 )
-def test_how_a_training_job_ended_says_whether_another_follows(ended: TrainingJob, trouble: Trouble | None) -> None:
-    assert trouble_of(ended.failure_kind) is trouble
+def test_how_a_training_job_ended_says_whether_another_follows(ended: TrainingJob, reason: RetryReason | None) -> None:
+    assert retry_reason_of(ended.failure_kind) is reason
 
 
-def test_every_trouble_is_met_by_something() -> None:
-    assert {retry.trouble for retry in RETRIES.values()} == {*Trouble, None}
+def test_every_reason_for_a_retry_is_met_by_something() -> None:
+    assert {retry.reason for retry in RETRIES.values()} == {*RetryReason, None}
 
 
 @pytest.mark.parametrize(
@@ -64,18 +70,18 @@ def test_every_trouble_is_met_by_something() -> None:
 def test_capacity_is_awaited_for_so_long(waited: timedelta | None, again: bool) -> None:
     since = NOW - waited if waited is not None else None
     day = timedelta(hours=24)
-    assert may_try_again(Trouble.CAPACITY, capacity_awaited_since=since, now=NOW, capacity_wait=day) is again
+    assert may_try_again(RetryReason.CAPACITY, capacity_awaited_since=since, now=NOW, capacity_wait=day) is again
 
 
 def test_a_stack_that_does_not_wait_tries_once() -> None:
     wait = timedelta(0)
-    assert not may_try_again(Trouble.CAPACITY, capacity_awaited_since=NOW, now=NOW, capacity_wait=wait)
+    assert not may_try_again(RetryReason.CAPACITY, capacity_awaited_since=NOW, now=NOW, capacity_wait=wait)
 
 
 def test_sagemaker_may_fail_so_often() -> None:
     for before in range(MAX_FAILURES_OF_SAGEMAKER + 2):
         again = may_try_again(
-            Trouble.SAGEMAKER,
+            RetryReason.SAGEMAKER,
             failures_before=before,
             capacity_awaited_since=NOW - timedelta(days=3),
             now=NOW,

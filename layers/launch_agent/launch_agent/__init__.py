@@ -2,7 +2,6 @@
 
 - `errors`, `model`: every failure we name; the two bases of every model
 - `deployment`: where this launch agent is deployed
-- `settings`: the environment of the functions, and launch-config.yaml
 - `run_queue`: what W&B hands out
 - `image`: what an image is made of, and why there is none
 - `training`: a SageMaker training job, and when it is retried
@@ -10,12 +9,14 @@
 - `runs`: what is remembered of a run
 - `outcome`: how a run ended, and what a user is told
 - `operations`: what an operator needs
+- `settings`: the environment of the functions, and launch-config.yaml
 - `clients`: all that talks, one module for each service
-- `steps`: the story, one module for each function
+- `wiring`: every setting and every client, made when it is first used
+- `steps`: the story, one module for each function, and what several of them do
 - `builder`: builds one image, in AWS CodeBuild
 - `dry_run`: plans a run spec on a laptop
 
-A room imports only from rooms above it in this list, but for `settings`; `make check` holds it to that.
+A room imports only from rooms above it in this list; `make check` holds it to that.
 """
 
 __version__ = "0.1.0"

@@ -19,12 +19,12 @@ from launch_agent.errors import AwsThrottled, InvalidRunSpec
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import Slot
 from launch_agent.runs.record import AgentRecord, RunRecord, RunState
-from launch_agent.training.retries import Trouble
+from launch_agent.training.retries import RetryReason
 
 _KEEP_CLOSED = timedelta(days=30)
 _CLAIM_SECONDS = 60
 _COUNTERS = {Slot.JOB: "jobs_open", Slot.SCHEDULER: "schedulers_open"}
-_JOBS_THAT_MET = {Trouble.CAPACITY: "jobs_without_capacity", Trouble.SAGEMAKER: "jobs_sagemaker_failed"}
+_JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
 _MAX_PACKED = 300_000  # of the 400 KB that an item can have; the plan needs room too
 _PACKED = ("spec", "plan")
 _ONLY_WHILE_OPEN = ("spec", "plan", "task_token", "open")
@@ -84,6 +84,11 @@ class Runs:
         """Return the record of a run queue item."""
         found = self._get(_run_key(item_id))
         return _record(found) if found else None
+
+    def open_run(self, item_id: str) -> RunRecord | None:
+        """Return the record of a run queue item whose run is open here."""
+        record = self.get(item_id)
+        return record if record and record.state is RunState.OPEN else None
 
     def open(self, record: RunRecord, *, limit: int) -> bool:
         """Take one of at most `limit` slots (-1 for no limit) and store the record: both, or neither and False.
@@ -170,11 +175,11 @@ class Runs:
         record = self.get(item_id)
         return record.capacity_awaited_since if record and record.capacity_awaited_since else at
 
-    def came_to_nothing(self, item_id: str, *, training_job_name: str, trouble: Trouble, at: datetime) -> None:
+    def came_to_nothing(self, item_id: str, *, training_job_name: str, reason: RetryReason, at: datetime) -> None:
         """Remember that a training job of an open run ended, and is tried again."""
-        if trouble is Trouble.CAPACITY:
+        if reason is RetryReason.CAPACITY:
             self._set_if_open(item_id, {"capacity_awaited_since": at.isoformat()}, only_first=True)
-        self._add_if_open(item_id, _JOBS_THAT_MET[trouble], training_job_name)
+        self._add_if_open(item_id, _JOBS_BY_REASON[reason], training_job_name)
 
     def warned(self, item_id: str, text: str) -> bool:
         """Remember that an open run's item is warned of something; False when it has been before."""
@@ -208,7 +213,7 @@ class Runs:
         """Free the slot of a run whose item went back to W&B, and may come again. False when it was not open."""
         return self._end(record, RunState.RETURNED, {})
 
-    def count_anew(self, agent: AgentRecord, *, slot: Slot, open_runs: int) -> bool:
+    def reset_count(self, agent: AgentRecord, *, slot: Slot, open_runs: int) -> bool:
         """Set the number of slots in use to the number of open runs, if none was taken or freed since `agent` was read.
 
         False, too, where none ever was.
@@ -223,15 +228,14 @@ class Runs:
             names=("changed_at",),
         )
 
-    def sweep_notes(self) -> dict[str, Any]:
-        """Return what the last sweep has left for the next."""
+    def sweep_cursor(self) -> str:
+        """Return the key of the last repair of the last sweep; empty where it left nothing undone."""
         found = self._get(_SWEEP_KEY) or {}
-        notes: dict[str, Any] = json.loads(found.get("notes", "{}"))
-        return notes
+        return str(json.loads(found.get("notes", "{}")).get("after", ""))
 
-    def leave_sweep_notes(self, notes: Mapping[str, Any]) -> None:
-        """Leave something for the next sweep."""
-        self._set(_SWEEP_KEY, {"notes": json.dumps(notes)})
+    def save_sweep_cursor(self, key: str) -> None:
+        """Store the key of the last repair, behind which the next sweep begins."""
+        self._set(_SWEEP_KEY, {"notes": json.dumps({"after": key})})
 
     def _take_slot(self, record: RunRecord, *, limit: int, at: datetime) -> Any:
         counter, agent = _COUNTERS[record.slot], _agent_key(record.item.entity)

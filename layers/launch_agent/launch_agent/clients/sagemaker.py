@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from launch_agent.clients.aws import CONFIG, error_code, error_message, translated
 from launch_agent.errors import CapacityUnavailable, TrainingJobRejected
+from launch_agent.runs.record import RunRecord
 from launch_agent.training.training_job import TrainingJob
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class SageMaker:
                 return None
             raise
 
+    def job_of(self, record: RunRecord) -> TrainingJob | None:
+        """Return the training job that a run's record names; None when there is none, or it is another item's."""
+        job = self.describe(record.training_job_name) if record.training_job_name else None
+        return job if job and self._item_of(job) == record.item.id else None
+
     def live_jobs(self, stack_name: str) -> Iterator[tuple[str, str | None]]:
         """Yield the name, and the run queue item, of each training job of a stack that is in progress.
 
@@ -74,13 +80,6 @@ class SageMaker:
                     tags = {tag["Key"]: tag["Value"] for tag in job.get("Tags", [])}
                     yield job["TrainingJobName"], tags.get(ITEM_TAG)
 
-    def item_of(self, job: TrainingJob) -> str | None:
-        """Return the run queue item a training job was made for, by its tag."""
-        with translated():
-            pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=job.arn)
-            tags = {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
-        return tags.get(ITEM_TAG)
-
     def stop(self, name: str) -> None:
         """Stop a training job; one that has ended, or is not there, is as wanted."""
         try:
@@ -89,3 +88,10 @@ class SageMaker:
         except ClientError as error:
             if error_code(error) not in ("ValidationException", "ResourceNotFound"):
                 raise
+
+    def _item_of(self, job: TrainingJob) -> str | None:
+        """Return the run queue item a training job was made for, by its tag."""
+        with translated():
+            pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=job.arn)
+            tags = {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+        return tags.get(ITEM_TAG)

@@ -72,7 +72,7 @@ class Wandb:
         found = self._graphql.execute(operations.launch_agent(agent_id)).get("launchAgent")
         return LaunchAgent(found["id"], found["name"], bool(found["stopPolling"])) if found else None
 
-    def look(self, agent_id: str, open_runs: Sequence[RunRecord]) -> tuple[LaunchAgent | None, set[str]]:
+    def query_agent(self, agent_id: str, open_runs: Sequence[RunRecord]) -> tuple[LaunchAgent | None, set[str]]:
         """Return a launch agent as `launch_agent` does, and the run queue items of those runs that somebody stopped.
 
         One query asks for the agent and for a hundred runs. A run that W&B does not know is not stopped.

@@ -21,14 +21,14 @@ class Repair(StrEnum):
     RESUME = "answer the task token, if its training job has ended"
 
 
-class Stray(NamedTuple):
+class OrphanJob(NamedTuple):
     """A training job in progress that no open run waits for."""
 
     training_job_name: str
     item_id: str
 
 
-def suspects(
+def needs_check(
     open_runs: Iterable[RunRecord], *, running: Collection[str], live_jobs: Collection[str]
 ) -> list[RunRecord]:
     """Return the open runs that are worth a closer look: without a running execution, or with a job not in progress."""
@@ -53,7 +53,7 @@ def repair_of(record: RunRecord | None, *, execution_status: str | None, now: da
     return None if execution_status == "PENDING_REDRIVE" else Repair.CLOSE
 
 
-def is_stray(job: Stray, record: RunRecord | None) -> bool:
+def is_orphan(job: OrphanJob, record: RunRecord | None) -> bool:
     """Return whether a training job in progress has to be stopped.
 
     One without a record is left alone: a stack of this name that was deleted may have started it.

@@ -6,12 +6,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from launch_agent.errors import RunNotSeen
+from pydantic import model_validator
+
+from launch_agent.errors import ImageBuildFailed, RunNotSeen
 from launch_agent.model import Model
 from launch_agent.training.training_job import TrainingEnd, Verdict
 
 STOPPED = "Stopped"
 """The error of an execution that was stopped, here or in the console."""
+
+STAGES = {"Build image": "build"}
+"""W&B's word for where a launch failed, by the state of the state machine; `agent` for every other state."""
 
 
 class Failure(Model):
@@ -21,6 +26,16 @@ class Failure(Model):
     cause: str = ""
     stage: str
     """W&B's word for where it happened: `agent`, `build` or `run`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_the_stage(cls, given: Any) -> Any:
+        """Take the name of the state that failed. Executions of an older state machine send the stage instead."""
+        if not isinstance(given, Mapping) or "state" not in given:
+            return given
+        rest = {name: value for name, value in given.items() if name != "state"}
+        stage = "build" if rest.get("error") == ImageBuildFailed.__name__ else STAGES.get(given["state"], "agent")
+        return {"stage": stage, **rest}
 
     @property
     def is_stop(self) -> bool:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from launch_agent.errors import InvalidLaunchConfig
 from launch_agent.model import Model, faults_of
+from launch_agent.run_queue.items import Slot
 
 FILE_NAME = "launch-config.yaml"
 
@@ -107,6 +108,10 @@ class LaunchConfig(Model):
     def fingerprint(self) -> str:
         """Change if and only if the configuration changes: a changed one is registered with W&B anew."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    def limit(self, slot: Slot) -> int:
+        """Return how many runs with this kind of slot may be open; -1 for no limit."""
+        return self.max_jobs if slot is Slot.JOB else self.max_schedulers
 
     @property
     def image_destination(self) -> str | None:

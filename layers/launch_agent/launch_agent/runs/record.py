@@ -45,7 +45,7 @@ class RunRecord(Model):
     task_token: str | None = None
     jobs_without_capacity: frozenset[str] = frozenset()
     jobs_sagemaker_failed: frozenset[str] = frozenset()
-    """Training jobs that came to nothing and were tried again, by the trouble they met."""
+    """Training jobs that came to nothing and were tried again, by the reason for it."""
     capacity_awaited_since: datetime | None = None
     warned: frozenset[str] = frozenset()
     """What the queue item has been warned of, in words that stay the same from one try to the next."""
@@ -59,6 +59,11 @@ class RunRecord(Model):
     def ended_jobs(self) -> frozenset[str]:
         """The training jobs that came to nothing."""
         return self.jobs_without_capacity | self.jobs_sagemaker_failed
+
+    @property
+    def awaits_job(self) -> bool:
+        """Whether the execution waits for the training job named here; not where that one came to nothing."""
+        return self.training_job_name is not None and self.training_job_name not in self.ended_jobs
 
 
 class AgentRecord(Model):

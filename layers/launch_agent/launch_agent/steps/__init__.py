@@ -1,1 +1,5 @@
-"""The story: one module for each step of a run, in its order."""
+"""The story: one module for each function, with a class of its name.
+
+`poll_queues`, `plan_run`, `start_training`, `resume_run`, `report_outcome`, `relaunch_run`, `sweep_runs`. What several
+of them do is in `ending` (ends a run), `resuming` (answers a task token) and `warning` (warns a queue item once).
+"""

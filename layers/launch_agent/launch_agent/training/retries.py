@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Trouble(StrEnum):
+class RetryReason(StrEnum):
     """Why a training job is tried again: the name that the state machine retries."""
 
     CAPACITY = "CapacityUnavailable"
@@ -15,20 +15,20 @@ class Trouble(StrEnum):
 class Retry(NamedTuple):
     """What becomes of one kind of failure."""
 
-    trouble: Trouble | None
+    reason: RetryReason | None
     """None where it is not tried again: the same would happen."""
     how_long: str
 
 
 NEVER_STARTED = "Stopped before it started"
-_FOR_CAPACITY = Retry(Trouble.CAPACITY, "after at most fifteen minutes, again and again, for CapacityWaitHours")
+_FOR_CAPACITY = Retry(RetryReason.CAPACITY, "after at most fifteen minutes, again and again, for CapacityWaitHours")
 _NOT = Retry(None, "not at all")
 
 RETRIES: dict[str, Retry] = {
     "ResourceLimitExceeded": _FOR_CAPACITY,
     "CapacityError": _FOR_CAPACITY,
     NEVER_STARTED: _FOR_CAPACITY,
-    "InternalServerError": Retry(Trouble.SAGEMAKER, "three times, with another training job each"),
+    "InternalServerError": Retry(RetryReason.SAGEMAKER, "three times, with another training job each"),
     "AlgorithmError": _NOT,
     "ClientError": _NOT,
     "ValidationException": _NOT,
@@ -41,13 +41,13 @@ tried again, and what somebody stopped never is."""
 MAX_FAILURES_OF_SAGEMAKER = 3
 
 
-def trouble_of(kind: str) -> Trouble | None:
-    """Return for what trouble a failure of this kind is tried again; None when it is not."""
-    return RETRIES.get(kind, _NOT).trouble
+def retry_reason_of(kind: str) -> RetryReason | None:
+    """Return why a failure of this kind is tried again; None when it is not."""
+    return RETRIES.get(kind, _NOT).reason
 
 
 def may_try_again(
-    trouble: Trouble,
+    reason: RetryReason,
     *,
     failures_before: int = 0,
     capacity_awaited_since: datetime | None,
@@ -55,6 +55,6 @@ def may_try_again(
     capacity_wait: timedelta,
 ) -> bool:
     """Return whether one more try is due. `failures_before` is how many training jobs SageMaker failed before this."""
-    if trouble is Trouble.CAPACITY:
+    if reason is RetryReason.CAPACITY:
         return capacity_awaited_since is None or now < capacity_awaited_since + capacity_wait
     return failures_before < MAX_FAILURES_OF_SAGEMAKER

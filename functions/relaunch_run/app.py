@@ -1,0 +1,19 @@
+"""The state "Launch failed": fail the execution, or launch the run of a redriven one again."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from launch_agent.steps.relaunch_run import RelaunchRun, Task
+from launch_agent.wiring import Clients
+
+logger, step = Logger(), RelaunchRun(Clients())
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], context: LambdaContext) -> None:
+    """Return when the run is open again. Raises LaunchFailed where the execution was not redriven."""
+    task = Task.model_validate(event)
+    logger.append_keys(run_queue_item_id=task.run_queue_item_id)
+    step.relaunch(task)

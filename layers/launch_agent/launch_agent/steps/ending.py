@@ -1,0 +1,182 @@
+"""The end of a run: tell W&B how it ended, leave nothing behind in AWS, and free its slot, last.
+
+Repeated, it changes nothing. An execution does this at its end; a sweep does it for one that could not.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from aws_lambda_powertools import Logger
+
+from launch_agent.clients.executions import Execution
+from launch_agent.errors import ImageBuildFailed, WandbRefused
+from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
+from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, judge
+from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
+from launch_agent.run_queue.items import parse_run_spec
+from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
+from launch_agent.wiring import Clients
+
+logger = Logger(child=True)
+
+
+class Ending:
+    """Ends runs. Every method may raise AwsThrottled, WandbUnavailable and WandbKeyRejected: it can be called again."""
+
+    def __init__(self, clients: Clients) -> None:
+        """Take the clients."""
+        self._clients, self._wandb, self._runs = clients, clients.wandb, clients.runs
+
+    def end(
+        self, item_id: str, *, execution_arn: str, training: TrainingEnd | None = None, failure: Failure | None = None
+    ) -> dict[str, str]:
+        """Report how an item's run ended, by its training job or by a failure; close it; return verdict and reason.
+
+        Raises RunNotSeen while the run of an ended training job may still appear in W&B.
+        """
+        record = self._runs.get(item_id)
+        if record is None or record.state is not RunState.OPEN:
+            return (record and record.outcome) or _outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
+        # W&B may have taken an acknowledgement of which no function lived to hear.
+        if not record.acked and not self._wandb.holds(record.item, record.launch_agent_id):
+            self._runs.give_back(record)
+            return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged; W&B hands it out again.")
+        result = self._report(record, execution_arn, training, failure)
+        self._runs.close(record, result)
+        logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
+        return result
+
+    def end_for(self, execution: Execution, record: RunRecord) -> dict[str, str]:
+        """Report and close a run whose execution has ended without doing so, however its training job stands."""
+        return self.end(record.item.id, execution_arn=execution.arn, failure=_failure_of(execution))
+
+    def _report(
+        self, record: RunRecord, execution_arn: str, training: TrainingEnd | None, failure: Failure | None
+    ) -> dict[str, str]:
+        """Report the end of a training job or, where there was none that says more, a failure; return the outcome."""
+        job = self._clients.sagemaker.job_of(record) if failure and record.awaits_job else None
+        if failure and not training:
+            training = _end_in_spite_of(failure, job)
+        if training:
+            return self._report_end(record, training, execution_arn)
+        if failure:
+            return self._report_failure(record, failure, job, execution_arn)
+        raise ValueError("a run ends by its training job or by a failure")
+
+    def _report_end(self, record: RunRecord, end: TrainingEnd, execution_arn: str) -> dict[str, str]:
+        """Report a training job that ended, however it did. Raises RunNotSeen while its run may still appear."""
+        plan = record.plan
+        if plan is None:
+            raise ValueError("an ended training job has a plan")
+        judgement = judge(
+            end,
+            run_state=self._wandb.run_state(plan.entity, plan.project, plan.item.run_id),
+            expects_wandb_init=plan.expects_wandb_init,
+            now=datetime.now(UTC),
+            grace=self._clients.env.wandb_init_grace,
+        )
+        if plan.is_provided_algorithm:
+            self._wandb.write_run(algorithm_run(parse_run_spec(record.spec), record, end))
+        if judgement.on_item is not OnItem.LEAVE:
+            self._tell(record, execution_arn, judgement.reason, stage="run", on_item=judgement.on_item)
+        return _outcome(judgement.verdict, judgement.reason)
+
+    def _report_failure(
+        self, record: RunRecord, failure: Failure, job: TrainingJob | None, execution_arn: str
+    ) -> dict[str, str]:
+        """Report what kept the launch from going on, and leave no training job behind."""
+        if job and job.verdict is None:
+            self._clients.sagemaker.stop(job.name)
+        build = record.plan.build if record.plan else None
+        if failure.stage == "build" and build and failure.error != ImageBuildFailed.__name__:
+            return self._report_build(record, failure, build.recipe.tag, execution_arn)
+        if build:
+            self._clients.image_claims.release(build.recipe.tag, record.item.id)
+        if failure.is_stop:
+            return self._report_stop(record, failure, execution_arn)
+        reason = f"{failure.error}: {failure.reason}"
+        self._tell(record, execution_arn, reason, stage=failure.stage, on_item=OnItem.FAIL)
+        return _outcome(Verdict.NOT_LAUNCHED, reason)
+
+    def _report_stop(self, record: RunRecord, failure: Failure, execution_arn: str) -> dict[str, str]:
+        """Report a stop: W&B shows a run that it has seen by itself, and is told of an item without one."""
+        plan = record.plan
+        seen = plan and self._wandb.run_state(plan.entity, plan.project, plan.item.run_id) not in (None, "pending")
+        if not seen:
+            self._tell(record, execution_arn, failure.reason, stage=failure.stage, on_item=OnItem.FAIL)
+        return _outcome(Verdict.STOPPED, failure.reason)
+
+    def _report_build(self, record: RunRecord, failure: Failure, tag: str, execution_arn: str) -> dict[str, str]:
+        """Report a build that ended without an image, to this item and to those that wait for the same image."""
+        builds, build_id = self._clients.builds, build_id_in(failure.cause)
+        build = builds.find(build_id) if build_id else None
+        log = builds.log_tail(build) if build else []
+        why = explain(build, log) if build else explain_without_build(failure.error, failure.cause)
+        reason = f"{ImageBuildFailed.__name__}: {why}"
+        self._tell(record, execution_arn, reason, stage="build", on_item=OnItem.FAIL, build=build, log=log)
+        self._clients.image_claims.fail(tag, record.item.id, why)
+        return _outcome(Verdict.NOT_LAUNCHED, reason)
+
+    def _tell(
+        self,
+        record: RunRecord,
+        execution_arn: str,
+        reason: str,
+        *,
+        stage: str,
+        on_item: OnItem,
+        build: Build | None = None,
+        log: Sequence[str] = (),
+    ) -> None:
+        """Put the reason on the queue item, with error.log. If W&B refuses that, the run ends all the same.
+
+        `build` is the build that failed, if one did, and `log` the end of its log.
+        """
+        text = self._error_log(record, execution_arn, reason, build, log)
+        kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
+        files: Sequence[str] = ()
+        try:
+            files = self._wandb.attach(record.item, record.launch_agent_name, kind=kind, files={LOG_FILE: text})
+        except WandbRefused:
+            logger.exception("W&B refused the log; the reason goes without it")
+        try:
+            put(record.item, message(reason), stage, files)
+        except WandbRefused:
+            logger.exception("W&B refused the report")
+
+    def _error_log(
+        self, record: RunRecord, execution_arn: str, reason: str, build: Build | None, log: Sequence[str]
+    ) -> str:
+        """Write error.log, with the ends of the logs of the training job and of the build."""
+        name = record.training_job_name
+        where = links(self._clients.env.deployment, execution_arn=execution_arn, training_job_name=name)
+        tails = self._clients.training_logs.tails(name) if name else []
+        if build:
+            where.append(f"Build log:    {build.logs.page}")
+            tails.append((f"build {build.id}", list(log)))
+        return error_log(reason, where, tails)
+
+
+def _outcome(verdict: Verdict, reason: str) -> dict[str, str]:
+    """Say how it ended, as the record keeps it and the execution shows it."""
+    return {"verdict": verdict.value, "reason": message(reason)}
+
+
+def _end_in_spite_of(failure: Failure, job: TrainingJob | None) -> TrainingEnd | None:
+    """Return the end of a training job that says more than what befell its execution.
+
+    One that was stopped says more about a stop only: another failure has us stop the job, at an earlier try perhaps.
+    """
+    end = TrainingEnd.of(job) if job else None
+    return end if end and (end.verdict is not Verdict.STOPPED or failure.is_stop) else None
+
+
+def _failure_of(execution: Execution) -> Failure:
+    """Say what an execution that ended on its own leaves to be said of its run."""
+    if execution.status == "ABORTED":
+        return Failure(
+            error=STOPPED, cause=execution.cause or "The execution was stopped in Step Functions.", stage="agent"
+        )
+    error = execution.error or f"Execution {execution.status}"
+    return Failure(error=error, cause=execution.cause, stage="agent")

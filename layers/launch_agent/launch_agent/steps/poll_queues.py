@@ -1,0 +1,175 @@
+"""Every minute: show that we are alive, stop what was stopped in W&B, lease items while there is room, start them."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from launch_agent import __version__
+from launch_agent.clients.executions import execution_arn
+from launch_agent.clients.wandb import LaunchAgent
+from launch_agent.errors import InvalidRunSpec
+from launch_agent.outcome.judgement import STOPPED
+from launch_agent.run_queue.items import ItemRef, QueueItem
+from launch_agent.runs.record import AgentRecord, RunRecord, RunState, execution_name
+from launch_agent.wiring import Clients
+
+logger = Logger(child=True)
+
+MAX_LEASED = 100
+"""How many items one call leases at most: each has to be acknowledged before its lease of about a minute ends."""
+
+
+class PollQueues:
+    """One poll at a time; polls that overlap do no harm."""
+
+    def __init__(self, clients: Clients) -> None:
+        """Take the clients, and log what has no effect in the configuration."""
+        self._clients, self._config = clients, clients.config
+        self._wandb, self._runs, self._executions = clients.wandb, clients.runs, clients.executions
+        self._state_machine_arn = clients.state_machine_arn
+        for warning in self._config.warnings():
+            logger.warning(warning)
+
+    def poll(self) -> dict[str, Any]:
+        """Return the status shown to W&B, and the run queue items opened; REGISTERING while another call does that."""
+        agent = self._agent()
+        if not agent:
+            return {"status": "REGISTERING", "opened": []}
+        if agent.stop_polling:
+            return {"status": "KILLED", "opened": []}
+        status = "RUNNING" if agent.jobs_open + agent.schedulers_open else "POLLING"
+        leased = self._wandb.lease(
+            agent.launch_agent_id, agent.entity, _in_turn(self._config.queues), room=self._room(agent), status=status
+        )
+        return {"status": status, "opened": [item.id for queue, item in leased if self._open(agent, queue, item)]}
+
+    def _agent(self) -> AgentRecord | None:
+        """Return our launch agent, registered anew when its configuration has changed or W&B no longer knows it.
+
+        None while a call beside this one registers it: two agents would stay listed in W&B, one of them never polling.
+        """
+        entity = self._config.entity or self._wandb.default_entity()
+        known = self._runs.agent(entity)
+        if known:
+            seen = self._query_and_stop(known)
+            if seen and known.config_fingerprint == self._config.fingerprint:
+                return self._apply_stop_polling(known, stop=seen.stop_polling)
+        if not self._runs.claim_registration(entity, known=known, now=datetime.now(UTC)):
+            return None
+        return self._register(entity, known)
+
+    def _register(self, entity: str, known: AgentRecord | None) -> AgentRecord:
+        """Register a launch agent with W&B in the place of a known one, whose slots stay taken."""
+        new = self._wandb.register(
+            entity,
+            self._config,
+            hostname=self._clients.env.stack_name,
+            version=f"wandb-launch-sagemaker@{__version__}",
+        )
+        logger.info("launch agent registered", launch_agent_id=new.id, launch_agent_name=new.name)
+        agent = AgentRecord(
+            entity=entity,
+            launch_agent_id=new.id,
+            launch_agent_name=new.name,
+            config_fingerprint=self._config.fingerprint,
+            jobs_open=known.jobs_open if known else 0,
+            schedulers_open=known.schedulers_open if known else 0,
+        )
+        self._runs.remember_agent(agent)
+        return agent
+
+    def _query_and_stop(self, known: AgentRecord) -> LaunchAgent | None:
+        """Return our launch agent as W&B has it. Stop the runs that somebody has stopped in W&B.
+
+        They have `stopped_run_timeout` to end by themselves.
+        """
+        open_runs = list(self._runs.open_runs()) if known.jobs_open + known.schedulers_open else []
+        seen, stopped = self._wandb.query_agent(known.launch_agent_id, open_runs)
+        now = datetime.now(UTC)
+        for run in open_runs:
+            if run.item.id in stopped and not run.stop_requested_at:
+                self._runs.stop_requested(run.item.id, at=now)
+            since = run.stop_requested_at or (now if run.item.id in stopped else None)
+            if since and now >= since + timedelta(seconds=self._config.stopped_run_timeout):
+                self._stop(run.item.id)
+        return seen
+
+    def _stop(self, item_id: str) -> None:
+        """Stop a run's training job if it has one, else its execution. What has ended by itself is left alone."""
+        record = self._runs.open_run(item_id)
+        if record is None:
+            return
+        job = self._clients.sagemaker.job_of(record) if record.awaits_job else None
+        if job:
+            # Its end, whether this brings it about or it is there, resumes the execution.
+            self._clients.sagemaker.stop(job.name)
+        else:
+            arn = execution_arn(self._state_machine_arn, record.execution_name)
+            self._executions.stop(arn, error=STOPPED, cause="The run was stopped in W&B.")
+        logger.info(
+            "run stopped, as asked in W&B", run_queue_item_id=item_id, training_job_name=record.training_job_name
+        )
+
+    def _apply_stop_polling(self, agent: AgentRecord, *, stop: bool) -> AgentRecord:
+        """Note that an operator stopped or resumed polling in W&B. A stopped agent says so once, then is silent."""
+        if stop == agent.stop_polling:
+            return agent
+        changed = agent.model_copy(update={"stop_polling": stop})
+        if stop:
+            self._wandb.report_status(agent.launch_agent_id, "KILLED")
+        self._runs.remember_agent(changed)
+        logger.warning("polling was stopped in W&B" if stop else "polling was resumed in W&B")
+        return changed
+
+    def _room(self, agent: AgentRecord) -> int:
+        """Return how many items may be leased now."""
+        limit = self._config.max_jobs
+        return MAX_LEASED if limit < 0 else min(MAX_LEASED, limit - agent.jobs_open)
+
+    def _open(self, agent: AgentRecord, queue: str, item: QueueItem) -> bool:
+        """Take a slot, store the record, start the execution. An item without a slot goes back when its lease ends."""
+        logger.append_keys(run_queue_item_id=item.id, run_id=item.run_id)
+        known = self._runs.get(item.id)
+        if known and known.state is RunState.OPEN:
+            # Its lease ended before it was acknowledged, and it is ours again: the same execution goes on.
+            self._runs.leased_again(item.id, agent)
+            return self._start(known)
+        record = _new_record(agent, queue, item, attempt=known.attempt + 1 if known else 1)
+        try:
+            opened = self._runs.open(record, limit=self._config.limit(item.slot))
+        except InvalidRunSpec as error:
+            self._wandb.fail(record.item, f"InvalidRunSpec: {error}", "agent")
+            return False
+        if not opened:
+            logger.info("item left to its lease: there is no slot for it, or it ended before")
+        return opened and self._start(record)
+
+    def _start(self, record: RunRecord) -> bool:
+        """Start the execution of an open run; what was started before goes on."""
+        started = self._executions.start(self._state_machine_arn, record)
+        words = "execution started" if started else "execution has been there before"
+        logger.info(words, execution=record.execution_name)
+        return started
+
+
+def _in_turn(queues: list[str]) -> list[str]:
+    """Begin with another queue every minute, so that none waits behind a full one."""
+    first = int(time.time() // 60) % len(queues)
+    return queues[first:] + queues[:first]
+
+
+def _new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int) -> RunRecord:
+    """Make the record of an item that is to be opened."""
+    return RunRecord(
+        item=ItemRef(id=item.id, queue=queue, entity=agent.entity, run_id=item.run_id),
+        slot=item.slot,
+        state=RunState.OPEN,
+        attempt=attempt,
+        execution_name=execution_name(item.id, attempt),
+        launch_agent_id=agent.launch_agent_id,
+        launch_agent_name=agent.launch_agent_name,
+        opened_at=datetime.now(UTC),
+        spec=item.run_spec,
+    )

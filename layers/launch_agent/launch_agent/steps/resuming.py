@@ -1,0 +1,59 @@
+"""What the end of a training job does to the execution that waits for it: it goes on, or tries once more.
+
+A status event, a job that is adopted, and a sweep that finds an end nobody heard of all come here.
+"""
+
+from datetime import UTC, datetime
+
+from launch_agent.outcome.report import capacity_warning, retry_warning
+from launch_agent.runs.record import RunRecord
+from launch_agent.steps.warning import warn_once
+from launch_agent.training.retries import RetryReason, may_try_again, retry_reason_of
+from launch_agent.training.training_job import TrainingEnd, TrainingJob
+from launch_agent.wiring import Clients
+
+
+class Resuming:
+    """Answers the task tokens of executions. May raise AwsThrottled: it can be called again."""
+
+    def __init__(self, clients: Clients) -> None:
+        """Take the clients."""
+        self._clients, self._runs, self._tokens = clients, clients.runs, clients.task_tokens
+
+    def resume(self, record: RunRecord, job: TrainingJob) -> None:
+        """If a training job has ended, answer the task token that waits for it.
+
+        A run that is tried again with another job says why on its queue item.
+        """
+        end = TrainingEnd.of(job)
+        if end is None or record.task_token is None or record.training_job_name != job.name:
+            return
+        now = datetime.now(UTC)
+        reason = self._reason_to_retry(record, job, now)
+        if reason is None:
+            self._tokens.answer(record.task_token, end.model_dump(mode="json"))
+            return
+        self._runs.came_to_nothing(record.item.id, training_job_name=job.name, reason=reason, at=now)
+        self._tokens.fail(record.task_token, error=reason.value, cause=end.reason)
+        warn_once(self._clients, record, _warning_of(reason, job))
+
+    def _reason_to_retry(self, record: RunRecord, job: TrainingJob, now: datetime) -> RetryReason | None:
+        """Return why a run whose training job has ended is tried again with another; None when it is not."""
+        reason = retry_reason_of(job.failure_kind)
+        if reason is None or record.stop_requested_at:
+            return None
+        again = may_try_again(
+            reason,
+            failures_before=len(record.jobs_sagemaker_failed - {job.name}),
+            capacity_awaited_since=record.capacity_awaited_since,
+            now=now,
+            capacity_wait=self._clients.env.capacity_wait,
+        )
+        return reason if again else None
+
+
+def _warning_of(reason: RetryReason, job: TrainingJob) -> str:
+    """Say on the queue item why another training job follows."""
+    if reason is RetryReason.SAGEMAKER:
+        return retry_warning(job.name)
+    return capacity_warning(job.failure_reason or job.name)

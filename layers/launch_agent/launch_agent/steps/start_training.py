@@ -1,0 +1,138 @@
+"""Remember the task token, then submit the training job, with the API key put in here and nowhere before."""
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from itertools import chain, count, islice
+from typing import Any, NoReturn
+
+from aws_lambda_powertools import Logger
+
+from launch_agent.errors import (
+    AwsThrottled,
+    CapacityUnavailable,
+    CapacityWaitEnded,
+    ImageBuildFailed,
+    TrainingJobRejected,
+)
+from launch_agent.image.recipe import BuildPlan
+from launch_agent.model import Model
+from launch_agent.outcome.report import capacity_warning
+from launch_agent.plan.launch_plan import LaunchPlan, own_api_key
+from launch_agent.plan.run_environment import API_KEY, RESUME
+from launch_agent.plan.training_request import alternative_training_job_name
+from launch_agent.run_queue.items import parse_run_spec
+from launch_agent.runs.record import RunRecord
+from launch_agent.steps.resuming import Resuming
+from launch_agent.steps.warning import warn_once
+from launch_agent.training.retries import RetryReason, may_try_again
+from launch_agent.wiring import Clients
+
+logger = Logger(child=True)
+
+_NAMES_TRIED = 5
+_ENDED = "the run has ended before its training job could start"
+
+
+class Task(Model):
+    """What the state machine sends."""
+
+    run_queue_item_id: str
+    task_token: str
+
+
+class StartTraining:
+    """Submits one training job at a time. Called again, it takes over the one that it made before."""
+
+    def __init__(self, clients: Clients) -> None:
+        """Take the clients."""
+        self._clients, self._runs, self._sagemaker = clients, clients.runs, clients.sagemaker
+        self._agent_api_key = clients.agent_api_key
+
+    def start(self, task: Task) -> dict[str, str]:
+        """Return the name of the training job whose end answers the task token."""
+        record = self._runs.open_run(task.run_queue_item_id)
+        if record is None or record.plan is None:
+            raise TrainingJobRejected(f"run queue item {task.run_queue_item_id} has no plan here: it has ended before.")
+        plan = self._pin_built_image(record.plan, record.plan.build)
+        request = {**plan.training_request, "Environment": self._environment(record, plan)}
+        for name in _names(plan, record.ended_jobs):
+            if self._submit({**request, "TrainingJobName": name}, record, task):
+                return {"training_job_name": name}
+        raise TrainingJobRejected(
+            f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} like it are taken by other training jobs. '
+            "Give the run another id, or leave TrainingJobName out of the queue's configuration."
+        )
+
+    def _submit(self, request: dict[str, Any], record: RunRecord, task: Task) -> bool:
+        """Submit a training job, or adopt the one of its name if that is ours; False when it is not.
+
+        Raises CapacityUnavailable, CapacityWaitEnded, and TrainingJobRejected.
+        """
+        name = request["TrainingJobName"]
+        # Token first: a job that ends at once can send its event before this function returns.
+        if not self._runs.awaiting(task.run_queue_item_id, training_job_name=name, task_token=task.task_token):
+            raise TrainingJobRejected(_ENDED)
+        try:
+            created = self._sagemaker.create(request)
+        except CapacityUnavailable as error:
+            # What is used up may be used by a job that an earlier try has made, without hearing of it.
+            return self._adopt(task) or self._wait_for_capacity(record, error)
+        if created:
+            logger.info("training job created", training_job_name=name)
+        return created or self._adopt(task)
+
+    def _wait_for_capacity(self, record: RunRecord, error: CapacityUnavailable) -> NoReturn:
+        """Say on the queue item what the run waits for.
+
+        Raises the error again, or CapacityWaitEnded when it is enough.
+        """
+        now, env = datetime.now(UTC), self._clients.env
+        since = self._runs.refused(record.item.id, at=now)
+        wait = env.capacity_wait
+        if not may_try_again(RetryReason.CAPACITY, capacity_awaited_since=since, now=now, capacity_wait=wait):
+            raise CapacityWaitEnded(f"there was no room for {env.capacity_wait_hours:g} hours: {error}") from None
+        warn_once(self._clients, record, capacity_warning(str(error)))
+        raise error
+
+    def _pin_built_image(self, plan: LaunchPlan, build: BuildPlan | None) -> LaunchPlan:
+        """Return the plan with the image that was built for it, by digest; others may use the image from now on.
+
+        Raises ImageBuildFailed when the repository has no such image.
+        """
+        if build is None or plan.image_uri != build.image:
+            return plan
+        tag = build.recipe.tag
+        address = self._clients.image_repository.find(tag)
+        if address is None:
+            raise ImageBuildFailed(f"the build has ended, and there is no image {build.image}. Queue the run again.")
+        built = plan.with_image(address, self._clients.build_bucket.note(tag))
+        self._runs.planned(built)
+        self._clients.image_claims.release(tag, plan.item.id)
+        return built
+
+    def _environment(self, record: RunRecord, plan: LaunchPlan) -> dict[str, str]:
+        """Return the container's environment with the API key: the queue's, else the run spec's, else this agent's."""
+        key = own_api_key(parse_run_spec(record.spec)) or self._agent_api_key()
+        again = {RESUME: "allow"} if record.ended_jobs or record.redrives else {}
+        return {**again, **plan.training_request["Environment"], API_KEY: key}
+
+    def _adopt(self, task: Task) -> bool:
+        """Take over a training job that an earlier try of ours has made; answer for it at once when it has ended."""
+        record = self._runs.get(task.run_queue_item_id)
+        job = self._sagemaker.job_of(record) if record else None
+        if record is None or job is None:
+            return False
+        if record.redrives and job.created_at and job.created_at < record.opened_at:
+            if job.verdict is None:
+                raise AwsThrottled(f"the training job {job.name}, of the launch that failed, has not ended yet")
+            return False
+        logger.info("training job adopted", training_job_name=job.name)
+        Resuming(self._clients).resume(record, job)
+        return True
+
+
+def _names(plan: LaunchPlan, ended_jobs: Collection[str]) -> Iterator[str]:
+    """Yield the training job names to try, in order, but for those of jobs that came to nothing."""
+    alternatives = (alternative_training_job_name(plan.training_job_name, plan.item.id, n) for n in count(1))
+    left = (name for name in chain([plan.training_job_name], alternatives) if name not in ended_jobs)
+    return islice(left, _NAMES_TRIED)

@@ -1,0 +1,144 @@
+"""Every five minutes, and when an execution ends badly: make good what an event that got lost has left undone."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from launch_agent.clients.executions import execution_arn
+from launch_agent.errors import LaunchError
+from launch_agent.operations.repair import OrphanJob, Repair, is_orphan, needs_check, repair_of, wrong_counts
+from launch_agent.run_queue.items import Slot
+from launch_agent.runs.record import RunRecord
+from launch_agent.steps.ending import Ending
+from launch_agent.steps.resuming import Resuming
+from launch_agent.wiring import Clients
+
+logger = Logger(child=True)
+
+_LEAVE_OFF_MILLISECONDS = 60_000
+"""With less time than this left, a call begins no other repair; the next sweep goes on behind the last one."""
+
+_INDEX_FOLLOWS_WITHIN = timedelta(seconds=10)
+
+Work = dict[str, Callable[[], str | None]]
+"""Repairs, by run queue item or training job; each returns what it did."""
+
+
+class SweepRuns:
+    """One sweep at a time. What fails for one run is logged, keeps no other from being looked at, and is tried again
+    by the next sweep.
+    """
+
+    def __init__(self, clients: Clients) -> None:
+        """Take the clients."""
+        self._clients, self._config, self._runs = clients, clients.config, clients.runs
+        self._sagemaker, self._executions = clients.sagemaker, clients.executions
+        self._state_machine_arn = clients.state_machine_arn
+
+    def sweep_one(self, item_id: str) -> dict[str, Any]:
+        """Return what was done for one run, whose execution has ended badly."""
+        return {"done": {item_id: _attempt(partial(self._repair, item_id), item_id)}}
+
+    def sweep_all(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
+        """Compare all open runs with all running executions and all training jobs in progress.
+
+        Return what was done, by run queue item or training job, and how much is left to the next sweep.
+        """
+        cursor, listed_at = self._runs.sweep_cursor(), datetime.now(UTC)
+        open_runs = list(self._runs.open_runs())
+        work = self._work(open_runs)
+        done: dict[str, str | None] = {}
+        for key in sorted(work, key=lambda key: (key <= cursor, key)):
+            if milliseconds_left() < _LEAVE_OFF_MILLISECONDS:
+                break
+            done[key], cursor = _attempt(work[key], key), key
+        self._runs.save_sweep_cursor(cursor if len(done) < len(work) else "")
+        try:
+            self._count_slots(open_runs, listed_at)
+        except LaunchError:
+            logger.exception("the slots are left to the next sweep to count")
+        return {"open_runs": len(open_runs), "done": done, "left": len(work) - len(done)}
+
+    def _work(self, open_runs: list[RunRecord]) -> Work:
+        """Return what to look at closely, where runs, executions and training jobs do not agree."""
+        running = set(self._executions.running(self._state_machine_arn))
+        live_jobs = dict(self._sagemaker.live_jobs(self._clients.env.stack_name))
+        checks = needs_check(open_runs, running=running, live_jobs=live_jobs)
+        work: Work = {run.item.id: partial(self._repair, run.item.id) for run in checks}
+        known = {run.training_job_name for run in open_runs}
+        for name, item_id in live_jobs.items():
+            if item_id and name not in known:
+                work[name] = partial(self._stop_orphan, OrphanJob(name, item_id))
+        return work
+
+    def _repair(self, item_id: str) -> str | None:
+        """Look at one run closely, and do what it needs; return what that was."""
+        logger.append_keys(run_queue_item_id=item_id)
+        record = self._runs.open_run(item_id)
+        if record is None:
+            return None
+        execution = self._executions.find(execution_arn(self._state_machine_arn, record.execution_name))
+        # The execution may have closed the run between the two looks.
+        record = self._runs.open_run(item_id)
+        repair = repair_of(record, execution_status=execution.status if execution else None, now=datetime.now(UTC))
+        if record is None or repair is None:
+            return None
+        logger.info("repairing a run", repair=repair.value)
+        if repair is Repair.START:
+            self._executions.start(self._state_machine_arn, record)
+        elif execution and repair is Repair.CLOSE:
+            Ending(self._clients).end_for(execution, record)
+        elif not self._resume_if_ended(record):
+            return None
+        return repair.value
+
+    def _resume_if_ended(self, record: RunRecord) -> bool:
+        """Answer the token of a training job whose end no event has told; return whether it had ended.
+
+        One that came to nothing is answered for too: a function can end between remembering that and the answer.
+        """
+        job = self._sagemaker.job_of(record)
+        if job is None or job.verdict is None:
+            return False
+        Resuming(self._clients).resume(record, job)
+        return True
+
+    def _stop_orphan(self, job: OrphanJob) -> str | None:
+        """Stop a training job in progress for which no open run waits; return what was done."""
+        record = self._runs.get(job.item_id)
+        name = job.training_job_name
+        if record is None:
+            logger.warning("left a training job alone: it has this stack's name, but no record", name=name)
+            return None
+        if not is_orphan(job, record):
+            return None
+        self._sagemaker.stop(name)
+        logger.warning("stopped a training job that no run waits for", name=name)
+        return "stopped"
+
+    def _count_slots(self, open_runs: Iterable[RunRecord], listed_at: datetime) -> None:
+        """Correct the count of slots in use where it is not the number of open runs, as they were listed at a time.
+
+        A list tells nothing while runs are being opened or closed: the index follows the table within a second or so.
+        """
+        entity = self._config.entity or self._clients.wandb.default_entity()
+        agent = self._runs.agent(entity)
+        if agent is None or agent.changed_at is None or agent.changed_at > listed_at - _INDEX_FOLLOWS_WITHIN:
+            return
+        counted = {Slot.JOB: agent.jobs_open, Slot.SCHEDULER: agent.schedulers_open}
+        wrong = wrong_counts((run for run in open_runs if run.item.entity == entity), counted)
+        for slot, (number, found) in wrong.items():
+            reset = self._runs.reset_count(agent, slot=slot, open_runs=found)
+            logger.error("the count of slots was wrong", slot=slot.value, counted=number, open=found, reset=reset)
+
+
+def _attempt(repair: Callable[[], str | None], key: str) -> str | None:
+    """Do one repair; log what fails."""
+    try:
+        return repair()
+    except LaunchError as error:
+        logger.exception("left to the next sweep", key=key)
+        return type(error).__name__

@@ -1,0 +1,20 @@
+"""A warning on a queue item, once."""
+
+from aws_lambda_powertools import Logger
+
+from launch_agent.errors import LaunchError
+from launch_agent.runs.record import RunRecord
+from launch_agent.wiring import Clients
+
+logger = Logger(child=True)
+
+
+def warn_once(clients: Clients, record: RunRecord, text: str) -> None:
+    """Put a warning on the queue item unless it is there. If W&B does not take it, a later try of the same will."""
+    if text in record.warned or not clients.runs.warned(record.item.id, text):
+        return
+    try:
+        clients.wandb.warn(record.item, text, "run")
+    except LaunchError:
+        logger.warning("the queue item could not be warned", exc_info=True)
+        clients.runs.not_warned(record.item.id, text)

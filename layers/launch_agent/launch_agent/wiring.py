@@ -1,0 +1,138 @@
+"""Every setting and every client of a stack, made when it is first used.
+
+Client modules are imported there too: a cold start pays only for what its function needs.
+"""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from launch_agent.settings import Environment, StateMachine, read_launch_config
+
+if TYPE_CHECKING:
+    from launch_agent.clients.artifacts import Artifacts
+    from launch_agent.clients.build_bucket import BuildBucket
+    from launch_agent.clients.codebuild import Builds
+    from launch_agent.clients.executions import Executions
+    from launch_agent.clients.graphql import GraphqlClient
+    from launch_agent.clients.image_claims import ImageClaims
+    from launch_agent.clients.image_repository import ImageRepository
+    from launch_agent.clients.logs import TrainingLogs
+    from launch_agent.clients.runs import Runs
+    from launch_agent.clients.sagemaker import SageMaker
+    from launch_agent.clients.secrets import WandbApiKey
+    from launch_agent.clients.task_tokens import TaskTokens
+    from launch_agent.clients.wandb import Wandb
+    from launch_agent.run_queue.launch_config import LaunchConfig
+
+
+class Clients:
+    """Each is made when it is first used, and kept while the execution environment lives.
+
+    A step's constructor takes those that each of its calls needs: AWS gives a function full CPU while it starts.
+    """
+
+    @cached_property
+    def env(self) -> Environment:
+        """The environment variables of every function. Raises ValidationError when one is missing or wrong."""
+        return Environment.from_environment()
+
+    @cached_property
+    def state_machine_arn(self) -> str:
+        """The ARN of the state machine. Raises ValidationError in a function that is not told it."""
+        return StateMachine.from_environment().state_machine_arn
+
+    @cached_property
+    def config(self) -> "LaunchConfig":
+        """launch-config.yaml. Raises InvalidLaunchConfig."""
+        return read_launch_config()
+
+    @cached_property
+    def agent_api_key(self) -> "WandbApiKey":
+        """The launch agent's own W&B API key."""
+        from launch_agent.clients.secrets import WandbApiKey
+
+        return WandbApiKey(self.env.wandb_api_key_secret)
+
+    @cached_property
+    def graphql(self) -> "GraphqlClient":
+        """The W&B server."""
+        from launch_agent.clients.graphql import GraphqlClient
+
+        return GraphqlClient(self.env.wandb_base_url, self.agent_api_key)
+
+    @cached_property
+    def wandb(self) -> "Wandb":
+        """W&B's run queues, launch agents and runs."""
+        from launch_agent.clients.wandb import Wandb
+
+        return Wandb(self.graphql)
+
+    @cached_property
+    def artifacts(self) -> "Artifacts":
+        """W&B's artifacts."""
+        from launch_agent.clients.artifacts import Artifacts
+
+        return Artifacts(self.graphql)
+
+    @cached_property
+    def runs(self) -> "Runs":
+        """The Runs table."""
+        from launch_agent.clients.runs import Runs
+
+        return Runs(self.env.runs_table)
+
+    @cached_property
+    def executions(self) -> "Executions":
+        """The executions of the state machine."""
+        from launch_agent.clients.executions import Executions
+
+        return Executions()
+
+    @cached_property
+    def task_tokens(self) -> "TaskTokens":
+        """The task tokens that executions wait for."""
+        from launch_agent.clients.task_tokens import TaskTokens
+
+        return TaskTokens()
+
+    @cached_property
+    def sagemaker(self) -> "SageMaker":
+        """Training jobs."""
+        from launch_agent.clients.sagemaker import SageMaker
+
+        return SageMaker()
+
+    @cached_property
+    def training_logs(self) -> "TrainingLogs":
+        """What training jobs log."""
+        from launch_agent.clients.logs import TrainingLogs
+
+        return TrainingLogs()
+
+    @cached_property
+    def image_repository(self) -> "ImageRepository":
+        """Built images."""
+        from launch_agent.clients.image_repository import ImageRepository
+
+        return ImageRepository(self.env.image_repository)
+
+    @cached_property
+    def image_claims(self) -> "ImageClaims":
+        """Whose build makes which image."""
+        from launch_agent.clients.image_claims import ImageClaims
+
+        return ImageClaims(self.env.runs_table)
+
+    @cached_property
+    def build_bucket(self) -> "BuildBucket":
+        """Build plans, and what builds noted."""
+        from launch_agent.clients.build_bucket import BuildBucket
+
+        return BuildBucket(self.env.build_bucket)
+
+    @cached_property
+    def builds(self) -> "Builds":
+        """Builds of images."""
+        from launch_agent.clients.codebuild import Builds
+
+        return Builds()

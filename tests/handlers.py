@@ -1,0 +1,51 @@
+"""The functions: their names, what the template says of each, and their handlers, loaded as Lambda loads them."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from tests.documents import ROOT, resources, template
+
+NAMES = (
+    "poll_queues",
+    "plan_run",
+    "start_training",
+    "resume_run",
+    "report_outcome",
+    "relaunch_run",
+    "sweep_runs",
+)
+
+
+def logical_id(name: str) -> str:
+    """Return a function's logical id in the template."""
+    return "".join(word.title() for word in name.split("_")) + "Function"
+
+
+def properties_of(name: str) -> dict[str, Any]:
+    """Return a function's properties, with what the template says of all of them."""
+    return {**template()["Globals"]["Function"], **resources("AWS::Serverless::Function")[logical_id(name)]}
+
+
+def variables_of(name: str) -> set[str]:
+    """Return the environment variables that the template gives a function."""
+    own = resources("AWS::Serverless::Function")[logical_id(name)].get("Environment", {}).get("Variables", {})
+    return {*template()["Globals"]["Function"]["Environment"]["Variables"], *own}
+
+
+def loaded(name: str, environment: Mapping[str, str]) -> ModuleType:
+    """Load a handler's module anew, as Lambda does when a function starts, with its variables of an environment."""
+    spec = importlib.util.spec_from_file_location(f"started_{name}", ROOT / "functions" / name / "app.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    saved = dict(os.environ)
+    os.environ.update({key: value for key, value in environment.items() if key in variables_of(name)})
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+    return module
