@@ -135,15 +135,18 @@ class Ending:
         """
         text = self._error_log(record, execution_arn, reason, build, log)
         kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
-        files: Sequence[str] = ()
         try:
-            files = self._wandb.attach(record.item, record.launch_agent_name, kind=kind, files={LOG_FILE: text})
-        except WandbRefused:
-            logger.exception("W&B refused the log; the reason goes without it")
-        try:
-            put(record.item, message(reason), stage, files)
+            put(record.item, message(reason), stage, self._attach(record, kind, text))
         except WandbRefused:
             logger.exception("W&B refused the report")
+
+    def _attach(self, record: RunRecord, kind: str, text: str) -> Sequence[str]:
+        """Upload error.log; return its name as W&B knows it. If W&B refuses that, the reason goes without it."""
+        try:
+            return self._wandb.attach(record.item, record.launch_agent_name, kind=kind, files={LOG_FILE: text})
+        except WandbRefused:
+            logger.exception("W&B refused the log; the reason goes without it")
+            return ()
 
     def _error_log(
         self, record: RunRecord, execution_arn: str, reason: str, build: Build | None, log: Sequence[str]
