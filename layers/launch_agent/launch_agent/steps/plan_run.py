@@ -31,9 +31,10 @@ class PlanRun:
 
     def __init__(self, clients: Clients) -> None:
         """Take the clients; those for images cost a cold start for image jobs nothing."""
+        # First: SageMaker's model takes 5 MB while it is read, which the clients use after it.
+        self._shape = create_training_job_shape()
         self._clients, self._config = clients, clients.config
         self._wandb, self._artifacts, self._runs = clients.wandb, clients.artifacts, clients.runs
-        self._shape = create_training_job_shape()
 
     def plan(self, task: Task) -> dict[str, Any]:
         """Return the summary of the launch plan, and what the build of its image needs; the rest stays in the record.
