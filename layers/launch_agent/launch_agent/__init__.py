@@ -19,4 +19,4 @@
 A room imports only from rooms above it in this list; `make check` holds it to that.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
