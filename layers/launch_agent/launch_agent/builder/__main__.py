@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from launch_agent.builder import code, docker
+from launch_agent.builder.code_folder import CodeFolder
 from launch_agent.builder.git import Credentials, parse_credentials
 from launch_agent.clients.artifacts import Artifacts
 from launch_agent.clients.build_bucket import BuildBucket
@@ -19,7 +20,7 @@ from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.image_repository import ImageRepository, registry_password
 from launch_agent.clients.secrets import WandbApiKey, json_secret
 from launch_agent.clients.wandb import Wandb
-from launch_agent.errors import ImageBuildFailed, LaunchError, Transient, UnsupportedJobSource
+from launch_agent.errors import ImageBuildFailed, LaunchError, Transient
 from launch_agent.image.build_failure import BUILDER_ERROR
 from launch_agent.image.dockerfile import (
     DockerfileChoice,
@@ -63,18 +64,17 @@ def build_image(env: Env, bucket: BuildBucket) -> None:
     plan = bucket.plan(env.build_plan_key)
     graphql = GraphqlClient(env.wandb_base_url, WandbApiKey(env.wandb_api_key_secret))
     with tempfile.TemporaryDirectory() as name:
-        source = Path(name, "source")
-        say(f"fetched {fetched(plan, source, Artifacts(graphql), git_credentials(env))}")
-        choice, dockerfile, warnings = dockerfile_for(plan, source, Path(name))
+        source, warnings = fetched(plan, Path(name, "source"), Artifacts(graphql), git_credentials(env))
+        choice, dockerfile, more = dockerfile_for(plan, source, Path(name))
         say(f"Dockerfile {choice.why}")
         entry_point = entry_point_in(choice, plan.recipe.entry_point)
-        note = ImageNote(dockerfile=choice.why, entry_point=entry_point, warnings=warnings)
+        note = ImageNote(dockerfile=choice.why, entry_point=entry_point, warnings=(*warnings, *more))
         # Before the image is there: whoever finds the image finds the note.
         bucket.store_note(plan.recipe.tag, note)
-        for registry in registries(plan, dockerfile.read_text(errors="replace")):
+        for registry in registries(plan, dockerfile_text(choice, source, dockerfile)):
             docker.sign_in(registry, registry_password(registry))
         docker.create_builder(say)
-        missing = built(env, plan, dockerfile, source / choice.context)
+        missing = built(env, plan, dockerfile, source.folder(choice.context))
     if missing:
         words = f"These of the packages that the job was made with could not be installed: {', '.join(missing)}."
         note = note.model_copy(update={"warnings": (*warnings, words)})
@@ -87,35 +87,45 @@ def git_credentials(env: Env) -> Credentials:
     return parse_credentials(json_secret(env.git_credentials_secret)) if env.git_credentials_secret else {}
 
 
-def fetched(plan: BuildPlan, folder: Path, artifacts: Artifacts, credentials: Credentials) -> str:
-    """Fetch the code, waiting where W&B is away; return what was fetched."""
+def fetched(
+    plan: BuildPlan, folder: Path, artifacts: Artifacts, credentials: Credentials
+) -> tuple[CodeFolder, tuple[str, ...]]:
+    """Fetch the code into a new folder, waiting where W&B is away; return it, and what to warn of."""
     for wait in (*_WAITS, None):
         folder.mkdir()
+        source = CodeFolder(folder)
         try:
-            return code.fetch_code(plan, folder, artifacts, credentials)
+            what, warnings = code.fetch_code(plan, source, artifacts, credentials)
         except Transient as error:
             if wait is None:
                 raise
             say(f"trying again in {wait} s: {error}")
             shutil.rmtree(folder)
             time.sleep(wait)
+        else:
+            say(f"fetched {what}")
+            return source, warnings
     raise AssertionError("the last try returns or raises")
 
 
-def dockerfile_for(plan: BuildPlan, source: Path, folder: Path) -> tuple[DockerfileChoice, Path, tuple[str, ...]]:
+def dockerfile_for(plan: BuildPlan, source: CodeFolder, folder: Path) -> tuple[DockerfileChoice, Path, tuple[str, ...]]:
     """Choose the Dockerfile, write it where it is generated, and say what to warn of."""
-    files = code.files_in(source)
+    files = source.files()
     choice = choose_dockerfile(plan.recipe, files)
-    if not (source / choice.context).is_dir():
-        raise UnsupportedJobSource(f"the build context {choice.context} is no folder of the job's code.")
+    source.folder(choice.context)
     if choice.path:
-        return choice, source / choice.path, ()
+        return choice, source.file(choice.path), ()
     texts = code.texts_in(source, files)
     requirements = None if plan.recipe.base_image else find_requirements(texts)
     path = folder / "Dockerfile"
     path.write_text(generate_dockerfile(plan.recipe, requirements))
     say(path.read_text())
     return choice, path, () if plan.recipe.base_image else tuple(wandb_warning(requirements, texts))
+
+
+def dockerfile_text(choice: DockerfileChoice, source: CodeFolder, dockerfile: Path) -> str:
+    """Return what the chosen Dockerfile says, whether it is the code's or was generated."""
+    return source.read_text(choice.path) if choice.path else dockerfile.read_text()
 
 
 def registries(plan: BuildPlan, dockerfile: str) -> set[str]:

@@ -1,58 +1,79 @@
 """Brings a job's code into a folder, from W&B or from git, with what its job artifact adds."""
 
+import posixpath
 import shutil
 import tempfile
 from pathlib import Path
 
 from launch_agent.builder import git
+from launch_agent.builder.code_folder import CodeFolder, shown
 from launch_agent.builder.notebook import script_of
 from launch_agent.clients.artifacts import Artifacts
-from launch_agent.image.recipe import ArtifactCode, BuildPlan
+from launch_agent.errors import UnsupportedJobSource
+from launch_agent.image.recipe import ArtifactCode, BuildPlan, GitCode
 from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS, PATCH
 
 _TEXT = (".txt", ".in", ".toml", ".pip", ".cfg")
 _MAX_TEXT = 1 << 20
+_NAMED = 5
 
 
-def fetch_code(plan: BuildPlan, folder: Path, artifacts: Artifacts, credentials: git.Credentials) -> str:
-    """Fetch the code into an empty folder; return what was fetched. Raises LaunchError."""
+def fetch_code(
+    plan: BuildPlan, folder: CodeFolder, artifacts: Artifacts, credentials: git.Credentials
+) -> tuple[str, tuple[str, ...]]:
+    """Fetch the code into an empty folder; return what was fetched, and what to warn of. Raises LaunchError.
+
+    Afterwards no link leads out of the folder.
+    """
     with tempfile.TemporaryDirectory() as name:
-        job = Path(name)
-        artifacts.download(plan.job_artifact_id, job)
+        job = CodeFolder(Path(name))
+        artifacts.download(plan.job_artifact_id, job.path)
         if isinstance(plan.code, ArtifactCode):
-            _add(job / FROZEN_REQUIREMENTS, folder)
-            files = artifacts.download(plan.code.artifact_id, folder)
-            fetched = f"{len(files)} files of artifact {plan.code.artifact_id}"
+            files = artifacts.download(plan.code.artifact_id, folder.path)
+            fetched, has_own_list = (
+                f"{len(files)} files of artifact {plan.code.artifact_id}",
+                FROZEN_REQUIREMENTS in files,
+            )
         else:
-            fetched = f"commit {git.fetch(plan.code, folder, credentials)} of {plan.code.remote}"
-            if (job / PATCH).exists():
-                git.apply(job / PATCH, folder)
-                fetched += f", with {PATCH}"
-            _add(job / FROZEN_REQUIREMENTS, folder)
-            shutil.rmtree(folder / ".git")
+            fetched, has_own_list = _fetch_from_git(plan.code, folder, job, credentials), False
+        warnings = _warnings(folder.drop_ways_out())
+        if FROZEN_REQUIREMENTS in job.files() and not has_own_list:
+            folder.write(FROZEN_REQUIREMENTS, job.read(FROZEN_REQUIREMENTS))
     if plan.recipe.notebook:
-        _convert_notebook(folder / plan.recipe.entry_point[-1])
+        _convert_notebook(folder, plan.recipe.entry_point[-1])
+    return fetched, warnings
+
+
+def _fetch_from_git(code: GitCode, folder: CodeFolder, job: CodeFolder, credentials: git.Credentials) -> str:
+    fetched = f"commit {git.fetch(code, folder.path, credentials)} of {code.remote}"
+    if PATCH in job.files():
+        git.apply(job.file(PATCH), folder.path)
+        fetched += f", with {PATCH}"
+    shutil.rmtree(folder.path / ".git")
     return fetched
 
 
-def _add(file: Path, folder: Path) -> None:
-    """Put a file into the folder, in the place of what may be there: a link would lead somewhere else."""
-    if file.exists():
-        (folder / file.name).unlink(missing_ok=True)
-        shutil.copy(file, folder)
+def _warnings(dropped: list[str]) -> tuple[str, ...]:
+    if not dropped:
+        return ()
+    named = ", ".join(map(shown, dropped[:_NAMED]))
+    more = f" and {len(dropped) - _NAMED} more" if len(dropped) > _NAMED else ""
+    return (f"Links of the code that lead out of it are not in the image: {named}{more}.",)
 
 
-def _convert_notebook(script: Path) -> None:
-    notebook = script.with_suffix(".ipynb")
-    script.write_text(script_of(notebook.read_text() if notebook.is_file() else ""))
+def _convert_notebook(folder: CodeFolder, script: str) -> None:
+    notebook = f"{posixpath.splitext(script)[0]}.ipynb"
+    try:
+        text = folder.read_text(notebook)
+    except UnsupportedJobSource as error:
+        raise UnsupportedJobSource(f"the job's notebook cannot be read: {error}") from None
+    folder.write(script, script_of(text).encode(errors="replace"))
 
 
-def files_in(folder: Path) -> set[str]:
-    """Return the paths of all files in a folder."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-def texts_in(folder: Path, files: set[str]) -> dict[str, str]:
-    """Return the texts of those files that can say what has to be installed."""
-    paths = {name: folder / name for name in files if name.endswith(_TEXT)}
-    return {name: path.read_text(errors="replace") for name, path in paths.items() if path.stat().st_size <= _MAX_TEXT}
+def texts_in(folder: CodeFolder, files: set[str]) -> dict[str, str]:
+    """Return the texts of those files that can say what has to be installed; one of over a megabyte says nothing."""
+    texts = {}
+    for name in files:
+        if name.endswith(_TEXT) and folder.file(name).stat().st_size <= _MAX_TEXT:
+            texts[name] = folder.read_text(name, at_most=_MAX_TEXT)
+    return texts
