@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -74,6 +74,14 @@ class Cloud(NamedTuple):
     def put_faults(self, faults: list[dict[str, Any]]) -> None:
         """Have training jobs go wrong, by a part of their name: see `local/aws/training.py`."""
         _http("PUT", f"{self.url}/_local/faults", faults)
+
+    def limit_pulls(self, limits: Mapping[str, int]) -> None:
+        """Have public registries refuse so many of the next pulls of builds that have not signed in."""
+        _http("PUT", f"{self.url}/_local/pull-limits", limits)
+
+    def hold_builds(self, held: bool) -> None:
+        """Keep builds that are started queued, as where the account runs as many as it may, or let them go on."""
+        _http("PUT", f"{self.url}/_local/builds", {"held": held})
 
     def put_call_faults(self, faults: list[dict[str, Any]]) -> None:
         """Have calls of functions go wrong: see `local/aws/call_faults.py`."""
@@ -193,10 +201,15 @@ def deploy(
     with timed("building the template with sam build", say):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment)
     with timed("deploying it with sam deploy", say):
-        built = str(cloud.folder / "build/template.yaml")
-        _sam(cloud, ["deploy", "--template-file", built, "--stack-name", STACK_NAME, *overrides], {})
+        deploy_built(cloud, overrides)
     (stack,) = cloud.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
     return Deployed(cloud, wandb, {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]})
+
+
+def deploy_built(cloud: Cloud, overrides: Sequence[str] = ()) -> None:
+    """Deploy what `sam build` has left in the cloud's folder; parameters that are not overridden stay."""
+    built = str(cloud.folder / "build/template.yaml")
+    _sam(cloud, ["deploy", "--template-file", built, "--stack-name", STACK_NAME, *overrides], {})
 
 
 def _sam(cloud: Cloud, arguments: list[str], environment: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from launch_agent.image.dockerfile import UV_VERSION
+from launch_agent.image.pins import UV_VERSION
 from local.aws.cloud import Cloud
 from local.aws.registry import MIRROR, RegistryClient
 
@@ -155,5 +155,5 @@ def _shared_libraries(binaries: list[Path]) -> set[str]:
 
 def reference_in_mirror(reference: str) -> tuple[str, str]:
     """Return the repository and the tag under which the mirror would have an image of another registry."""
-    name, _, tag = reference.partition(":")
+    name, _, tag = reference.partition("@")[0].partition(":")
     return f"{MIRROR}{name}", tag or "latest"

@@ -23,6 +23,13 @@ from local.aws.pseudo import build_pseudo_image
 
 _ECR_HOST = re.compile(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$")
 _REFERENCE = re.compile(r"^(?P<before>FROM\s+(?:--platform=\S+\s+)?|COPY\s+--from=)(?P<reference>\S+)", re.IGNORECASE)
+_STAGE = re.compile(r"^FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE)
+_TOO_MANY = "429 Too Many Requests"
+_TURNED_AWAY = {
+    "docker.io": "toomanyrequests: You have reached your unauthenticated pull rate limit. "
+    "https://www.docker.com/increase-rate-limit",
+    "public.ecr.aws": "toomanyrequests: Rate exceeded",
+}
 _HOST_FILES = ("/etc/pip.conf", "/etc/uv/uv.toml")
 """How this machine reaches package indexes: a RUN reaches them in no other way."""
 
@@ -32,10 +39,10 @@ def main() -> int:
     match sys.argv[1:]:
         case ["login", "--username", "AWS", "--password-stdin", host]:
             return _login(host, sys.stdin.read())
-        case ["buildx", "create", *_]:
-            print(f"{_tool()} stands for BuildKit here, and keeps layers on this machine")
-            return 0
-        case ["buildx", "rm", *_]:
+        case ["buildx", "create", *options]:
+            return _create_builder(options)
+        case ["buildx", "rm", "--force", name]:
+            _builder(name).unlink(missing_ok=True)
             return 0
         case ["buildx", "build", *options]:
             return _build(options)
@@ -52,6 +59,10 @@ def _auth_file() -> Path:
     return Path(os.environ["HOME"], ".docker", "config.json")
 
 
+def _builder(name: str) -> Path:
+    return Path(os.environ["HOME"], ".docker", "buildx", name)
+
+
 def _address(image: str) -> str:
     """Return an image's address on this machine: the registry behind ECR is the emulator's own."""
     host, _, name = image.partition("/")
@@ -64,27 +75,84 @@ def _login(host: str, password: str) -> int:
     path = _auth_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    path.write_text(json.dumps({"auths": {os.environ["LOCAL_REGISTRY"]: {"auth": auth}}}))
-    print(f"Login Succeeded: {host} is the registry of this machine")
+    known = json.loads(path.read_text() or "{}").get("auths", {})
+    where = os.environ["LOCAL_REGISTRY"] if _ECR_HOST.fullmatch(host) else host
+    path.write_text(json.dumps({"auths": {**known, where: {"auth": auth}}}))
+    print(f"Login Succeeded: {host}")
     return 0
+
+
+def _create_builder(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="docker buildx create", allow_abbrev=False)
+    for name in ("--name", "--driver", "--driver-opt"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--bootstrap", action="store_true")
+    asked = parser.parse_args(arguments)
+    refused = _refused_pull(asked.driver_opt.removeprefix("image="))
+    if refused:
+        print(f"ERROR: Error response from daemon: {refused}", file=sys.stderr)
+        return 1
+    _builder(asked.name).parent.mkdir(parents=True, exist_ok=True)
+    _builder(asked.name).touch()
+    print(f"{_tool()} stands for BuildKit here, and keeps layers on this machine")
+    return 0
+
+
+def _refused_pull(reference: str) -> str:
+    """Ask the public registry of an image for it; return the words by which it turns one away who asks too often."""
+    first, slash, _ = reference.partition("/")
+    registry = first if slash and ("." in first or ":" in first) else "docker.io"
+    signed_in = _auth_file().exists() and registry in json.loads(_auth_file().read_text())["auths"]
+    if signed_in or registry == os.environ["LOCAL_REGISTRY"]:
+        return ""
+    url = f"http://{os.environ['LOCAL_REGISTRY']}/_local/pulls/{registry}"
+    return "" if urllib3.request("POST", url, retries=False).status == 200 else _TURNED_AWAY.get(registry, _TOO_MANY)
 
 
 def _build(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="docker buildx build", allow_abbrev=False)
     for name in ("--builder", "--progress", "--platform", "--provenance", "--sbom", "--cache-from", "--cache-to"):
         parser.add_argument(name)
-    for name in ("--file", "--output", "--metadata-file"):
+    parser.add_argument("--build-arg")
+    for name in ("--file", "--output"):
         parser.add_argument(name, required=True)
     parser.add_argument("context")
     asked = parser.parse_args(arguments)
+    dockerfile = Path(asked.file)
+    refused = _refused_build(asked.builder, asked.cache_to, dockerfile)
+    if refused:
+        print(f"ERROR: failed to build: {refused}", flush=True)
+        return 1
     output = dict(each.partition("=")[::2] for each in asked.output.split(","))
     image = _address(output["name"])
     print(f"{_tool()} builds this image; cache options have no effect, for it has a cache of its own", flush=True)
     build: Callable[[str, Path, str], int] = _build_pseudo if _tool() == "none" else _build_with_tool
-    status = build(image, Path(asked.file), asked.context)
-    if status == 0:
-        Path(asked.metadata_file).write_text(json.dumps(_pushed(image)))
-    return status
+    return build(image, dockerfile, asked.context)
+
+
+def _refused_build(builder: str, cache_to: str | None, dockerfile: Path) -> str:
+    """Say why buildx would not build, or could not; nothing where it would."""
+    if builder == "default" and cache_to:
+        return "Cache export is not supported for the docker driver."
+    if builder != "default" and not _builder(builder).exists():
+        return f'no builder "{builder}" found'
+    for reference in _references(dockerfile):
+        refused = _refused_pull(reference)
+        if refused:
+            return f"failed to solve: {reference}: {refused}"
+    return ""
+
+
+def _references(dockerfile: Path) -> list[str]:
+    """Return the images that a Dockerfile names, but for its own stages."""
+    lines = dockerfile.read_text().splitlines()
+    stages = {found[1] for line in lines if (found := _STAGE.match(line))}
+    named = [found["reference"] for line in lines if (found := _REFERENCE.match(line))]
+    return [
+        each
+        for each in named
+        if each not in stages and each != "scratch" and not _ECR_HOST.match(each.partition("/")[0])
+    ]
 
 
 def _build_pseudo(image: str, dockerfile: Path, context: str) -> int:
@@ -146,19 +214,8 @@ def _with_mirror(line: str) -> str:
 
 
 def _auth_header() -> str:
-    (auth,) = json.loads(_auth_file().read_text())["auths"].values()
+    auth = json.loads(_auth_file().read_text())["auths"][os.environ["LOCAL_REGISTRY"]]
     return f"Basic {auth['auth']}"
-
-
-def _pushed(image: str) -> dict[str, object]:
-    """Describe what the registry has now, as BuildKit does."""
-    registry, _, name = image.partition("/")
-    repository, _, tag = name.rpartition(":")
-    url = f"http://{registry}/v2/{repository}/manifests/{tag}"
-    answer = urllib3.request("GET", url, headers={"Authorization": _auth_header()}, retries=False)
-    digest = answer.headers["Docker-Content-Digest"]
-    descriptor = {"mediaType": answer.headers["Content-Type"], "digest": digest, "size": len(answer.data)}
-    return {"containerimage.digest": digest, "containerimage.descriptor": descriptor}
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import urllib3
 from local.aws import seams
 from local.aws.cloud import ACCOUNT_ID, REGION, Cloud
 from local.aws.iam import Denied, Iam
+from local.aws.json_service import JsonService, Operation
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MIRROR = "mirror/"
@@ -50,10 +51,31 @@ class Registry:
         """Take who knows what a caller may do."""
         self._iam = iam
         self._tokens: dict[str, dict[str, str]] = {}
+        self.limits: dict[str, int] = {}
+        """How many of the next pulls without a sign-in each public registry refuses."""
 
     def install(self) -> None:
-        """Give each caller an authorization token of its own."""
+        """Give each caller an authorization token of its own, for Amazon's public registry too."""
         seams.replace("ministack.services.ecr:_get_authorization_token", self._token)
+        operations: dict[str, Operation] = {"GetAuthorizationToken": self._public_token}
+        public = JsonService("ecr-public", operations, invalid="InvalidParameterException")
+        patterns = {"target_prefixes": ["SpencerFrontendService."], "host_patterns": [r"api\.ecr-public\."]}
+        seams.add("ministack.core.router:SERVICE_PATTERNS", "ecr-public", patterns)
+        seams.add("ministack.app:SERVICE_HANDLERS", "ecr-public", public.handle)
+        seams.add("ministack.core.iam_actions:SERVICE_TO_IAM_NAMESPACE", "ecr-public", "ecr-public")
+
+    def _public_token(self, _: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        # The token is STS's: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html
+        service = {"sts:AWSServiceName": "ecr-public.amazonaws.com"}
+        self._iam.caller_needs(headers, "sts:GetServiceBearerToken", "*", **service)
+        token = base64.b64encode(f"AWS:{secrets.token_urlsafe(300)}".encode()).decode()
+        return {"authorizationData": {"authorizationToken": token}}
+
+    def takes_pull(self, registry: str) -> bool:
+        """Say whether a public registry takes one more pull of somebody who has not signed in."""
+        left = self.limits.get(registry, 0)
+        self.limits[registry] = max(0, left - 1)
+        return left == 0
 
     def _token(self, _: dict[str, Any]) -> Any:
         token = secrets.token_urlsafe(300)

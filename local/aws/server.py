@@ -84,6 +84,7 @@ class Server:
             "denials": self.iam.denials,
             "environments": self.functions.counts,
             "faults": self.training.faults,
+            "pull-limits": self.registry.limits,
             "call-faults": self.call_faults.planned,
         }
         if scope["method"] == "PUT" and what.startswith("images/"):
@@ -92,6 +93,15 @@ class Server:
         elif scope["method"] == "PUT" and what in ("faults", "call-faults"):
             answers[what][:] = json.loads(await _body(receive))
             await _answer(send, 200, answers[what])
+        elif scope["method"] == "PUT" and what == "pull-limits":
+            self.registry.limits.update(json.loads(await _body(receive)))
+            await _answer(send, 200, self.registry.limits)
+        elif scope["method"] == "PUT" and what == "builds":
+            self.builds.hold(json.loads(await _body(receive))["held"])
+            await _answer(send, 200, {})
+        elif scope["method"] == "POST" and what.startswith("pulls/"):
+            taken = self.registry.takes_pull(what.removeprefix("pulls/"))
+            await _answer(send, 200 if taken else 429, {})
         elif scope["method"] == "DELETE" and what == "denials":
             self.iam.denials.clear()
             await _answer(send, 200, {})
