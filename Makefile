@@ -37,10 +37,11 @@ $(VENV)/.installed: requirements/dev.txt $(UV)
 	@touch $@
 
 .PHONY: lock
-lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions)
+lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions, and the newest base images)
 	@for source in layers/launch_agent/requirements.in requirements/*.in; do \
 		$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 			--custom-compile-command "make lock" "$$source" -o "$${source%.in}.txt" || exit 1; done
+	@$(if $(UPGRADE),$(BIN)/python -m local.pins)
 
 # --- try it
 .PHONY: local plan

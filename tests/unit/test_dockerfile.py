@@ -8,7 +8,6 @@ import pytest
 
 from launch_agent.errors import UnsupportedJobSource
 from launch_agent.image.dockerfile import (
-    UV_VERSION,
     choose_dockerfile,
     entry_point_in,
     entry_script,
@@ -17,12 +16,15 @@ from launch_agent.image.dockerfile import (
     generate_dockerfile,
     wandb_warning,
 )
+from launch_agent.image.pins import UV_VERSION
 from launch_agent.image.recipe import ImageRecipe, parse_queue_builder
 from tests.unit.test_image import job, planned
 
 GOLDEN = Path(__file__).with_name("dockerfiles")
 ROOT = Path(__file__).parent.parent.parent
-RECIPE = ImageRecipe(code="c", job_digest="d", entry_point=("python", "src/train.py"), python_version="3.11")
+RECIPE = ImageRecipe(
+    code="c", job_artifact_id="j", job_digest="d", entry_point=("python", "src/train.py"), python_version="3.11"
+)
 ENTRY_POINT = ["python", "src/train.py"]
 REQUIREMENTS = {"requirements.txt": "numpy\nwandb\n"}
 

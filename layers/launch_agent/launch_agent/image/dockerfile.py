@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pydantic import ValidationError
 
 from launch_agent.errors import UnsupportedJobSource
+from launch_agent.image.pins import UV, pinned
 from launch_agent.image.recipe import ImageRecipe
 from launch_agent.model import Model, Wire
 from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS
 
-UV_VERSION = "0.13.9"
 NOT_INSTALLED = "launch-agent: not installed:"
 """What a build prints before each package of a frozen list that cannot be installed."""
 
@@ -100,6 +100,13 @@ def entry_point_in(choice: DockerfileChoice, entry_point: Sequence[str]) -> tupl
     if not (beside and posixpath.dirname(script) and choice.context.endswith(posixpath.dirname(script))):
         return tuple(entry_point)
     return tuple(posixpath.basename(part) if part == script else part for part in entry_point)
+
+
+def is_entry_point_of(recipe: ImageRecipe, entry_point: Sequence[str]) -> bool:
+    """Say whether an image of a recipe may be started so: as the recipe says, or with its script's bare name."""
+    script = entry_script(recipe.entry_point)
+    bare = tuple(posixpath.basename(part) if part == script else part for part in recipe.entry_point)
+    return tuple(entry_point) in (recipe.entry_point, bare)
 
 
 class _Project(Wire):
@@ -189,7 +196,7 @@ def _code() -> list[str]:
 
 def _install(recipe: ImageRecipe, requirements: Requirements | None) -> Iterator[str]:
     """Write the stage that makes the virtual environment. It copies only what it needs: other code may change."""
-    yield f"FROM ghcr.io/astral-sh/uv:{UV_VERSION} AS uv"
+    yield f"FROM {pinned(UV)} AS uv"
     yield ""
     yield f"FROM {_image(recipe, slim=False)} AS dependencies"
     yield "COPY --from=uv /uv /usr/local/bin/uv"
@@ -217,8 +224,8 @@ def _image(recipe: ImageRecipe, *, slim: bool) -> str:
         return recipe.accelerator_image
     kind = "slim-trixie" if slim else "trixie"
     if _has_python_image(recipe.python_version):
-        return f"{_OFFICIAL_IMAGES}/python:{recipe.python_version}-{kind}"
-    return f"{_OFFICIAL_IMAGES}/debian:trixie-slim" if slim else f"{_OFFICIAL_IMAGES}/buildpack-deps:trixie"
+        return pinned(f"{_OFFICIAL_IMAGES}/python:{recipe.python_version}-{kind}")
+    return pinned(f"{_OFFICIAL_IMAGES}/{'debian:trixie-slim' if slim else 'buildpack-deps:trixie'}")
 
 
 def _has_python_image(version: str) -> bool:
