@@ -26,13 +26,13 @@ NOTEBOOK = json.dumps(
 class StoredArtifacts(Artifacts):
     """W&B's artifacts as files by id, for tests that are about what is done with them."""
 
-    def __init__(self, files: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, files: Mapping[str, Mapping[str, str | bytes]]) -> None:
         self._stored = files
 
-    def download(self, artifact_id: str, folder: Path) -> list[str]:
-        for name, text in self._stored[artifact_id].items():
+    def download(self, artifact_id: str, folder: Path, *, digest: str) -> list[str]:
+        for name, content in self._stored[artifact_id].items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
+            (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         return list(self._stored[artifact_id])
 
 
@@ -89,6 +89,10 @@ def served(source: Path, repositories: Path) -> str:
     return git(source, "rev-parse", "HEAD").strip()
 
 
+def git_job(server: GitServer, commit: str) -> GitCode:
+    return GitCode(remote=f"{server.url}/job.git", commit=commit)
+
+
 def as_patch(source: Path) -> str:
     """Return what was changed since the last commit as a patch, and undo it."""
     git(source, "add", "--all")
@@ -100,13 +104,14 @@ def as_patch(source: Path) -> str:
 def plan(code: ArtifactCode | GitCode, *, entry_point: str = "train.py", notebook: bool = False) -> BuildPlan:
     recipe = ImageRecipe(
         code="c",
+        job_artifact_id="job",
         job_digest="d",
         entry_point=("python", entry_point),
         notebook=notebook,
         python_version="3.12",
     )
     item = ItemRef(id="i", queue="q", entity="e", run_id="r")
-    return BuildPlan(item=item, job="e/p/j:v0", job_artifact_id="job", code=code, recipe=recipe, repository=REPOSITORY)
+    return BuildPlan(item=item, entity="e", job="e/p/j:v0", code=code, recipe=recipe, repository=REPOSITORY, token="t")
 
 
 def fetched(
@@ -139,7 +144,7 @@ def test_links_of_the_code_give_the_builder_nothing_of_its_machine(
         job["diff.patch"] = as_patch(source)
     else:
         commit(source)
-    code = GitCode(remote=f"{server.url}/job.git", commit=served(source, repositories))
+    code = git_job(server, served(source, repositories))
     folder, warnings = fetched(tmp_path, plan(code, notebook=True), job)
     assert (machine / "docker").read_text() == "the real docker"
     assert sorted(each.name for each in machine.iterdir()) == ["docker", "secret"]
@@ -162,16 +167,28 @@ def test_a_notebook_outside_of_the_code_is_no_entry_point(
     (source / "inner").symlink_to(machine)
     (machine / "docker.ipynb").write_text(NOTEBOOK)
     commit(source)
-    code = GitCode(remote=f"{server.url}/job.git", commit=served(source, repositories))
+    code = git_job(server, served(source, repositories))
     with pytest.raises(LaunchError, match="the job's notebook cannot be read"):
         fetched(tmp_path, plan(code, entry_point=entry_point, notebook=True), {"wandb-job.json": "{}"})
     assert sorted(each.name for each in machine.iterdir()) == ["docker", "docker.ipynb", "secret"]
 
 
+@pytest.mark.parametrize("large_files", [False, True])
+def test_a_warning_says_that_files_of_git_lfs_are_pointers(
+    large_files: bool, tmp_path: Path, source: Path, repositories: Path, server: GitServer
+) -> None:
+    (source / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    commit(source)
+    code = git_job(server, served(source, repositories)).model_copy(update={"large_files": large_files})
+    _, warnings = fetched(tmp_path, plan(code), {})
+    assert [each for each in warnings if "builder.git_lfs" in each] == list(warnings)
+    assert bool(warnings) is not large_files
+
+
 def test_a_patch_cannot_change_what_git_itself_reads(
     tmp_path: Path, source: Path, repositories: Path, server: GitServer
 ) -> None:
-    code = GitCode(remote=f"{server.url}/job.git", commit=served(source, repositories))
+    code = git_job(server, served(source, repositories))
     patch = "--- /dev/null\n+++ b/.git/hooks/post-checkout\n@@ -0,0 +1 @@\n+touch /tmp/owned\n"
     with pytest.raises(LaunchError, match=r"invalid path '\.git"):
         fetched(tmp_path, plan(code), {"diff.patch": patch})

@@ -85,6 +85,101 @@ def test_a_wrong_token_is_refused_and_not_repeated(
     assert "wr0ng-secret" not in str(raised.value)
 
 
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose own settings have git run programs, which leave this file: filters, hooks, monitors."""
+    home, program = tmp_path / "home", tmp_path / "home/git-lfs"
+    home.mkdir()
+    program.write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/ran\nexit 1\n")
+    program.chmod(0o755)
+    (home / "hooks").mkdir()
+    (home / "hooks/post-checkout").symlink_to(program)
+    (home / ".gitconfig").write_text(
+        f'[filter "lfs"]\n smudge = git-lfs smudge\n process = git-lfs filter-process\n required = true\n'
+        f"[core]\n hooksPath = {home}/hooks\n fsmonitor = {program}\n[init]\n templateDir = {home}\n"
+    )
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PATH", f"{home}:{os.environ['PATH']}")
+    return tmp_path / "ran"
+
+
+def test_only_our_own_settings_count_and_nothing_else_is_run(
+    repositories: Path, server: GitServer, tmp_path: Path, ran: Path
+) -> None:
+    files = {".gitattributes": "* filter=lfs diff=lfs merge=lfs -text\n", "model.bin": "a pointer\n"}
+    commit = make_bare(files, repositories / "job.git")
+    assert fetched(server, commit, tmp_path) == commit
+    (tmp_path / "diff.patch").write_text("--- a/model.bin\n+++ b/model.bin\n@@ -1 +1 @@\n-a pointer\n+another\n")
+    apply(tmp_path / "diff.patch", tmp_path / "code")
+    assert (tmp_path / "code/model.bin").read_text() == "another\n"
+    assert not ran.exists()
+
+
+def test_large_files_are_fetched_where_the_queue_asks_for_them(
+    repositories: Path, server: GitServer, tmp_path: Path, ran: Path
+) -> None:
+    commit = make_bare({".gitattributes": "*.bin filter=lfs\n", "model.bin": "a pointer\n"}, repositories / "job.git")
+    (tmp_path / "code").mkdir()
+    code = GitCode(remote=f"{server.url}/job.git", commit=commit, large_files=True)
+    with pytest.raises(ImageBuildFailed, match="git failed"):
+        fetch(code, tmp_path / "code", {})
+    assert ran.read_text() == "filter-process\n"
+
+
+@pytest.mark.parametrize("url", ["file:///etc", "../../../../etc", "ext::sh -c true", "-u./payload"])
+def test_a_submodule_is_held_to_https_and_ssh_too(
+    url: str, repositories: Path, server: GitServer, tmp_path: Path
+) -> None:
+    (tmp_path / "inner").mkdir()
+    inner = make_repository(FILES, tmp_path / "inner/inner.git")
+    modules = f'[submodule "sub"]\n\tpath = sub\n\turl = {url}\n\tupdate = checkout\n'
+    commit = make_bare({".gitmodules": modules}, repositories / "job.git", submodule=inner)
+    (tmp_path / "code").mkdir()
+    with pytest.raises(ImageBuildFailed, match="git failed"):
+        fetch(GitCode(remote=f"{server.url}/job.git", commit=commit, submodules=True), tmp_path / "code", {})
+    assert not list((tmp_path / "code/sub").glob("*"))
+
+
+def make_bare(files: dict[str, str], path: Path, *, submodule: str | None = None) -> str:
+    """Make a bare repository as `make_repository` does, on a machine whose settings make others fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+        commit = make_repository(files, path)
+        if submodule is None:
+            return commit
+        work = path.with_suffix(".work")
+        author = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+        index = ["update-index", "--add", "--cacheinfo", f"160000,{submodule},sub"]
+        for command in (index, ["commit", "--quiet", "--message", "sub"], ["push", "--quiet", str(path), "HEAD:main"]):
+            subprocess.run(["git", *author, "-C", str(work), *command], check=True, capture_output=True)
+        return subprocess.run(
+            ["git", "-C", str(work), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "commit",
+    ["--upload-pack=touch x", "-f", "main:refs/heads/x", "HEAD^{/x}", "a b", "a..b", "main@{1}", "a\nb", "[", "^x"],
+)
+def test_what_is_no_name_of_a_commit_is_not_handed_to_git(commit: str, tmp_path: Path) -> None:
+    with pytest.raises(ImageBuildFailed, match="no hash and no name of a branch or tag"):
+        fetch(GitCode(remote="https://git.example.com/x.git", commit=commit), tmp_path, {})
+
+
+def test_git_learns_nothing_of_the_build_role(
+    server: GitServer, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "bin/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f"#!/bin/sh\nenv > {tmp_path}/environment\nexit 1\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/guid")
+    with pytest.raises(ImageBuildFailed):
+        fetch(GitCode(remote="ssh://git@git.example.com/job.git", commit=commit), tmp_path, {})
+    assert "AWS_CONTAINER_CREDENTIALS" not in (tmp_path / "environment").read_text()
+
+
 @pytest.mark.parametrize("remote", ["file:///tmp/x", "ext::sh -c true", "http://127.0.0.1:1/x"])
 def test_git_itself_is_held_to_https_and_ssh(remote: str, tmp_path: Path) -> None:
     with pytest.raises(ImageBuildFailed, match="not allowed"):

@@ -15,6 +15,7 @@ from launch_agent.image.recipe import ArtifactCode
 from launch_agent.run_queue.job_artifact import JobArtifact, JobSource
 from tests.answering import Answer, AnsweringServer, answering
 
+EXCHANGES = Path(__file__).parent.parent / "wandb/exchanges"
 TEXT = b"print('hello')\n"
 
 
@@ -24,6 +25,12 @@ def artifacts(server: AnsweringServer) -> Artifacts:
 
 def md5(content: bytes) -> str:
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def digest_of(contents: dict[str, Any]) -> str:
+    """Compute an artifact's digest as the wandb client does."""
+    listed = "".join(f"{path}:{contents[path]['digest']}\n" for path in sorted(contents))
+    return hashlib.md5(f"wandb-artifact-manifest-v1\n{listed}".encode(), usedforsecurity=False).hexdigest()
 
 
 def of_code(contents: dict[str, Any], *names: str) -> list[Answer]:
@@ -39,20 +46,81 @@ def of_code(contents: dict[str, Any], *names: str) -> list[Answer]:
 
 
 def test_files_are_downloaded_into_their_folders_and_checked(tmp_path: Path) -> None:
-    answers = of_code({"src/train.py": {"digest": md5(TEXT)}}, "src/train.py")
-    with answering(*answers, Answer(200, TEXT)) as server:
-        assert artifacts(server).download("a", tmp_path) == ["src/train.py"]
+    contents = {"src/train.py": {"digest": md5(TEXT)}}
+    with answering(*of_code(contents, "src/train.py"), Answer(200, TEXT)) as server:
+        assert artifacts(server).download("a", tmp_path, digest=digest_of(contents)) == ["src/train.py"]
     assert (tmp_path / "src/train.py").read_bytes() == TEXT
     assert "Authorization" not in server.asked[-1].headers
 
 
 def test_a_file_that_arrives_otherwise_is_not_used(tmp_path: Path) -> None:
-    answers = of_code({"train.py": {"digest": md5(TEXT)}}, "train.py")
+    contents = {"train.py": {"digest": md5(TEXT)}}
     with (
-        answering(*answers, Answer(200, b"print('h4ck')\n")) as server,
+        answering(*of_code(contents, "train.py"), Answer(200, b"print('h4ck')\n")) as server,
         pytest.raises(JobArtifactNotFound, match=r"train\.py did not arrive"),
     ):
-        artifacts(server).download("a", tmp_path)
+        artifacts(server).download("a", tmp_path, digest=digest_of(contents))
+
+
+def test_an_artifact_with_the_digest_of_another_is_not_downloaded(tmp_path: Path) -> None:
+    contents, others = {"train.py": {"digest": md5(TEXT)}}, {"train.py": {"digest": md5(b"another")}}
+    with (
+        answering(*of_code(contents, "train.py"), Answer(200, TEXT)) as server,
+        pytest.raises(JobArtifactNotFound, match="the digest of another"),
+    ):
+        artifacts(server).download("a", tmp_path, digest=digest_of(others))
+    assert list(tmp_path.iterdir()) == []
+
+
+def recorded(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the digests that the wandb client sent in a recorded session, each with the list of files it uploaded."""
+    sent = [each for each in json.loads((EXCHANGES / f"{name}.json").read_text()) if isinstance(each, dict)]
+    inputs = [
+        each["variables"]["input"]
+        for each in sent
+        if each.get("operation") == "CreateArtifact" and "input" in each["variables"]
+    ]
+    manifests = [
+        each["content"]["contents"]
+        for each in sent
+        if "/storage/manifest/" in each.get("path", "") and "content" in each
+    ]
+    return list(zip([each["digest"] for each in inputs], manifests, strict=True))
+
+
+@pytest.mark.parametrize(
+    "session",
+    ["job-create-code", "job-create-code-base-image", "job-create-git", "run-creates-code-job", "run-creates-git-job"],
+)
+def test_the_digest_of_jobs_and_code_is_the_one_that_the_wandb_client_computes(session: str, tmp_path: Path) -> None:
+    artifacts_sent = recorded(session)
+    assert artifacts_sent
+    for digest, contents in artifacts_sent:
+        assert digest == digest_of(contents)
+        with answering(*of_code(contents)) as server:
+            assert artifacts(server).download("a", tmp_path, digest=digest) == []
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [b"", b"[]", b"{", b'{"contents": []}', b'{"contents": {"a": null}}', b'{"contents": {"a": {}}}', b"[" * 100_000],
+)
+def test_a_list_of_files_that_is_none_is_said_so(tmp_path: Path, manifest: bytes) -> None:
+    first, _, _ = of_code({})
+    with (
+        answering(first, Answer(200, manifest)) as server,
+        pytest.raises(JobArtifactNotFound, match="the list of files of artifact a cannot be read"),
+    ):
+        artifacts(server).download("a", tmp_path, digest="d")
+
+
+def test_a_file_in_the_way_of_another_is_said_so(tmp_path: Path) -> None:
+    contents = {"a": {"digest": md5(TEXT)}, "a/b": {"digest": md5(TEXT)}}
+    with (
+        answering(*of_code(contents, "a", "a/b"), Answer(200, TEXT), Answer(200, TEXT)) as server,
+        pytest.raises(UnsupportedJobSource, match="cannot be written"),
+    ):
+        artifacts(server).download("a", tmp_path, digest=digest_of(contents))
 
 
 @pytest.mark.parametrize(
@@ -61,20 +129,23 @@ def test_a_file_that_arrives_otherwise_is_not_used(tmp_path: Path) -> None:
         ("data.csv", {"digest": "x", "ref": "s3://bucket/data.csv"}, r"reference to s3://bucket/data\.csv"),
         ("../evil", {"digest": "x"}, "leads out of its folder"),
         ("/etc/passwd", {"digest": "x"}, "leads out of its folder"),
+        ("a\0b", {"digest": "x"}, "leads out of its folder"),
+        ("data.csv", {"digest": "x", "extra": {"alg": "XXH128"}}, "checksum of the kind XXH128"),
     ],
 )
 def test_what_is_no_file_within_the_code_is_refused(
-    tmp_path: Path, path: str, entry: dict[str, str], words: str
+    tmp_path: Path, path: str, entry: dict[str, Any], words: str
 ) -> None:
     with answering(*of_code({path: entry}, path)) as server, pytest.raises(UnsupportedJobSource, match=words):
-        artifacts(server).download("a", tmp_path)
+        artifacts(server).download("a", tmp_path, digest=digest_of({path: entry}))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_download_that_w_and_b_does_not_answer_can_be_tried_again(tmp_path: Path) -> None:
-    answers = of_code({"train.py": {"digest": md5(TEXT)}}, "train.py")
+    contents = {"train.py": {"digest": md5(TEXT)}}
+    answers = of_code(contents, "train.py")
     with answering(*answers, Answer(503)) as server, pytest.raises(WandbUnavailable):
-        artifacts(server).download("a", tmp_path)
+        artifacts(server).download("a", tmp_path, digest=digest_of(contents))
 
 
 def code_of(server: AnsweringServer, reference: str) -> ArtifactCode:

@@ -12,13 +12,14 @@ from launch_agent.clients import aws
 from launch_agent.clients.codebuild import Builds
 from launch_agent.clients.executions import Executions
 from launch_agent.clients.image_claims import ImageClaims
-from launch_agent.clients.image_repository import ImageRepository, registry_password
+from launch_agent.clients.image_repository import ImageRepository, public_registry_password, registry_password
 from launch_agent.clients.logs import TrainingLogs
 from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.task_tokens import TaskTokens
 from launch_agent.errors import AwsThrottled, CapacityUnavailable, TrainingJobRejected, WandbKeyRejected
+from launch_agent.image.recipe import ImageNote
 from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.runs.record import RunRecord, RunState
 from tests.answering import Answer, AnsweringServer, answering, aws_error
@@ -62,6 +63,7 @@ RUN = RunRecord(
     launch_agent_name="a",
     opened_at=datetime(2026, 11, 25, tzinfo=UTC),
 )
+NOTE = ImageNote(digest=f"sha256:{'a' * 64}", dockerfile="generated", entry_point=("python", "train.py"))
 CALLS: dict[str, Callable[[], Any]] = {
     "sagemaker create": lambda: SageMaker().create(REQUEST),
     "sagemaker describe": lambda: SageMaker().describe("abc"),
@@ -78,8 +80,11 @@ CALLS: dict[str, Callable[[], Any]] = {
     "live jobs": lambda: list(SageMaker().live_jobs("stack")),
     "open runs": lambda: list(Runs("runs").open_runs()),
     "log tails": lambda: TrainingLogs().tails("abc"),
-    "image": lambda: ImageRepository("123456789012.dkr.ecr.us-east-1.amazonaws.com/launch").find("tag"),
+    "image": lambda: ImageRepository("123456789012.dkr.ecr.us-east-1.amazonaws.com/launch").has("sha256:0"),
+    "public registry password": public_registry_password,
     "registry password": lambda: registry_password("123456789012.dkr.ecr.us-east-1.amazonaws.com"),
+    "image built": lambda: ImageClaims("runs").built("tag", "item", NOTE),
+    "known image": lambda: ImageClaims("runs").find("tag"),
     "claim of an image": lambda: ImageClaims("runs").claim("tag", "item"),
     "release of an image": lambda: ImageClaims("runs").release("tag", "item"),
     "build": lambda: Builds().find("project:id"),

@@ -8,13 +8,16 @@ from moto import mock_aws
 
 from launch_agent.clients.build_bucket import BuildBucket
 from launch_agent.clients.image_claims import ImageClaim, ImageClaims
-from launch_agent.clients.image_repository import ImageRepository, registry_password
-from launch_agent.errors import InvalidLaunchConfig
-from launch_agent.image.recipe import ImageNote
+from launch_agent.clients.image_repository import ImageRepository, PushedImage, registry_password
+from launch_agent.errors import ImageBuildFailed, InvalidLaunchConfig
+from launch_agent.image.recipe import BuildPlan, ImageNote
 from tests.golden.cases import plan
 
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch"
 TAG = "a" * 64
+NOTE = ImageNote(
+    digest=f"sha256:{'a' * 64}", dockerfile="generated", entry_point=("python", "train.py"), warnings=("no wandb",)
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,17 +35,25 @@ def account() -> Iterator[None]:
         yield
 
 
-def test_an_image_is_found_by_its_tag_and_addressed_by_its_digest() -> None:
-    repository = ImageRepository(REPOSITORY)
-    assert repository.find(TAG) is None
+def put_image(tag: str) -> str:
     manifest = '{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json"}'
-    put = boto3.client("ecr").put_image(repositoryName="launch", imageManifest=manifest, imageTag=TAG)
-    assert repository.find(TAG) == f"{REPOSITORY}@{put['image']['imageId']['imageDigest']}"
+    put = boto3.client("ecr").put_image(repositoryName="launch", imageManifest=manifest, imageTag=tag)
+    return str(put["image"]["imageId"]["imageDigest"])
+
+
+def test_an_image_is_found_by_its_tag_and_looked_for_by_its_digest() -> None:
+    repository = ImageRepository(REPOSITORY)
+    assert repository.by_tag(TAG) is None
+    digest = put_image(TAG)
+    assert repository.by_tag(TAG) == PushedImage(digest, "application/vnd.docker.distribution.manifest.v2+json")
+    assert repository.has(digest)
+    assert not repository.has(f"sha256:{'0' * 64}")
+    assert repository.at(digest) == f"{REPOSITORY}@{digest}"
 
 
 def test_a_repository_that_is_not_there_is_the_deployments_fault() -> None:
     with pytest.raises(InvalidLaunchConfig, match="ImageRepositoryName"):
-        ImageRepository(REPOSITORY + "-2").find(TAG)
+        ImageRepository(REPOSITORY + "-2").by_tag(TAG)
 
 
 def test_one_item_has_the_claim_and_others_learn_whose_it_is() -> None:
@@ -83,19 +94,80 @@ def test_a_failed_build_that_is_tried_again_by_its_owner_has_not_failed() -> Non
     assert claims.claim(TAG, "second") == ImageClaim(owner="first")
 
 
-def test_a_build_plan_arrives_as_it_was_stored() -> None:
+def test_an_image_is_known_by_what_the_build_of_its_claims_owner_reported() -> None:
+    claims = ImageClaims("runs")
+    assert claims.find(TAG) is None
+    claims.claim(TAG, "first")
+    claims.built(TAG, "first", NOTE)
+    claims.built(TAG, "first", NOTE)
+    assert claims.find(TAG) == claims.claim(TAG, "second") == ImageClaim(owner="first", image=NOTE)
+    claims.built(TAG, "first", NOTE.model_copy(update={"digest": f"sha256:{'b' * 64}"}))
+    claims.built(TAG, "second", NOTE.model_copy(update={"digest": f"sha256:{'c' * 64}"}))
+    assert claims.find(TAG) == ImageClaim(owner="first", image=NOTE)
+
+
+def test_the_end_of_the_run_that_built_it_leaves_an_image_known() -> None:
+    claims = ImageClaims("runs")
+    claims.claim(TAG, "first")
+    claims.built(TAG, "first", NOTE)
+    claims.release(TAG, "first")
+    claims.fail(TAG, "first", "the training job did not start")
+    assert claims.claim(TAG, "first") == ImageClaim(owner="first", image=NOTE)
+
+
+def test_an_image_that_is_gone_is_built_by_whoever_finds_that_first() -> None:
+    claims = ImageClaims("runs")
+    claims.claim(TAG, "first")
+    claims.built(TAG, "first", NOTE)
+    known = claims.find(TAG)
+    assert claims.claim(TAG, "second", after=known) == ImageClaim(owner="second")
+    assert claims.claim(TAG, "third", after=known) == ImageClaim(owner="second")
+    claims.built(TAG, "first", NOTE)
+    assert claims.find(TAG) == ImageClaim(owner="second")
+
+
+def test_an_image_is_known_where_the_claim_has_been_forgotten_while_it_was_built() -> None:
+    claims = ImageClaims("runs")
+    claims.built(TAG, "first", NOTE)
+    assert claims.find(TAG) == ImageClaim(owner="first", image=NOTE)
+
+
+def ordered(token: str) -> BuildPlan:
     build = plan("code-job").build
     assert build
-    bucket = BuildBucket("builds")
-    assert bucket.plan(bucket.store_plan(build)) == build
+    return build.model_copy(update={"token": token})
 
 
-def test_a_note_is_read_by_the_images_tag() -> None:
+def test_a_build_plan_arrives_as_it_was_stored() -> None:
     bucket = BuildBucket("builds")
-    assert bucket.note(TAG) is None
-    note = ImageNote(dockerfile="generated", entry_point=("python", "train.py"), warnings=("no wandb",))
-    bucket.store_note(TAG, note)
-    assert bucket.note(TAG) == note
+    assert bucket.plan(bucket.store_plan(ordered("1"))) == ordered("1")
+
+
+def test_a_note_is_read_by_the_plan_it_was_written_for() -> None:
+    bucket = BuildBucket("builds")
+    assert bucket.note(ordered("1")) is None
+    bucket.store_note(ordered("1"), NOTE)
+    assert bucket.note(ordered("1")) == NOTE
+    assert bucket.note(ordered("2")) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"digest": "sha256:1", "dockerfile": "", "entry_point": []}',
+        NOTE.model_dump_json().replace("no wandb", "w" * 5_000).encode(),
+    ],
+)
+def test_what_is_no_note_fails_the_build_in_words(body: bytes) -> None:
+    bucket = BuildBucket("builds")
+    key = bucket.store_plan(ordered("1")).replace("plans/", "notes/")
+    boto3.client("s3").put_object(Bucket="builds", Key=key, Body=body)
+    with pytest.raises(ImageBuildFailed, match="left a note that is none"):
+        bucket.note(ordered("1"))
 
 
 def test_the_password_of_a_registry_is_what_its_token_holds() -> None:

@@ -142,7 +142,8 @@ def test_a_build_has_every_variable_that_the_builder_wants() -> None:
     project = resources("AWS::CodeBuild::Project")["BuildProject"]["Environment"]["EnvironmentVariables"]
     of_project = {each["Name"] for each in project}
     of_build = {each["Name"] for each in MACHINE["States"]["Build image"]["Arguments"]["EnvironmentVariablesOverride"]}
-    assert {*of_project, *of_build} - {"LAUNCH_AGENT_LAYER"} == {name.upper() for name in builder.Env.model_fields}
+    wanted = {name.upper() for name in builder.Env.model_fields}
+    assert {*of_project, *of_build, "CODEBUILD_BUILD_ID"} - {"LAUNCH_AGENT_LAYER"} == wanted
 
 
 def test_the_machine_waits_for_a_build_longer_than_codebuild_does() -> None:
@@ -245,10 +246,12 @@ def chosen(statement: dict[str, Any]) -> dict[str, Any]:
 def test_a_permission_on_everything_is_one_that_cannot_be_narrower() -> None:
     cannot = {
         "cloudwatch:PutMetricData",
+        "ecr-public:GetAuthorizationToken",
         "ecr:GetAuthorizationToken",
         "sagemaker:Search",
         "states:SendTaskFailure",
         "states:SendTaskSuccess",
+        "sts:GetServiceBearerToken",
     }
     for name, statement in statements():
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]

@@ -65,19 +65,11 @@ def _code_at_once(made: World) -> RunQueueItem:
     return made.push(job=JOB)
 
 
-class _BuiltMeanwhile(dict[str, str]):
-    """Images of which the first that is looked for is not there, and is there at the next look."""
-
-    def __contains__(self, tag: object) -> bool:
-        """Have it from the second look on."""
-        there = super().__contains__(tag)
-        self[str(tag)] = f"sha256:{'0' * 64}"
-        return there
-
-
-def _code_built_meanwhile(made: World) -> RunQueueItem:
-    """Code whose image another run pushes between a look for it and the claim to build it."""
-    made.builds.images = _BuiltMeanwhile()
+def _code_gone(made: World) -> RunQueueItem:
+    """Code whose image was built, and has been deleted since."""
+    made.push(job=JOB)
+    made.run_until_idle()
+    made.builds.images.clear()
     return made.push(job=JOB)
 
 
@@ -242,7 +234,7 @@ def scenarios() -> dict[str, Scenario]:
         "code": Scenario(_code, "finished", {}),
         "code whose image is there": Scenario(_code_again, "finished", {}),
         "code whose image is being built": Scenario(_code_at_once, "finished", {}),
-        "code whose image was just built": Scenario(_code_built_meanwhile, "finished", {}),
+        "code whose image was deleted": Scenario(_code_gone, "finished", {}),
         "code that cannot be built": Scenario(_code, "not launched", {"builds_fail": lambda: True}),
         "user code that fails": Scenario(_run, "failed", {"script": lambda _: Script(failure=error, calls_init=False)}),
         "no wandb.init": Scenario(_run, "failed", {"script": lambda _: Script(calls_init=False)}),

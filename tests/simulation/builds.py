@@ -21,6 +21,7 @@ class Build:
 
     id: str
     plan: BuildPlan
+    plan_key: str
     done: Done
     status: str = "IN_PROGRESS"
 
@@ -34,13 +35,16 @@ class Builds:
         self.builds: dict[str, Build] = {}
         self.images: dict[str, str] = {}
         self.objects: dict[str, bytes] = {}
+        self.reported: dict[str, Any] = {}
+        """What builds report in the place of what is so."""
 
     def start(self, arguments: dict[str, Any], done: Done) -> str:
         """Start a build as the state machine does; `done` hears of its end."""
         variables = {each["Name"]: each["Value"] for each in arguments["EnvironmentVariablesOverride"]}
-        plan = BuildPlan.model_validate_json(self.objects[f"/{variables['BUILD_PLAN_KEY']}"])
+        key = variables["BUILD_PLAN_KEY"]
+        plan = BuildPlan.model_validate_json(self.objects[f"/{key}"])
         bytes_of_id = self._clock.random.randbytes(16)
-        build = Build(f"launch:{uuid.UUID(bytes=bytes_of_id)}", plan, done)
+        build = Build(f"launch:{uuid.UUID(bytes=bytes_of_id)}", plan, key, done)
         self.builds[build.id] = build
         self._clock.after(self._seconds, lambda: self._end(build))
         return build.id
@@ -55,10 +59,10 @@ class Builds:
         if operation == "BatchGetBuilds":
             found = [self.builds[each] for each in asked["ids"] if each in self.builds]
             return {"builds": [{"id": build.id, "buildStatus": build.status} for build in found]}
-        tag = asked["imageIds"][0]["imageTag"]
-        if tag not in self.images:
+        digest = asked["imageIds"][0]["imageDigest"]
+        if digest not in self.images.values():
             raise Refused("ImageNotFoundException")
-        return {"imageDetails": [{"imageDigest": self.images[tag]}]}
+        return {"imageDetails": [{"imageDigest": digest}]}
 
     def _end(self, build: Build) -> None:
         if build.status != "IN_PROGRESS":
@@ -68,8 +72,9 @@ class Builds:
             build.done(None, TaskFailed("States.TaskFailed", json.dumps({"Build": {"Id": build.id}})))
             return
         build.status = "SUCCEEDED"
-        tag = build.plan.recipe.tag
-        self.images[tag] = f"sha256:{hashlib.sha256(tag.encode()).hexdigest()}"
-        note = ImageNote(dockerfile="generated", entry_point=build.plan.recipe.entry_point)
-        self.objects[f"/images/{tag}.json"] = note.model_dump_json().encode()
+        digest = f"sha256:{hashlib.sha256(build.id.encode()).hexdigest()}"
+        self.images[f"{build.plan.recipe.tag}-{build.id}"] = digest
+        note = ImageNote(digest=digest, dockerfile="generated", entry_point=build.plan.recipe.entry_point)
+        reported = note.model_dump(mode="json") | self.reported
+        self.objects[f"/notes/{build.plan_key.removeprefix('plans/')}"] = json.dumps(reported).encode()
         build.done({"Build": {"Id": build.id, "BuildStatus": "SUCCEEDED"}}, None)

@@ -25,6 +25,7 @@ TEXT = st.text(max_size=8)
 PLATFORMS = st.sampled_from(["linux/amd64", "linux/arm64"])
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "code": TEXT,
+    "job_artifact_id": TEXT,
     "job_digest": TEXT,
     "entry_point": st.lists(TEXT, max_size=3).map(tuple),
     "notebook": st.booleans(),
@@ -53,7 +54,7 @@ def planned(description: dict[str, Any], builder: QueueBuilder | None = None, **
         artifact,
         ArtifactCode(artifact_id="code", digest="c1")
         if artifact.source_type == "artifact"
-        else git_code(artifact, "job", submodules=False),
+        else git_code(artifact, "job", builder or QueueBuilder()),
         ITEM,
         builder=builder or QueueBuilder(),
         platform="linux/amd64",

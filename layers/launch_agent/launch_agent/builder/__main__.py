@@ -11,13 +11,21 @@ import tempfile
 import time
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from launch_agent.builder import code, docker
 from launch_agent.builder.code_folder import CodeFolder
-from launch_agent.builder.git import Credentials, parse_credentials
+from launch_agent.builder.git import Credentials, parse_credentials, secrets_in
+from launch_agent.builder.log import Log
 from launch_agent.clients.artifacts import Artifacts
 from launch_agent.clients.build_bucket import BuildBucket
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.image_repository import ImageRepository, registry_password
+from launch_agent.clients.image_repository import (
+    PUBLIC_REGISTRY,
+    ImageRepository,
+    public_registry_password,
+    registry_password,
+)
 from launch_agent.clients.secrets import WandbApiKey, json_secret
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import ImageBuildFailed, LaunchError, Transient
@@ -30,11 +38,16 @@ from launch_agent.image.dockerfile import (
     generate_dockerfile,
     wandb_warning,
 )
+from launch_agent.image.pins import pinned
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.settings import Settings
 
-_ECR_HOST = re.compile(r"\b\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
+_ECR_HOST = re.compile(r"\b\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?\b")
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_MAX_WARNINGS = 10
 _WAITS = (10, 60, 300, 600)
+
+log = Log()
 
 
 class Env(Settings):
@@ -42,6 +55,8 @@ class Env(Settings):
 
     build_bucket: str
     build_plan_key: str
+    buildkit_image: str
+    codebuild_build_id: str
     git_credentials_secret: str = ""
     image_repository: str
     wandb_api_key_secret: str
@@ -50,11 +65,12 @@ class Env(Settings):
 
 def main() -> int:
     """Build; return the exit code."""
-    env = Env.from_environment()
     try:
+        env = Env.from_environment()
         build_image(env, BuildBucket(env.build_bucket))
-    except LaunchError as error:
-        say(f"{BUILDER_ERROR} {type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever went wrong, the person who queued the run reads one line
+        words = " ".join(str(error).split())
+        log.say(f"{BUILDER_ERROR} {type(error).__name__}: {words}")
         return 1
     return 0
 
@@ -62,23 +78,27 @@ def main() -> int:
 def build_image(env: Env, bucket: BuildBucket) -> None:
     """Build the image that is ordered. Raises LaunchError."""
     plan = bucket.plan(env.build_plan_key)
-    graphql = GraphqlClient(env.wandb_base_url, WandbApiKey(env.wandb_api_key_secret))
+    api_key = WandbApiKey(env.wandb_api_key_secret)
+    credentials = git_credentials(env)
+    log.keep_out([api_key(), *secrets_in(credentials)])
+    graphql = GraphqlClient(env.wandb_base_url, api_key)
     with tempfile.TemporaryDirectory() as name:
-        source, warnings = fetched(plan, Path(name, "source"), Artifacts(graphql), git_credentials(env))
-        choice, dockerfile, more = dockerfile_for(plan, source, Path(name))
-        say(f"Dockerfile {choice.why}")
-        entry_point = entry_point_in(choice, plan.recipe.entry_point)
-        note = ImageNote(dockerfile=choice.why, entry_point=entry_point, warnings=(*warnings, *more))
-        # Before the image is there: whoever finds the image finds the note.
-        bucket.store_note(plan.recipe.tag, note)
-        for registry in registries(plan, dockerfile_text(choice, source, dockerfile)):
-            docker.sign_in(registry, registry_password(registry))
-        docker.create_builder(say)
-        missing = built(env, plan, dockerfile, source.folder(choice.context))
+        source, warnings = fetch(plan, Path(name, "source"), Artifacts(graphql), credentials)
+        choice, order, more = order_for(env, plan, source, Path(name))
+        log.say(f"Dockerfile {choice.why}")
+        missing = build_and_push(env, plan, order)
     if missing:
-        words = f"These of the packages that the job was made with could not be installed: {', '.join(missing)}."
-        note = note.model_copy(update={"warnings": (*warnings, words)})
-        bucket.store_note(plan.recipe.tag, note)
+        more = (
+            *more,
+            f"These of the packages that the job was made with could not be installed: {', '.join(missing)}.",
+        )
+    note = ImageNote(
+        digest=pushed_digest(plan, order.image),
+        dockerfile=log.cleaned(choice.why, at_most=2_000),
+        entry_point=entry_point_in(choice, plan.recipe.entry_point),
+        warnings=tuple(log.cleaned(each) for each in (*warnings, *more)[:_MAX_WARNINGS]),
+    )
+    bucket.store_note(plan, note)
     warn(Wandb(graphql), plan, note)
 
 
@@ -87,7 +107,7 @@ def git_credentials(env: Env) -> Credentials:
     return parse_credentials(json_secret(env.git_credentials_secret)) if env.git_credentials_secret else {}
 
 
-def fetched(
+def fetch(
     plan: BuildPlan, folder: Path, artifacts: Artifacts, credentials: Credentials
 ) -> tuple[CodeFolder, tuple[str, ...]]:
     """Fetch the code into a new folder, waiting where W&B is away; return it, and what to warn of."""
@@ -99,69 +119,89 @@ def fetched(
         except Transient as error:
             if wait is None:
                 raise
-            say(f"trying again in {wait} s: {error}")
+            log.say(f"trying again in {wait} s: {error}")
             shutil.rmtree(folder)
             time.sleep(wait)
         else:
-            say(f"fetched {what}")
+            log.say(f"fetched {what}")
             return source, warnings
     raise AssertionError("the last try returns or raises")
 
 
-def dockerfile_for(plan: BuildPlan, source: CodeFolder, folder: Path) -> tuple[DockerfileChoice, Path, tuple[str, ...]]:
-    """Choose the Dockerfile, write it where it is generated, and say what to warn of."""
+def order_for(
+    env: Env, plan: BuildPlan, source: CodeFolder, folder: Path
+) -> tuple[DockerfileChoice, docker.Order, tuple[str, ...]]:
+    """Choose the Dockerfile, write it where it is generated, and say what to warn of.
+
+    The image gets a tag that no other build has, so that none can have been there before.
+    """
     files = source.files()
     choice = choose_dockerfile(plan.recipe, files)
-    source.folder(choice.context)
+    warnings: tuple[str, ...] = ()
     if choice.path:
-        return choice, source.file(choice.path), ()
-    texts = code.texts_in(source, files)
-    requirements = None if plan.recipe.base_image else find_requirements(texts)
-    path = folder / "Dockerfile"
-    path.write_text(generate_dockerfile(plan.recipe, requirements))
-    say(path.read_text())
-    return choice, path, () if plan.recipe.base_image else tuple(wandb_warning(requirements, texts))
+        path, text = source.file(choice.path), source.read_text(choice.path)
+    else:
+        texts = code.texts_in(source, files)
+        requirements = None if plan.recipe.base_image else find_requirements(texts)
+        path, text = folder / "Dockerfile", generate_dockerfile(plan.recipe, requirements)
+        path.write_text(text)
+        for line in text.splitlines():
+            log.say(line)
+        warnings = () if plan.recipe.base_image else tuple(wandb_warning(requirements, texts))
+    image = f"{plan.image}-{env.codebuild_build_id.rpartition(':')[2]}"
+    order = docker.Order(image, plan.cache, plan.recipe.platform, path, source.folder(choice.context), text)
+    return choice, order, warnings
 
 
-def dockerfile_text(choice: DockerfileChoice, source: CodeFolder, dockerfile: Path) -> str:
-    """Return what the chosen Dockerfile says, whether it is the code's or was generated."""
-    return source.read_text(choice.path) if choice.path else dockerfile.read_text()
+def build_and_push(env: Env, plan: BuildPlan, order: docker.Order) -> tuple[str, ...]:
+    """Build and push, with what a Dockerfile runs kept from the build role; return what could not be installed."""
+    docker.keep_from_credentials()
+    sign_in(plan, order.text)
+    with_buildkit = docker.start_buildkit(pinned(env.buildkit_image), log.say)
+    return docker.build(order, log.say, with_buildkit=with_buildkit)
+
+
+def sign_in(plan: BuildPlan, dockerfile: str) -> None:
+    """Sign in to the registries that the build needs, and where Amazon's public one cannot be, pull as anybody does."""
+    for registry in registries(plan, dockerfile):
+        password = registry_password(registry)
+        log.keep_out([password])
+        docker.sign_in(registry, password)
+    try:
+        password = public_registry_password()
+        log.keep_out([password])
+        docker.sign_in(PUBLIC_REGISTRY, password)
+    except (BotoCoreError, ClientError, LaunchError) as error:
+        log.say(f"not signed in to {PUBLIC_REGISTRY}: {error}")
 
 
 def registries(plan: BuildPlan, dockerfile: str) -> set[str]:
-    """Name the ECR registries to sign in to: the image's own, and those of its base images."""
-    return {plan.repository.partition("/")[0], *(found[0] for found in _ECR_HOST.finditer(dockerfile))}
+    """Name the ECR registries to sign in to: the image's own, and those of its base images in the same region."""
+    own = plan.repository.partition("/")[0]
+    region = own.split(".")[3]
+    return {own, *(found[0] for found in _ECR_HOST.finditer(dockerfile) if found["region"] == region)}
 
 
-def built(env: Env, plan: BuildPlan, dockerfile: Path, context: Path) -> tuple[str, ...]:
-    """Build and push; return the packages that could not be installed."""
-    try:
-        image = docker.build(plan, dockerfile, context, say)
-    except ImageBuildFailed:
-        # Tags do not move: where another build was faster, its image is the one.
-        address = ImageRepository(env.image_repository).find(plan.recipe.tag)
-        if address is None:
-            raise
-        say(f"{address} was there already")
-        return ()
-    say(f"pushed {plan.repository}@{image.digest}")
-    return image.not_installed
+def pushed_digest(plan: BuildPlan, image: str) -> str:
+    """Return the digest of the image that was pushed. Raises ImageBuildFailed for one that SageMaker does not take."""
+    pushed = ImageRepository(plan.repository).by_tag(image.rpartition(":")[2])
+    if pushed is None:
+        raise ImageBuildFailed(f"the image {image} was pushed, and the repository does not have it.")
+    if pushed.media_type != _MANIFEST:
+        raise ImageBuildFailed(f"the image was pushed as {pushed.media_type}, and SageMaker takes {_MANIFEST} only.")
+    log.say(f"pushed {plan.repository}@{pushed.digest}")
+    return pushed.digest
 
 
 def warn(wandb: Wandb, plan: BuildPlan, note: ImageNote) -> None:
     """Put the warnings on the queue item; an image without them is an image all the same."""
     for warning in note.warnings:
-        say(f"warning: {warning}")
+        log.say(f"warning: {warning}")
     try:
         if note.warnings:
             wandb.warn(plan.item, "\n".join(note.warnings), "build")
     except LaunchError as error:
-        say(f"the queue item does not show this: {error}")
-
-
-def say(line: str) -> None:
-    """Write a line into the build's log."""
-    print(line, flush=True)  # noqa: T201 - what a build prints is its log
+        log.say(f"the queue item does not show this: {error}")
 
 
 if __name__ == "__main__":

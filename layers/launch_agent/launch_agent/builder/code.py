@@ -3,6 +3,7 @@
 import posixpath
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from launch_agent.builder import git
@@ -16,6 +17,7 @@ from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS, PATCH
 _TEXT = (".txt", ".in", ".toml", ".pip", ".cfg")
 _MAX_TEXT = 1 << 20
 _NAMED = 5
+_ATTRIBUTES = ".gitattributes"
 
 
 def fetch_code(
@@ -27,17 +29,16 @@ def fetch_code(
     """
     with tempfile.TemporaryDirectory() as name:
         job = CodeFolder(Path(name))
-        artifacts.download(plan.job_artifact_id, job.path)
+        artifacts.download(plan.recipe.job_artifact_id, job.path, digest=plan.recipe.job_digest)
         if isinstance(plan.code, ArtifactCode):
-            files = artifacts.download(plan.code.artifact_id, folder.path)
-            fetched, has_own_list = (
-                f"{len(files)} files of artifact {plan.code.artifact_id}",
-                FROZEN_REQUIREMENTS in files,
-            )
+            files = artifacts.download(plan.code.artifact_id, folder.path, digest=plan.code.digest)
+            fetched = f"{len(files)} files of artifact {plan.code.artifact_id}"
         else:
-            fetched, has_own_list = _fetch_from_git(plan.code, folder, job, credentials), False
-        warnings = _warnings(folder.drop_ways_out())
-        if FROZEN_REQUIREMENTS in job.files() and not has_own_list:
+            files = []
+            fetched = _fetch_from_git(plan.code, folder, job, credentials)
+        warnings = tuple(_warnings(plan.code, folder))
+        # An artifact's own list stays; one in a repository is of another machine than the job's.
+        if FROZEN_REQUIREMENTS in job.files() and FROZEN_REQUIREMENTS not in files:
             folder.write(FROZEN_REQUIREMENTS, job.read(FROZEN_REQUIREMENTS))
     if plan.recipe.notebook:
         _convert_notebook(folder, plan.recipe.entry_point[-1])
@@ -53,12 +54,22 @@ def _fetch_from_git(code: GitCode, folder: CodeFolder, job: CodeFolder, credenti
     return fetched
 
 
-def _warnings(dropped: list[str]) -> tuple[str, ...]:
-    if not dropped:
-        return ()
-    named = ", ".join(map(shown, dropped[:_NAMED]))
-    more = f" and {len(dropped) - _NAMED} more" if len(dropped) > _NAMED else ""
-    return (f"Links of the code that lead out of it are not in the image: {named}{more}.",)
+def _warnings(code: ArtifactCode | GitCode, folder: CodeFolder) -> Iterator[str]:
+    """Drop what leads out of the code, and say what is not in the image as it may be expected."""
+    dropped = folder.drop_ways_out()
+    if dropped:
+        named = ", ".join(map(shown, dropped[:_NAMED]))
+        more = f" and {len(dropped) - _NAMED} more" if len(dropped) > _NAMED else ""
+        yield f"Links of the code that lead out of it are not in the image: {named}{more}."
+    if isinstance(code, GitCode) and not code.large_files and _has_pointers(folder):
+        yield (
+            "Files that git-lfs keeps elsewhere are pointers in the image. To fetch them, set builder.git_lfs to "
+            "true in the queue's configuration."
+        )
+
+
+def _has_pointers(folder: CodeFolder) -> bool:
+    return _ATTRIBUTES in folder.files() and "filter=lfs" in folder.read_text(_ATTRIBUTES)
 
 
 def _convert_notebook(folder: CodeFolder, script: str) -> None:

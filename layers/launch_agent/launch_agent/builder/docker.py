@@ -1,102 +1,156 @@
 """Docker with BuildKit, as AWS CodeBuild's images have it: signs in to registries, builds, and pushes."""
 
-import json
 import re
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import Field
-
+from launch_agent.builder.commands import run, run_aloud
 from launch_agent.errors import ImageBuildFailed
 from launch_agent.image.dockerfile import NOT_INSTALLED
-from launch_agent.image.recipe import BuildPlan
-from launch_agent.model import Wire
+from launch_agent.image.pins import FRONTEND
 
-_BUILDER = "launch-agent"
-_WAITS = (5, 20, 60)
-_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_BUILDKIT = "launch-agent"
+_DEFAULT = "default"
+_STARTS = (5, 20, 60)
+_LIMITED = (30, 90, 300)
+_VARIABLES = {
+    # The code is somebody else's: git, asked about it, would read settings that name programs to run.
+    "BUILDX_GIT_INFO": "false",
+    "BUILDX_GIT_LABELS": "false",
+    "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+}
+_CREDENTIALS = "169.254.0.0/16"
+_TOO_MANY_REQUESTS = re.compile(r"toomanyrequests|429 Too Many Requests", re.IGNORECASE)
+_MAY_NAME_FRONTEND = re.compile(r"syntax|^\s*\{", re.IGNORECASE | re.MULTILINE)
 _NOT_INSTALLED = re.compile(re.escape(NOT_INSTALLED) + r" (?P<package>[^$\s\"].*)")
+_MAX_NOT_INSTALLED = 100
+
+Say = Callable[[str], None]
+Pause = Callable[[float], None]
 
 
-class _Descriptor(Wire):
-    media_type: str = Field(alias="mediaType", default="")
+class Order(NamedTuple):
+    """What is to be built and pushed."""
+
+    image: str
+    """The image's address, by tag."""
+    cache: str
+    """Where layers are kept for the next build."""
+    platform: str
+    dockerfile: Path
+    context: Path
+    text: str
+    """What the Dockerfile says."""
 
 
-class BuiltImage(NamedTuple):
-    """What came of a build."""
+def keep_from_credentials() -> None:
+    """Keep containers, and so what a Dockerfile runs, from the link-local addresses at which AWS hands out credentials.
 
-    digest: str
-    not_installed: tuple[str, ...]
-    """Packages of a frozen list that could not be installed."""
+    Docker has a chain for such rules (https://docs.docker.com/engine/network/packet-filtering-firewalls/), and name
+    servers may be at such an address. Raises ImageBuildFailed where it cannot be done: nothing is built then.
+    """
+    rules = [
+        ["--jump", "REJECT"],
+        *(["--protocol", each, "--dport", "53", "--jump", "RETURN"] for each in ("tcp", "udp")),
+    ]
+    for rule in rules:
+        # Each goes in front of those before it.
+        command = ["iptables", "--wait", "--insert", "DOCKER-USER", "--destination", _CREDENTIALS, *rule]
+        finished = run(command, variables={})
+        if finished.code:
+            raise ImageBuildFailed(
+                f"the code cannot be kept from the build machine's credentials, so it was not run: {finished.errors}"
+            )
 
 
 def sign_in(registry: str, password: str) -> None:
-    """Sign in to an ECR registry by its host name. Raises ImageBuildFailed."""
+    """Sign in to a registry of Amazon's by its host name. Raises ImageBuildFailed."""
     command = ["docker", "login", "--username", "AWS", "--password-stdin", registry]
-    finished = subprocess.run(command, input=password, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        raise ImageBuildFailed(f"Docker could not sign in to {registry}: {finished.stderr.strip()}")
+    finished = run(command, variables={}, typed=password)
+    if finished.code:
+        raise ImageBuildFailed(f"Docker could not sign in to {registry}: {finished.errors}")
 
 
-def create_builder(say: Callable[[str], None]) -> None:
-    """Start a BuildKit of our own, which alone can keep layers in a registry. Raises ImageBuildFailed.
+def start_buildkit(image: str, say: Say, pause: Pause = time.sleep) -> bool:
+    """Start a BuildKit of our own, which alone can keep layers in a registry; return whether it started.
 
-    Its image comes from Docker Hub, which turns callers away who share an address with too many others.
+    Registries turn callers away who share an address with too many others.
     """
-    command = ["docker", "buildx", "create", "--name", _BUILDER, "--driver", "docker-container", "--bootstrap"]
-    for wait in (*_WAITS, None):
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not finished.returncode:
-            return
+    command = ["docker", "buildx", "create", "--name", _BUILDKIT, "--driver", "docker-container"]
+    command += ["--driver-opt", f"image={image}", "--bootstrap"]
+    for wait in (*_STARTS, None):
+        finished = run(command, variables={})
+        if not finished.code:
+            return True
+        why = finished.errors[-500:]
+        run(["docker", "buildx", "rm", "--force", _BUILDKIT], variables={})
         if wait is None:
-            raise ImageBuildFailed(f"BuildKit did not start: {finished.stderr.strip()[-500:]}")
-        say(f"BuildKit did not start, trying again in {wait} s: {finished.stderr.strip()[-500:]}")
-        subprocess.run(["docker", "buildx", "rm", "--force", _BUILDER], capture_output=True, check=False)
-        time.sleep(wait)
+            say(
+                f"BuildKit did not start: {why}. The image is built by Docker itself, without layers of earlier builds."
+            )
+            return False
+        say(f"BuildKit did not start, trying again in {wait} s: {why}")
+        pause(wait)
+    raise AssertionError("the last try returns")
 
 
-def build(plan: BuildPlan, dockerfile: Path, context: Path, say: Callable[[str], None]) -> BuiltImage:
-    """Build an image and push it, saying each line of the log. Raises ImageBuildFailed.
+def build(order: Order, say: Say, *, with_buildkit: bool, pause: Pause = time.sleep) -> tuple[str, ...]:
+    """Build an image and push it, saying each line of the log; return the packages that could not be installed.
 
-    SageMaker takes an image in Docker's own format, without an index or attestations around it.
+    Where a registry turns us away, it is tried again. Raises ImageBuildFailed, with the line that says why.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        metadata = Path(folder, "metadata.json")
-        lines = list(_run(_command(plan, dockerfile, context, metadata), say))
-        told = json.loads(metadata.read_text())
-    descriptor = _Descriptor.model_validate(told["containerimage.descriptor"])
-    if descriptor.media_type != _MANIFEST:
-        raise ImageBuildFailed(
-            f"the image was pushed as {descriptor.media_type}, and SageMaker takes {_MANIFEST} only."
-        )
-    found = (_NOT_INSTALLED.search(line) for line in lines)
-    return BuiltImage(told["containerimage.digest"], tuple(dict.fromkeys(each["package"] for each in found if each)))
+    for wait in (*_LIMITED, None):
+        reading = _Reading(say)
+        code = run_aloud(_command(order, with_buildkit=with_buildkit), reading.line, variables=_VARIABLES)
+        if not code:
+            return tuple(reading.not_installed)
+        if wait is None or not _TOO_MANY_REQUESTS.search(reading.why):
+            raise ImageBuildFailed(f"docker buildx build failed: {reading.why}")
+        say(f"a registry limits how often it may be asked, trying again in {wait} s: {reading.why}")
+        pause(wait)
+    raise AssertionError("the last try returns or raises")
 
 
-def _command(plan: BuildPlan, dockerfile: Path, context: Path, metadata: Path) -> list[str]:
+def _command(order: Order, *, with_buildkit: bool) -> list[str]:
+    """Return the command that builds.
+
+    SageMaker takes an image in Docker's own format, without an index or attestations around it. Docker's own builder
+    cannot keep layers in a registry. A Dockerfile may name another program to read it (`# syntax=`); it is read by the
+    one that we name.
+    """
+    kept = f"type=registry,ref={order.cache},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"
+    cache = ["--cache-from", f"type=registry,ref={order.cache}", "--cache-to", kept]
+    frontend = ["--build-arg", f"BUILDKIT_SYNTAX={FRONTEND}"] if _MAY_NAME_FRONTEND.search(order.text) else []
     return [
-        *("docker", "buildx", "build", "--builder", _BUILDER, "--progress", "plain"),
-        *("--platform", plan.recipe.platform, "--file", str(dockerfile), "--metadata-file", str(metadata)),
-        *("--provenance=false", "--sbom=false"),
-        *("--output", f"type=image,name={plan.image},push=true,oci-mediatypes=false"),
-        *("--cache-from", f"type=registry,ref={plan.cache}"),
-        "--cache-to",
-        f"type=registry,ref={plan.cache},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true",
-        str(context),
+        *("docker", "buildx", "build", "--builder", _BUILDKIT if with_buildkit else _DEFAULT, "--progress", "plain"),
+        *("--platform", order.platform, "--file", str(order.dockerfile), "--provenance=false", "--sbom=false"),
+        *("--output", f"type=image,name={order.image},push=true,oci-mediatypes=false"),
+        *(cache if with_buildkit else []),
+        *frontend,
+        str(order.context),
     ]
 
 
-def _run(command: Sequence[str], say: Callable[[str], None]) -> Iterator[str]:
-    """Yield each line that a command prints. Raises ImageBuildFailed, with the line that says why, if it fails."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    last = ""
-    for line in process.stdout or ():
-        say(line.rstrip("\n"))
-        last = line.strip() or last
-        yield line
-    if process.wait():
-        raise ImageBuildFailed(f"docker buildx build failed: {last}")
+class _Reading:
+    """What the log of a build tells while it is said."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._last, self._error = "", ""
+        self.not_installed: dict[str, None] = {}
+
+    @property
+    def why(self) -> str:
+        """The line that says why the build failed, if it did."""
+        return self._error or self._last
+
+    def line(self, line: str) -> None:
+        self._say(line)
+        self._last = line.strip() or self._last
+        if line.startswith("ERROR: "):  # what a RUN prints begins with its number
+            self._error = line.removeprefix("ERROR: ").strip()
+        found = _NOT_INSTALLED.search(line)
+        if found and len(self.not_installed) < _MAX_NOT_INSTALLED:
+            self.not_installed[found["package"]] = None

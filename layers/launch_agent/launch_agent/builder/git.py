@@ -1,6 +1,6 @@
 """Fetches the one commit of a git repository that a job names, over https or ssh and nothing else."""
 
-import subprocess
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,14 +9,29 @@ from urllib.parse import quote
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from launch_agent.builder.commands import run
 from launch_agent.errors import ImageBuildFailed
 from launch_agent.image.recipe import GitCode
 from launch_agent.model import Wire
 
+_OWN_SETTINGS = {
+    "GIT_ALLOW_PROTOCOL": "https:ssh",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",  # there CodeBuild's images have filters of git-lfs
+    "GIT_TERMINAL_PROMPT": "0",
+}
 _HARDENED = (
-    *("-c", "protocol.allow=never", "-c", "protocol.https.allow=always", "-c", "protocol.ssh.allow=always"),
-    *("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false"),
+    *("-c", "advice.detachedHead=false", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.protectHFS=true", "-c", "core.protectNTFS=true", "-c", "init.templateDir="),
+    *("-c", "safe.bareRepository=explicit"),
 )
+_LARGE_FILES = (
+    *("-c", "filter.lfs.clean=git-lfs clean -- %f", "-c", "filter.lfs.smudge=git-lfs smudge -- %f"),
+    *("-c", "filter.lfs.process=git-lfs filter-process", "-c", "filter.lfs.required=true"),
+)
+_REVISION = re.compile(r"(?!-)(?!.*(\.\.|@\{))[^\s:^~?*\[\\]+")
+"""What can be the name of a commit, branch or tag, and is no option, refspec or expression."""
 _DEFAULT_BRANCHES = ("main", "master")
 
 
@@ -46,12 +61,21 @@ def parse_credentials(secret: object) -> Credentials:
         ) from None
 
 
+def secrets_in(credentials: Credentials) -> Iterator[str]:
+    """Yield what of the credentials is secret."""
+    for known in credentials.values():
+        yield from (each.get_secret_value() for each in (known.token, known.ssh_key) if each)
+
+
 def fetch(code: GitCode, folder: Path, credentials: Credentials) -> str:
     """Fetch a commit into a folder, without history; return its hash. Raises ImageBuildFailed with git's own words."""
+    if code.commit is not None and not _REVISION.fullmatch(code.commit):
+        raise ImageBuildFailed("the job names a commit that is no hash and no name of a branch or tag.")
     with _signed_in(credentials) as options:
+        large_files = _LARGE_FILES if code.large_files else ()
 
         def git(*arguments: str) -> str:
-            return _git(*_HARDENED, *options, "-C", str(folder), *arguments)
+            return _git(*_HARDENED, *large_files, *options, "-C", str(folder), *arguments)
 
         git("init", "--quiet")
         git("remote", "add", "origin", "--", code.remote)
@@ -63,7 +87,7 @@ def fetch(code: GitCode, folder: Path, credentials: Credentials) -> str:
 
 def apply(patch: Path, folder: Path) -> None:
     """Apply the changes that a job was made with, on top of its commit. Raises ImageBuildFailed."""
-    _git("-C", str(folder), "apply", "--whitespace=nowarn", str(patch))
+    _git(*_HARDENED, "-C", str(folder), "apply", "--whitespace=nowarn", str(patch))
 
 
 def _fetched(git: Git, commit: str | None) -> str:
@@ -109,19 +133,12 @@ def _signed_in(credentials: Credentials) -> Iterator[list[str]]:
 
 
 def _git(*arguments: str) -> str:
-    """Run git where it cannot ask anybody anything; return what it printed. Raises ImageBuildFailed."""
-    finished = subprocess.run(
-        ["git", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        check=False,
-    )
-    if finished.returncode:
-        said = finished.stderr.strip().splitlines() or ["no reason given"]
+    """Run git with no settings but ours; return what it printed. Raises ImageBuildFailed."""
+    finished = run(["git", *arguments], variables=_OWN_SETTINGS)
+    if finished.code:
+        said = finished.errors.splitlines() or ["no reason given"]
         raise ImageBuildFailed(
             f"git failed: {'; '.join(said[-3:])}. For a private repository, name a secret with credentials of its host "
             "in the template parameter GitCredentialsSecretArn."
         )
-    return finished.stdout
+    return finished.output

@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, Field, ValidationError
 
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.errors import JobArtifactNotFound, UnsupportedJobSource, WandbUnavailable
 from launch_agent.image.recipe import ArtifactCode
+from launch_agent.model import Wire
 from launch_agent.run_queue.job_artifact import (
     DESCRIPTION_FILE,
     JobArtifact,
@@ -22,6 +25,28 @@ from launch_agent.run_queue.job_artifact import (
 
 _DOWNLOADS_AT_ONCE = 8
 _DELETED = "DELETED"
+
+
+class _Entry(Wire):
+    """An entry of an artifact's manifest."""
+
+    digest: str
+    ref: str | None = None
+    extra: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
+
+
+class _Manifest(Wire):
+    """The list of an artifact's files, as its maker has uploaded it."""
+
+    contents: dict[str, _Entry] = Field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """The digest of an artifact with these files, as wandb 0.31.0 computes it (ArtifactManifestV1.digest)."""
+        md5 = hashlib.md5(b"wandb-artifact-manifest-v1\n", usedforsecurity=False)
+        for path, entry in sorted(self.contents.items()):
+            md5.update(f"{path}:{entry.digest}\n".encode(errors="surrogatepass"))
+        return md5.hexdigest()
 
 
 class ArtifactFile(NamedTuple):
@@ -78,12 +103,13 @@ class Artifacts:
             )
         return ArtifactCode(artifact_id=found["id"], digest=found["digest"])
 
-    def download(self, artifact_id: str, folder: Path) -> list[str]:
-        """Download the files of an artifact into a folder, each checked by its MD5; return their paths.
+    def download(self, artifact_id: str, folder: Path, *, digest: str) -> list[str]:
+        """Download the files of an artifact into an empty folder, each checked by its MD5; return their paths.
 
-        Raises UnsupportedJobSource for an entry that is only a reference, or that leads out of the folder.
+        Raises UnsupportedJobSource for an entry that is only a reference, or that leads out of the folder, and
+        JobArtifactNotFound where the digest of what is there is another.
         """
-        files = list(self._files(artifact_id))
+        files = list(self._files(artifact_id, digest))
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
             list(pool.map(lambda file: self._download(file, folder), files))
         return [file.path for file in files]
@@ -93,45 +119,65 @@ class Artifacts:
         sequence = (answer.get("project") or {}).get("artifactCollection") or {}
         return sequence.get("artifactMembership") or {}
 
-    def _files(self, artifact_id: str) -> Iterator[ArtifactFile]:
-        contents = self._manifest(artifact_id)
-        for path, entry in contents.items():
+    def _files(self, artifact_id: str, digest: str) -> Iterator[ArtifactFile]:
+        manifest = self._manifest(artifact_id)
+        for path, entry in manifest.contents.items():
             _check_entry(path, entry)
+        if manifest.digest != digest:
+            raise JobArtifactNotFound(
+                f"artifact {artifact_id} has the digest {digest} in W&B, and the files in it have {manifest.digest}. "
+                "Whoever made it may have given it the digest of another. Make the job anew."
+            )
         after = None
         while True:
             answer = self._graphql.execute(operations.files_of_artifact(artifact_id, after))
             page = answer["artifact"]["files"]
             for node in _nodes(page):
-                yield ArtifactFile(node["name"], node["directUrl"], contents[node["name"]]["digest"])
+                yield ArtifactFile(node["name"], node["directUrl"], manifest.contents[node["name"]].digest)
             if not page["pageInfo"]["hasNextPage"]:
                 return
             after = page["pageInfo"]["endCursor"]
 
-    def _manifest(self, artifact_id: str) -> Mapping[str, Any]:
+    def _manifest(self, artifact_id: str) -> _Manifest:
         found = self._graphql.execute(operations.artifact(artifact_id)).get("artifact")
         if not found or not found["currentManifest"]:
             raise JobArtifactNotFound(f"artifact {artifact_id} was deleted, or the API key may not read it.")
-        manifest = _json_object(self._graphql.download(found["currentManifest"]["file"]["directUrl"]))
-        return dict(manifest.get("contents", {})) if isinstance(manifest, Mapping) else {}
+        content = self._graphql.download(found["currentManifest"]["file"]["directUrl"])
+        try:
+            return _Manifest.model_validate_json(content)
+        except ValidationError:
+            raise JobArtifactNotFound(
+                f"the list of files of artifact {artifact_id} cannot be read. Make the job anew."
+            ) from None
 
     def _download(self, file: ArtifactFile, folder: Path) -> None:
         target = folder / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
         md5 = hashlib.md5(usedforsecurity=False)
-        with target.open("wb") as out:
-            for chunk in self._graphql.chunks(file.url):
-                md5.update(chunk)
-                out.write(chunk)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                for chunk in self._graphql.chunks(file.url):
+                    md5.update(chunk)
+                    out.write(chunk)
+        except OSError as error:
+            raise UnsupportedJobSource(
+                f"the job's code has {file.path}, which cannot be written: {error.strerror}. Make the job anew."
+            ) from None
         if base64.b64encode(md5.digest()).decode() != file.md5:
             raise JobArtifactNotFound(f"{file.path} did not arrive as it is in W&B. Queue the run again.")
 
 
-def _check_entry(path: str, entry: Mapping[str, Any]) -> None:
-    if entry.get("ref"):
+def _check_entry(path: str, entry: _Entry) -> None:
+    if entry.ref:
         raise UnsupportedJobSource(
-            f"the job's code has {path} only as a reference to {entry['ref']}. Add the file itself to the artifact."
+            f"the job's code has {path} only as a reference to {entry.ref}. Add the file itself to the artifact."
         )
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+    if entry.extra.get("alg", "MD5") != "MD5":
+        raise UnsupportedJobSource(
+            f"the job's code has {path} with a checksum of the kind {entry.extra['alg']}, and this launch agent knows "
+            "MD5 only. Make the artifact without digest_algorithm."
+        )
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:
         raise UnsupportedJobSource(f'the job\'s code has "{path}", which leads out of its folder. Make the job anew.')
 
 

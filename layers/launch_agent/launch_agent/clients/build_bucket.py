@@ -2,13 +2,21 @@
 
 import boto3
 from botocore.exceptions import ClientError
+from pydantic import ValidationError
 
 from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.errors import ImageBuildFailed
 from launch_agent.image.recipe import BuildPlan, ImageNote
+
+_LARGEST_NOTE = 1 << 18
 
 
 class BuildBucket:
-    """The bucket that carries build plans to the builder, and its notes back. Every method may raise AwsThrottled."""
+    """The bucket that carries build plans to the builder, and its notes back. Every method may raise AwsThrottled.
+
+    All builds have one role: it may read a plan and write a note by its key, and list neither. The keys have a token
+    that only the build and the functions know, so a build reaches its own plan and its own note, and no other's.
+    """
 
     def __init__(self, name: str) -> None:
         """Take the bucket's name."""
@@ -16,8 +24,8 @@ class BuildBucket:
         self._s3 = boto3.client("s3", config=CONFIG)
 
     def store_plan(self, plan: BuildPlan) -> str:
-        """Store the plan of an item's build; return its key."""
-        key = f"plans/{plan.item.id}.json"
+        """Store the plan of a build that has been given its token; return its key."""
+        key = f"plans/{_place(plan)}"
         self._put(key, plan.model_dump_json())
         return key
 
@@ -25,14 +33,16 @@ class BuildBucket:
         """Return the plan stored under a key."""
         return BuildPlan.model_validate_json(self._get(key))
 
-    def store_note(self, tag: str, note: ImageNote) -> None:
-        """Keep what was noted about the image with a tag."""
-        self._put(f"images/{tag}.json", note.model_dump_json())
+    def store_note(self, plan: BuildPlan, note: ImageNote) -> None:
+        """Store what the build of a plan reports."""
+        self._put(f"notes/{_place(plan)}", note.model_dump_json())
 
-    def note(self, tag: str) -> ImageNote | None:
-        """Return what was noted about the image with a tag; None when that is gone."""
+    def note(self, plan: BuildPlan) -> ImageNote | None:
+        """Return what the build of a plan has reported; None when it has not. Raises ImageBuildFailed for no note."""
         try:
-            return ImageNote.model_validate_json(self._get(f"images/{tag}.json"))
+            return ImageNote.model_validate_json(self._get(f"notes/{_place(plan)}", at_most=_LARGEST_NOTE))
+        except ValidationError:
+            raise ImageBuildFailed("the build of the image left a note that is none. Queue the run again.") from None
         except ClientError as error:
             if error_code(error) != "NoSuchKey":
                 raise
@@ -42,6 +52,12 @@ class BuildBucket:
         with translated():
             self._s3.put_object(Bucket=self._name, Key=key, Body=text.encode(), ContentType="application/json")
 
-    def _get(self, key: str) -> bytes:
+    def _get(self, key: str, *, at_most: int | None = None) -> bytes:
         with translated():
-            return bytes(self._s3.get_object(Bucket=self._name, Key=key)["Body"].read())
+            return bytes(self._s3.get_object(Bucket=self._name, Key=key)["Body"].read(at_most))
+
+
+def _place(plan: BuildPlan) -> str:
+    if not plan.token:
+        raise ValueError("a build plan gets its token before it is stored")
+    return f"{plan.item.id}/{plan.token}.json"

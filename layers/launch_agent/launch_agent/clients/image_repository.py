@@ -1,12 +1,27 @@
-"""ECR: whether the repository has an image, and the password to push one."""
+"""ECR: what an image in the repository is, and the passwords to pull and push."""
 
 import base64
+from typing import TYPE_CHECKING, NamedTuple
 
 import boto3
 from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import CONFIG, error_code, translated
 from launch_agent.errors import InvalidLaunchConfig
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
+
+PUBLIC_REGISTRY = "public.ecr.aws"
+_PUBLIC_REGION = "us-east-1"
+"""The one region with this API: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html"""
+
+
+class PushedImage(NamedTuple):
+    """An image in the repository."""
+
+    digest: str
+    media_type: str
 
 
 class ImageRepository:
@@ -17,16 +32,24 @@ class ImageRepository:
         self._address = address
         self._ecr = boto3.client("ecr", config=CONFIG)
 
-    def find(self, tag: str) -> str | None:
-        """Return the address, by digest, of the image with a tag; None when there is none.
+    def by_tag(self, tag: str) -> PushedImage | None:
+        """Return the image with a tag; None when there is none. Raises InvalidLaunchConfig without the repository."""
+        return self._find({"imageTag": tag})
 
-        Raises InvalidLaunchConfig when there is no such repository.
-        """
+    def has(self, digest: str) -> bool:
+        """Say whether an image is still there. Raises InvalidLaunchConfig when there is no such repository."""
+        return self._find({"imageDigest": digest}) is not None
+
+    def at(self, digest: str) -> str:
+        """Return the address of an image by its digest."""
+        return f"{self._address}@{digest}"
+
+    def _find(self, image: "ImageIdentifierTypeDef") -> PushedImage | None:
         host, _, name = self._address.partition("/")
         try:
             with translated():
                 found = self._ecr.describe_images(
-                    registryId=host.partition(".")[0], repositoryName=name, imageIds=[{"imageTag": tag}]
+                    registryId=host.partition(".")[0], repositoryName=name, imageIds=[image]
                 )
         except ClientError as error:
             if error_code(error) == "ImageNotFoundException":
@@ -37,7 +60,8 @@ class ImageRepository:
                     "it, or leave the parameter empty to have the stack make one."
                 ) from None
             raise
-        return f"{self._address}@{found['imageDetails'][0]['imageDigest']}"
+        (details,) = found["imageDetails"]
+        return PushedImage(details["imageDigest"], details.get("imageManifestMediaType", ""))
 
 
 def registry_password(registry: str) -> str:
@@ -48,4 +72,15 @@ def registry_password(registry: str) -> str:
     with translated():
         ecr = boto3.client("ecr", region_name=registry.split(".")[3], config=CONFIG)
         (data,) = ecr.get_authorization_token()["authorizationData"]
-    return base64.b64decode(data["authorizationToken"]).decode().partition(":")[2]
+    return _password(data["authorizationToken"])
+
+
+def public_registry_password() -> str:
+    """Return the password of user AWS for Amazon's public registry. Raises AwsThrottled, and ClientError without it."""
+    with translated():
+        ecr = boto3.client("ecr-public", region_name=_PUBLIC_REGION, config=CONFIG)
+        return _password(ecr.get_authorization_token()["authorizationData"]["authorizationToken"])
+
+
+def _password(token: str) -> str:
+    return base64.b64decode(token).decode().partition(":")[2]

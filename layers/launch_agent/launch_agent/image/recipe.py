@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource
 from launch_agent.model import Model, Wire, faults_of
 from launch_agent.run_queue.items import ItemRef, RunSpec
-from launch_agent.run_queue.job_artifact import JobArtifact
+from launch_agent.run_queue.job_artifact import JobArtifact, parse_job_name
 
-BUILDER_VERSION = "1"
+BUILDER_VERSION = "2"
 """Raised with every change that makes another image of the same recipe, such as one of the generated Dockerfile."""
 
 DEFAULT_PYTHON = "3.12"
@@ -60,6 +60,7 @@ class QueueBuilder(Wire):
     base_image: ImageReference | None = None
     platform: Platform | None = None
     git_submodules: bool = False
+    git_lfs: bool = False
 
 
 class ArtifactCode(Model):
@@ -77,6 +78,8 @@ class GitCode(Model):
     remote: str
     commit: str | None
     submodules: bool = False
+    large_files: bool = False
+    """Whether files that git-lfs keeps elsewhere are fetched too; without, the code has pointers in their place."""
 
     @property
     def is_pinned(self) -> bool:
@@ -91,9 +94,11 @@ class ImageRecipe(Model):
     """What an image is made of. The same recipe gives the same image, so that it is built once."""
 
     code: str
-    """The digest of the code's artifact, or the remote and commit of its git repository."""
+    """The id and digest of the code's artifact, or the remote and commit of its git repository."""
+    job_artifact_id: str
+    """The job artifact, whose frozen requirements and patch go into the image too: W&B's id of it, which is nobody
+    else's, and the digest that its maker gave it."""
     job_digest: str
-    """The digest of the job artifact, whose frozen requirements and patch go into the image too."""
     entry_point: tuple[str, ...]
     notebook: bool = False
     dockerfile: str | None = None
@@ -118,32 +123,38 @@ class BuildPlan(Model):
     """The order to build an image. It holds no secret: the builder reads those it needs with a role of its own."""
 
     item: ItemRef
+    entity: str
+    """Whose run it is first built for: layers are shared within an entity."""
     job: str
-    job_artifact_id: str
+    """The job's full name, `entity/project/name:alias`."""
     code: Code
     recipe: ImageRecipe
     repository: str
     """The address of the repository to push to, without a tag."""
+    token: str | None = None
+    """What no other build can guess, once the build is ordered: its plan and its note are stored below it."""
 
     @property
     def image(self) -> str:
-        """The image's address, by tag."""
+        """What stands for the image's address until it is built and known by its digest."""
         return f"{self.repository}:{self.recipe.tag}"
 
     @property
     def cache(self) -> str:
         """Where the layers of this job's builds are kept; the tag is one that may move."""
-        return f"{self.repository}:cache-{hashlib.sha256(self.job.partition(':')[0].encode()).hexdigest()[:32]}"
+        whose = f"{self.entity}\n{self.job.partition(':')[0]}"
+        return f"{self.repository}:cache-{hashlib.sha256(whose.encode()).hexdigest()[:32]}"
 
 
 class ImageNote(Model):
-    """What the builder found out about an image, kept beside it for all runs that use it."""
+    """What a build reports of the image that it has pushed."""
 
-    dockerfile: str
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    dockerfile: str = Field(max_length=2_000)
     """Which Dockerfile was used, and why."""
     entry_point: tuple[str, ...]
     """How the code is started in this image."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Annotated[str, Field(max_length=4_000)], ...] = Field(default=(), max_length=10)
 
 
 def parse_queue_builder(block: object) -> QueueBuilder:
@@ -154,7 +165,7 @@ def parse_queue_builder(block: object) -> QueueBuilder:
         raise InvalidRunSpec(list(faults_of(error, "builder"))) from None
 
 
-def git_code(job: JobArtifact, name: str, *, submodules: bool) -> GitCode:
+def git_code(job: JobArtifact, name: str, builder: QueueBuilder) -> GitCode:
     """Return where a git job's code is. Raises UnsupportedJobSource for what is not fetched over https or ssh."""
     git = job.source.git
     if git is None or not _REMOTE.fullmatch(git.remote):
@@ -163,7 +174,12 @@ def git_code(job: JobArtifact, name: str, *, submodules: bool) -> GitCode:
             "user@host:path, or that has credentials in it. Make the job anew with such a remote; credentials belong "
             "into the secret that the template parameter GitCredentialsSecretArn names."
         )
-    return GitCode(remote=git.remote, commit=git.commit or None, submodules=submodules)
+    return GitCode(
+        remote=git.remote,
+        commit=git.commit or None,
+        submodules=builder.git_submodules,
+        large_files=builder.git_lfs,
+    )
 
 
 def plan_build(
@@ -171,7 +187,7 @@ def plan_build(
 ) -> BuildPlan:
     """Decide what image a job's code becomes, in the repository `to`; `platform` is for queues that name none.
 
-    Raises UnsupportedJobSource.
+    Raises UnsupportedJobSource and JobArtifactNotFound.
     """
     source, overrides = job.source, spec.overrides
     if not source.entrypoint:
@@ -179,6 +195,7 @@ def plan_build(
     base_image = _base_image(source.base_image, spec.job) or builder.base_image
     recipe = ImageRecipe(
         code=_identity(code, item),
+        job_artifact_id=job.artifact_id,
         job_digest=job.digest,
         entry_point=_started(source.entrypoint, notebook=source.notebook),
         notebook=source.notebook,
@@ -190,8 +207,9 @@ def plan_build(
         python_version=python_version(job.runtime, spec.python_version),
         platform=builder.platform or platform,
     )
-    job_name = spec.job or ""
-    return BuildPlan(item=item, job=job_name, job_artifact_id=job.artifact_id, code=code, recipe=recipe, repository=to)
+    name = parse_job_name(spec.job or "", entity=spec.entity, project=spec.project)
+    full_name = f"{name.entity}/{name.project}/{name.collection}:{name.alias}"
+    return BuildPlan(item=item, entity=spec.entity, job=full_name, code=code, recipe=recipe, repository=to)
 
 
 def _started(entry_point: list[str], *, notebook: bool) -> tuple[str, ...]:
@@ -211,9 +229,10 @@ def python_version(*stated: str | None) -> str:
 def _identity(code: Code, item: ItemRef) -> str:
     """Name the very code; that of a branch is another one for each item."""
     if isinstance(code, ArtifactCode):
-        return f"artifact {code.digest}"
+        return f"artifact {code.artifact_id} {code.digest}"
     pinned = "" if code.is_pinned else f" as of {item.id}"
-    return f"git {code.remote} {code.commit}{' with submodules' if code.submodules else ''}{pinned}"
+    added = (" with submodules" if code.submodules else "") + (" with large files" if code.large_files else "")
+    return f"git {code.remote} {code.commit}{added}{pinned}"
 
 
 def _base_image(reference: str | None, job: str | None) -> str | None:

@@ -1,5 +1,6 @@
 """The launch plan: everything decided about one run, once, before anything is submitted."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
@@ -50,16 +51,17 @@ class LaunchPlan(Model):
             "image_ready": image != "to be built",
         }
 
-    def with_image(self, address: str, note: ImageNote | None) -> "LaunchPlan":
+    def with_image(self, address: str, note: ImageNote) -> "LaunchPlan":
         """Return the plan with its image as it was built: at an address by digest, started as the builder noted."""
-        algorithm = self.training_request["AlgorithmSpecification"] | {"TrainingImage": address}
-        update: dict[str, Any] = {"image_uri": address}
-        if note and self.build:
-            if algorithm.get("ContainerEntrypoint") == list(self.build.recipe.entry_point):
-                algorithm["ContainerEntrypoint"] = list(note.entry_point)
-            update["dockerfile"] = note.dockerfile
-        request = self.training_request | {"AlgorithmSpecification": algorithm}
-        return self.model_copy(update={**update, "training_request": request})
+        if self.build is None:
+            return self
+        # The address by tag stands for the image wherever the queue's configuration names it.
+        request = json.loads(json.dumps(self.training_request).replace(self.build.image, address))
+        algorithm = request["AlgorithmSpecification"]
+        if algorithm.get("ContainerEntrypoint") == list(self.build.recipe.entry_point):
+            algorithm["ContainerEntrypoint"] = list(note.entry_point)
+        update = {"image_uri": address, "dockerfile": note.dockerfile, "training_request": request}
+        return self.model_copy(update=update)
 
 
 def plan_launch(

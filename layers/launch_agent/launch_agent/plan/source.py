@@ -76,7 +76,7 @@ def source_of(
     build = plan_build(
         spec,
         artifact,
-        code or git_code(artifact, spec.job or "", submodules=builder.git_submodules),
+        code or git_code(artifact, spec.job or "", builder),
         item,
         builder=builder,
         platform=(config and config.builder and config.builder.platform) or "linux/amd64",

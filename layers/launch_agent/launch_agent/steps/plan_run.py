@@ -1,18 +1,22 @@
 """Acknowledge the item within its lease, then decide everything about its run before anything is submitted."""
 
+import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, LeaseLost
-from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan
+from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan, ImageNote
 from launch_agent.model import Model
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord
 from launch_agent.wiring import Clients
+
+if TYPE_CHECKING:
+    from launch_agent.clients.image_claims import ImageClaim
 
 logger = Logger(child=True)
 
@@ -82,43 +86,45 @@ class PlanRun:
         return plan
 
     def _claim_or_reuse_image(self, record: RunRecord, plan: LaunchPlan, build: BuildPlan) -> dict[str, Any]:
-        """Use the image if the repository has it, else have it built, by one execution for all that need it."""
-        tag = build.recipe.tag
-        address = self._clients.image_repository.find(tag)
-        if address is None:
-            self._claim_build(record, build)
-            # It may have been built, and its claim released, between the look and the claim.
-            address = self._clients.image_repository.find(tag)
-            if address is None:
-                logger.info("image to be built", image=build.image)
-                key = self._clients.build_bucket.store_plan(build)
-                host = BUILD_HOSTS[build.recipe.platform]
-                return plan.summary(image="to be built") | {"build": {"plan_key": key, **host}}
-            self._clients.image_claims.release(tag, record.item.id)
-        return self._reuse_image(record, plan, tag, address)
+        """Use the image if its build reported one and the repository has it, else have it built, once for all."""
+        image = self._known_image(record, build)
+        return self._reuse_image(record, plan, image) if image else self._order_build(plan, build)
 
-    def _reuse_image(self, record: RunRecord, plan: LaunchPlan, tag: str, address: str) -> dict[str, Any]:
-        """Plan the run with an image that is there; its builder's warnings are this item's too."""
-        note = self._clients.build_bucket.note(tag)
-        if note and note.warnings:
-            self._wandb.warn(record.item, "\n".join(note.warnings), "build")
-        plan = plan.with_image(address, note)
-        self._runs.planned(plan)
-        return plan.summary(image="reused")
-
-    def _claim_build(self, record: RunRecord, build: BuildPlan) -> None:
-        """Claim the build of an image.
+    def _known_image(self, record: RunRecord, build: BuildPlan) -> ImageNote | None:
+        """Return what is known of the image, or None when its build is this item's to order.
 
         Raises ImageBeingBuilt, or ImageBuildFailed when the build waited for has failed.
         """
         claims, tag, me = self._clients.image_claims, build.recipe.tag, record.item.id
-        claim = claims.claim(tag, me)
-        if claim and claim.owner != me:
-            if claim.failure and claim.owner == record.awaits_build_of:
-                raise ImageBuildFailed(f"run queue item {claim.owner} needed the same image: {claim.failure}")
-            if claim.failure or self._runs.open_run(claim.owner) is None:
-                claim = claims.claim(tag, me, after=claim)
-        if claim is None or claim.owner != me:
-            if claim:
-                self._runs.awaits_build(me, claim.owner)
-            raise ImageBeingBuilt(f"the image {build.image} is being built for run queue item {claim and claim.owner}")
+        claim = claims.find(tag)
+        if claim and claim.image and self._clients.image_repository.has(claim.image.digest):
+            return claim.image
+        if claim is None or claim.image or claim.owner == me or self._has_failed(record, claim):
+            claim = claims.claim(tag, me, after=claim)
+        if claim and claim.owner == me and claim.image is None:
+            return None
+        if claim:
+            self._runs.awaits_build(me, claim.owner)
+        raise ImageBeingBuilt(f"the image {build.image} is being built for run queue item {claim and claim.owner}")
+
+    def _has_failed(self, record: RunRecord, claim: "ImageClaim") -> bool:
+        """Say whether another item's build will bring no image. Raises ImageBuildFailed for the one waited for."""
+        if claim.failure and claim.owner == record.awaits_build_of:
+            raise ImageBuildFailed(f"run queue item {claim.owner} needed the same image: {claim.failure}")
+        return bool(claim.failure) or self._runs.open_run(claim.owner) is None
+
+    def _order_build(self, plan: LaunchPlan, build: BuildPlan) -> dict[str, Any]:
+        """Store the order for the build, under a name that no other build can guess."""
+        ordered = build if build.token else build.model_copy(update={"token": secrets.token_hex(16)})
+        self._runs.planned(plan.model_copy(update={"build": ordered}))
+        logger.info("image to be built", image=build.image)
+        key = self._clients.build_bucket.store_plan(ordered)
+        return plan.summary(image="to be built") | {"build": {"plan_key": key, **BUILD_HOSTS[build.recipe.platform]}}
+
+    def _reuse_image(self, record: RunRecord, plan: LaunchPlan, image: ImageNote) -> dict[str, Any]:
+        """Plan the run with an image that is there; its builder's warnings are this item's too."""
+        if image.warnings:
+            self._wandb.warn(record.item, "\n".join(image.warnings), "build")
+        plan = plan.with_image(self._clients.image_repository.at(image.digest), image)
+        self._runs.planned(plan)
+        return plan.summary(image="reused")

@@ -14,6 +14,7 @@ from launch_agent.errors import (
     ImageBuildFailed,
     TrainingJobRejected,
 )
+from launch_agent.image.dockerfile import is_entry_point_of
 from launch_agent.image.recipe import BuildPlan
 from launch_agent.model import Model
 from launch_agent.outcome.report import capacity_warning
@@ -95,19 +96,21 @@ class StartTraining:
         raise error
 
     def _pin_built_image(self, plan: LaunchPlan, build: BuildPlan | None) -> LaunchPlan:
-        """Return the plan with the image that was built for it, by digest; others may use the image from now on.
+        """Return the plan with the image that its build has reported, by digest; others may use it from now on.
 
-        Raises ImageBuildFailed when the repository has no such image.
+        Raises ImageBuildFailed when the build has reported none, or one that is not of this recipe or not there.
         """
         if build is None or plan.image_uri != build.image:
             return plan
-        tag = build.recipe.tag
-        address = self._clients.image_repository.find(tag)
-        if address is None:
+        image, repository = self._clients.build_bucket.note(build), self._clients.image_repository
+        if image is None or not repository.has(image.digest):
             raise ImageBuildFailed(f"the build has ended, and there is no image {build.image}. Queue the run again.")
-        built = plan.with_image(address, self._clients.build_bucket.note(tag))
+        if not is_entry_point_of(build.recipe, image.entry_point):
+            started = " ".join(image.entry_point)[:200]
+            raise ImageBuildFailed(f'the image is started with "{started}", which is not the entry point of the job.')
+        self._clients.image_claims.built(build.recipe.tag, plan.item.id, image)
+        built = plan.with_image(repository.at(image.digest), image)
         self._runs.planned(built)
-        self._clients.image_claims.release(tag, plan.item.id)
         return built
 
     def _environment(self, record: RunRecord, plan: LaunchPlan) -> dict[str, str]:
