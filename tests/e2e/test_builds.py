@@ -1,16 +1,23 @@
 """Jobs that come as code: built into an image once, pushed, run, and seen in W&B."""
 
+import base64
+import io
 import json
+import re
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch_agent.builder import docker
 from local.aws.iam import Denied
 from local.aws.pseudo import build_pseudo_image
 from local.aws.registry import RegistryClient
 from local.demo.git_server import make_repository
+from local.pins import digest_of
+from local.stack import ROOT, STACK_NAME, deploy_built
 from local.wandb.queues import RunQueueItem
 from tests.e2e.conftest import ENTITY, QUEUE, Application, wait_for
 from tests.wandb.client import Client
@@ -162,6 +169,97 @@ def test_stopping_the_execution_stops_the_build(app: Application, client: Client
     app.stop_execution(item)
     wait_for(lambda: [each for each in builds(app)[before:] if each["buildStatus"] == "STOPPED"], within=30)
     assert app.closed(item)["verdict"] == "stopped"
+
+
+def layer_versions(app: Application) -> set[str]:
+    """Return the ARNs of the versions that the package's layer has."""
+    layer = app.deployed.cloud.client("lambda")
+    versions = layer.list_layer_versions(LayerName=f"{STACK_NAME}-agent")["LayerVersions"]
+    return {each["LayerVersionArn"] for each in versions}
+
+
+def test_a_deployment_while_a_build_is_queued_does_not_fail_it(app: Application, client: Client) -> None:
+    cloud, before = app.deployed.cloud, len(builds(app))
+    job = code_job(client, "queued", {"train.py": "print('trained')\n"})
+    versions = layer_versions(app)
+    cloud.hold_builds(True)
+    try:
+        item = app.push(job=job, sagemaker=OFFLINE)
+        wait_for(lambda: [each for each in builds(app)[before:] if each["currentPhase"] == "QUEUED"], within=60)
+        (cloud.folder / "build/LaunchAgentLayer/python/changed.txt").write_text("another version of the package")
+        deploy_built(cloud)
+    finally:
+        cloud.hold_builds(False)
+    assert app.outcome(item, within=180)["verdict"] == "finished"
+    (build,) = builds(app)[before:]
+    variables = {each["name"]: each["value"] for each in build["environment"]["environmentVariables"]}
+    # It was built by the version that had planned it, and that is not the stack's any more.
+    assert variables["LAUNCH_AGENT_LAYER"] in versions
+    assert layer_versions(app) > versions
+
+
+def test_a_layer_version_that_cloudformation_deletes_is_gone_for_builds(app: Application) -> None:
+    layer = app.deployed.cloud.client("lambda")
+    content = io.BytesIO()
+    zipfile.ZipFile(content, "w").close()
+    versions = [
+        layer.publish_layer_version(LayerName="gone", Content={"ZipFile": content.getvalue()})["LayerVersionArn"]
+        for _ in range(2)
+    ]
+    layer.delete_layer_version(LayerName="gone", VersionNumber=1)
+    with pytest.raises(layer.exceptions.ResourceNotFoundException):
+        layer.get_layer_version_by_arn(Arn=versions[0])
+    assert layer.get_layer_version_by_arn(Arn=versions[1])["Version"] == 2
+
+
+def test_where_registries_limit_pulls_the_image_is_built_all_the_same(
+    app: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud, host = app.deployed.cloud, app.deployed.outputs["ImageRepository"].partition("/")[0]
+    environment = {
+        "HOME": str(tmp_path),
+        "LOCAL_CONTAINER_TOOL": "none",
+        "LOCAL_PYTHON": sys.executable,
+        "LOCAL_REGISTRY": cloud.url.removeprefix("http://"),
+        "LOCAL_ROOT": str(ROOT),
+        "PATH": f"{ROOT / 'local/aws/bin'}:/usr/bin:/bin",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    waits: list[float] = []
+    said: list[str] = []
+    cloud.limit_pulls({"docker.io": 2, "public.ecr.aws": 2})
+    assert docker.start_buildkit("moby/buildkit:buildx-stable-1", said.append, waits.append)
+    assert "toomanyrequests: You have reached your unauthenticated pull rate limit" in said[0]
+    assert waits == [5, 20]
+
+    (data,) = cloud.client("ecr").get_authorization_token()["authorizationData"]
+    docker.sign_in(host, base64.b64decode(data["authorizationToken"]).decode().partition(":")[2])
+    (tmp_path / "code").mkdir()
+    dockerfile = tmp_path / "code/Dockerfile"
+    dockerfile.write_text(f"FROM public.ecr.aws/docker/library/python:{PYTHON}-slim-trixie\nENV A=1\n")
+    image = f"{app.deployed.outputs['ImageRepository']}:limited"
+    order = docker.Order(image, f"{image}-cache", "linux/amd64", dockerfile, tmp_path / "code", dockerfile.read_text())
+    docker.build(order, said.append, with_buildkit=True, pause=waits.append)
+    assert waits == [5, 20, 30, 90]
+    assert "toomanyrequests: Rate exceeded" in said[-1] or any("Rate exceeded" in line for line in said)
+
+    # Who has signed in is not limited, and Docker's own builder is there where BuildKit's image cannot be had.
+    cloud.limit_pulls({"docker.io": 9, "public.ecr.aws": 9})
+    token = cloud.client("ecr-public").get_authorization_token()["authorizationData"]["authorizationToken"]
+    docker.sign_in("public.ecr.aws", base64.b64decode(token).decode().partition(":")[2])
+    assert not docker.start_buildkit("moby/buildkit:buildx-stable-1", said.append, waits.append)
+    docker.build(order._replace(image=f"{image}-2"), said.append, with_buildkit=False, pause=waits.append)
+    assert waits == [5, 20, 30, 90, 5, 20, 60]
+    cloud.limit_pulls({"docker.io": 0, "public.ecr.aws": 0})
+
+
+def test_a_registry_tells_which_image_a_tag_stands_for(app: Application) -> None:
+    cloud, repository = app.deployed.cloud, app.deployed.outputs["ImageRepository"].partition("/")[2]
+    reference = f"{cloud.url.removeprefix('http://')}/mirror/public.ecr.aws/docker/library/python:{PYTHON}-slim-trixie"
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest_of(reference))
+    with pytest.raises(ValueError, match="wants a sign-in"):
+        digest_of(f"{cloud.url.removeprefix('http://')}/{repository}:none")
 
 
 def test_without_a_container_tool_a_pseudo_image_of_the_same_dockerfile_runs(
