@@ -106,6 +106,8 @@ class WandbServer:
             routes=[
                 Route("/graphql", self._graphql, methods=["POST"]),
                 Route("/files/{entity}/{project}/{run}/file_stream", self._file_stream, methods=["POST"]),
+                Route("/artifacts/{entity}/{md5}", self._artifact_file),
+                Route("/artifactsV2/{region}/{entity}/{rest:path}/{md5}/{name}", self._artifact_file),
                 Route("/storage/{path:path}", self._storage, methods=["GET", "PUT"]),
                 Route("/_local/health", lambda _: JSONResponse({"ok": True})),
                 Route("/_local/state", self._state),
@@ -203,6 +205,14 @@ class WandbServer:
             project = self.state.find_project(where["entity"], where["project"])
             run = project.run(where["run"]) if project else None
             return JSONResponse(run.stream(body)) if run else JSONResponse({"error": "run not found"}, 404)
+
+    async def _artifact_file(self, request: Request) -> Response:
+        """Answer for one file of an artifact, which the client asks for by its MD5 where it needs no more of it."""
+        if not self._authorized(request):
+            return JSONResponse({"error": "user is not logged in"}, 401)
+        where = request.path_params
+        content = self.state.storage.get(f"artifact/{where['entity']}/{where['md5']}")
+        return Response("not found", 404) if content is None else Response(content)
 
     async def _storage(self, request: Request) -> Response:
         path = request.path_params["path"]

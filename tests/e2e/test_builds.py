@@ -97,6 +97,7 @@ def test_a_code_job_is_built_pushed_and_trained_and_the_second_run_builds_nothin
     (build,) = builds(app)[before:]
     assert build["buildStatus"] == "SUCCEEDED"
     assert "Dockerfile generated: the job names no Dockerfile" in log_of(app, build)
+    assert "Failed to download partial job info" not in app.training_log(item)
     run = app.run(item)
     assert run
     assert [row["loss"] for row in run.rows] == [1.0, 0.5, pytest.approx(1 / 3)]

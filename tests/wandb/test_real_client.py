@@ -72,6 +72,15 @@ def test_a_code_job_is_made(server: tuple[WandbServer, str], client: Client) -> 
     assert {name: each.type_name for name, each in collections.items()} == {"code-job": "job", "code-code-job": "code"}
 
 
+def test_a_single_file_of_a_job_is_read_as_a_run_of_it_does(server: tuple[WandbServer, str], client: Client) -> None:
+    client.run("wandb", "job", "create", "image", IMAGE, "-e", "team", "-p", "single", "-n", "image-job")
+    script = """
+import wandb
+print(open(wandb.Api().artifact("team/single/image-job:latest").get_entry("wandb-job.json").download()).read())
+"""
+    assert json.loads(client.run("python", "-c", script))["source"] == {"image": IMAGE}
+
+
 def test_a_launched_run_appears_under_its_id_with_config_metrics_and_job(
     server: tuple[WandbServer, str], client: Client
 ) -> None:
