@@ -55,6 +55,13 @@ def test_times_are_read_as_numbers_and_as_text(time: object) -> None:
     assert job("Completed", LastModifiedTime=time).modified_at == datetime(2025, 11, 24, 12, tzinfo=UTC)
 
 
+NO_COMMAND = end(
+    "Failed",
+    FailureReason="AlgorithmError: , exit code: 127",
+    AlgorithmSpecification={"ContainerEntrypoint": ["./run.sh", "a b"]},
+)
+
+
 @pytest.mark.parametrize(
     ("ended", "words"),
     [
@@ -63,6 +70,11 @@ def test_times_are_read_as_numbers_and_as_text(time: object) -> None:
         (end("Stopped", "Stopped"), "Somebody stopped it"),
         (end("Stopped", "Stopped", TrainingStartTime=None, BillableTimeInSeconds=0), "It never started"),
         (end("Failed", FailureReason="AlgorithmError: , exit code: 1"), "exit code: 1. The code of the job failed"),
+        (NO_COMMAND, "exit code: 127. A command was not found: the container runs ./run.sh 'a b'. The code of"),
+        (
+            end("Failed", FailureReason="AlgorithmError: , exit code: 127", AlgorithmSpecification=None),
+            "A command was not found: the container runs the image's own entry point.",
+        ),
         (end("Failed", FailureReason="CapacityError: Unable to provision"), "no machine of this type"),
         (end("Failed", FailureReason="ClientError: Cannot pull"), "configuration is at fault"),
         (end("Failed", FailureReason="InternalServerError: sorry"), "SageMaker itself failed"),
@@ -90,6 +102,12 @@ def test_a_job_that_never_called_wandb_init_fails_though_it_completed() -> None:
 def test_a_job_whose_container_never_ran_is_judged_at_once() -> None:
     ended = end("Failed", FailureReason="ClientError: Cannot pull", TrainingStartTime=None)
     assert judged(ended, None, after=0).on_item is OnItem.FAIL
+
+
+def test_a_job_that_found_no_command_to_run_is_judged_at_once() -> None:
+    judgement = judged(NO_COMMAND, None, after=0)
+    assert judgement.on_item is OnItem.FAIL
+    assert "./run.sh 'a b'" in judgement.reason
 
 
 @pytest.mark.parametrize("run_state", ["running", "finished", "failed", "crashed", "killed", "something new"])

@@ -1,5 +1,6 @@
 """A SageMaker training job as others show it to us, and what its status means in our words."""
 
+import shlex
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -55,6 +56,14 @@ class Transition(Wire):
     status: str = Field(alias="Status")
 
 
+class Algorithm(Wire):
+    """What a training job runs, as far as a failure is explained by it."""
+
+    entry_point: Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())] = Field(
+        alias="ContainerEntrypoint", default=()
+    )
+
+
 class TrainingJob(Wire):
     """A training job as an event or DescribeTrainingJob shows it
     (https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html).
@@ -70,6 +79,9 @@ class TrainingJob(Wire):
     started_at: Instant | None = Field(alias="TrainingStartTime", default=None)
     ended_at: Instant | None = Field(alias="TrainingEndTime", default=None)
     billable_seconds: int | None = Field(alias="BillableTimeInSeconds", default=None)
+    algorithm: Annotated[Algorithm, BeforeValidator(lambda value: value or {})] = Field(
+        alias="AlgorithmSpecification", default=Algorithm()
+    )
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(lambda value: value or ())] = Field(
         alias="FinalMetricDataList", default=()
     )
@@ -86,6 +98,13 @@ class TrainingJob(Wire):
         never_ran = self.started_at is None and self.billable_seconds in (None, 0)
         is_given_up = self.verdict is Verdict.STOPPED and self.secondary_status == "Stopped" and never_ran
         return NEVER_STARTED if is_given_up and not asked_to_stop else ""
+
+    @property
+    def found_no_command(self) -> bool:
+        """Whether its container ended because there is no such command, by which a shell and a container engine mean
+        exit code 127 (https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_08_02).
+        """
+        return self.failure_reason.rstrip(".").endswith("exit code: 127")
 
     @property
     def verdict(self) -> Verdict | None:
@@ -119,7 +138,7 @@ class TrainingEnd(Model):
             verdict=job.verdict,
             secondary_status=job.secondary_status,
             reason=_reason(job),
-            container_ran=job.started_at is not None,
+            container_ran=job.started_at is not None and not job.found_no_command,
             ended_at=job.ended_at or job.modified_at,
             metrics={metric.name: metric.value for metric in job.metrics},
         )
@@ -149,4 +168,6 @@ def _reason(job: TrainingJob) -> str:
         return f"The training job was stopped. {by}"
     kind, _, _ = job.failure_reason.partition(":")
     reason = job.failure_reason.rstrip(".") or "SageMaker gave no reason"
-    return " ".join(filter(None, [f"The training job failed: {reason}.", _ADVICE.get(kind, "")]))
+    command = shlex.join(job.algorithm.entry_point) or "the image's own entry point"
+    missing = f"A command was not found: the container runs {command}." if job.found_no_command else ""
+    return " ".join(filter(None, [f"The training job failed: {reason}.", missing, _ADVICE.get(kind, "")]))
