@@ -11,6 +11,7 @@ from launch_agent.image.recipe import (
     DEFAULT_PYTHON,
     ArtifactCode,
     BuildPlan,
+    GitCode,
     ImageRecipe,
     QueueBuilder,
     git_code,
@@ -112,10 +113,33 @@ def test_a_branch_is_another_image_for_each_item_and_a_commit_is_the_same() -> N
         "ssh://git@git.example.com/repo.git",
         "ssh://git.example.com:2222/repo.git",
         "git@github.com:team/repo.git",
+        "git@git.example.com:/srv/git/repo.git",
+        "ssh://git@git.example.com/srv/git/repo.git",
+        "deploy+1@git.example.com:~/my repo.git",
     ],
 )
 def test_a_remote_over_https_or_ssh_is_fetched(remote: str) -> None:
-    assert planned(git_job(remote, "ab" * 20)).code.kind == "git"
+    code = planned(git_job(remote, "ab" * 20)).code
+    assert isinstance(code, GitCode)
+    assert code.remote == remote
+
+
+@pytest.mark.parametrize(
+    ("remote", "fetched"),
+    [
+        ("https://x-access-token:@git.example.com/team/repo.git", "https://git.example.com/team/repo.git"),
+        ("https://org@dev.azure.com/org/project/_git/repo", "https://dev.azure.com/org/project/_git/repo"),
+        ("https://oauth2:@git.example.com:8443/repo.git", "https://git.example.com:8443/repo.git"),
+        ("HTTPS://git.example.com/repo.git ", "https://git.example.com/repo.git"),
+        ("ssh://git:@git.example.com/repo.git", "ssh://git@git.example.com/repo.git"),
+    ],
+)
+def test_a_remote_as_wandb_and_hosts_write_it_is_fetched_with_the_credentials_of_the_host(
+    remote: str, fetched: str
+) -> None:
+    code = planned(git_job(remote, "ab" * 20)).code
+    assert isinstance(code, GitCode)
+    assert code.remote == fetched
 
 
 @pytest.mark.parametrize(
@@ -130,6 +154,12 @@ def test_a_remote_over_https_or_ssh_is_fetched(remote: str) -> None:
         "-oProxyCommand=whoami@host:path",
         "ssh://-oProxyCommand=whoami/repo",
         "https://user:secret@github.com/team/repo.git",
+        "https://user:se@cret@github.com/team/repo.git",
+        "ssh://git:secret@github.com/team/repo.git",
+        "https://-oProxyCommand=whoami/repo",
+        "git@-oProxyCommand=whoami:path",
+        "git@github.com:-oProxyCommand=whoami",
+        "https://github.com",
         "https://github.com/team/repo.git\n--evil",
         "",
     ],
@@ -137,7 +167,7 @@ def test_a_remote_over_https_or_ssh_is_fetched(remote: str) -> None:
 def test_another_remote_is_refused_and_not_repeated(remote: str) -> None:
     with pytest.raises(UnsupportedJobSource, match="https://host/path") as raised:
         planned(git_job(remote, "ab" * 20))
-    assert "secret@" not in str(raised.value)
+    assert "secret" not in str(raised.value).replace("secret that", "")
 
 
 @pytest.mark.parametrize("path", ["../../etc", "/etc/passwd", "a/../../b", "x\nRUN y"])

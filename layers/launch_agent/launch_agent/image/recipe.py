@@ -30,10 +30,9 @@ BUILD_HOSTS: dict[Platform, dict[str, str]] = {
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][\w.:/-]*(@sha256:[0-9a-f]{64})?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REMOTE = re.compile(
-    r"https://[A-Za-z0-9][^\s/@]*/\S+|ssh://(\w[\w.-]*@)?[A-Za-z0-9][^\s/@]*/\S+|\w[\w.-]*@[A-Za-z0-9][\w.-]*:[^\s/]\S*",
-    re.ASCII,
-)
+_SCP_REMOTE = re.compile(r"\w[\w.+-]*@[A-Za-z0-9][\w.-]*:[^\s-].*", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9][\w.-]*(:\d+)?", re.ASCII)
+_USER = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 
 def _image_reference(value: str) -> str:
@@ -168,18 +167,41 @@ def parse_queue_builder(block: object) -> QueueBuilder:
 def git_code(job: JobArtifact, name: str, builder: QueueBuilder) -> GitCode:
     """Return where a git job's code is. Raises UnsupportedJobSource for what is not fetched over https or ssh."""
     git = job.source.git
-    if git is None or not _REMOTE.fullmatch(git.remote):
+    remote = _remote(git.remote.strip()) if git else None
+    if git is None or remote is None:
         raise UnsupportedJobSource(
             f'job "{name}" has a git remote that is not of the form https://host/path, ssh://host/path or '
-            "user@host:path, or that has credentials in it. Make the job anew with such a remote; credentials belong "
-            "into the secret that the template parameter GitCredentialsSecretArn names."
+            "user@host:path, or that has a password in it. Recreate the job with such a remote, and put the "
+            "credentials in the secret that the template parameter GitCredentialsSecretArn names."
         )
     return GitCode(
-        remote=git.remote,
+        remote=remote,
         commit=git.commit or None,
         submodules=builder.git_submodules,
         large_files=builder.git_lfs,
     )
+
+
+def _remote(text: str) -> str | None:
+    """Return a remote as it is fetched: one over https without a user, whom the credentials of the host name.
+
+    wandb takes the password out of a remote and leaves `user:@`; hosts show their remotes with a user, such as
+    `https://org@dev.azure.com/...`. None for what is not fetched.
+    """
+    if not text.isprintable():
+        return None
+    if _SCP_REMOTE.fullmatch(text):
+        return text
+    scheme, separator, rest = text.partition("://")
+    authority, _, path = rest.partition("/")
+    sign_in, _, host = authority.rpartition("@")
+    user, _, password = sign_in.partition(":")
+    scheme = scheme.lower()
+    if password or not (separator and path and _HOST.fullmatch(host)) or scheme not in ("https", "ssh"):
+        return None
+    if user and not _USER.fullmatch(user) and scheme == "ssh":
+        return None
+    return f"{scheme}://{f'{user}@' if user and scheme == 'ssh' else ''}{host}/{path}"
 
 
 def plan_build(
