@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from launch_agent.builder.git import Credentials, apply, fetch, parse_credentials
+from launch_agent.builder.git import Credentials, apply, fetch, fetch_history, parse_credentials
 from launch_agent.errors import ImageBuildFailed
 from launch_agent.image.recipe import GitCode
 from local.demo.git_server import GitServer, git_server, make_repository
@@ -109,8 +109,7 @@ def test_only_our_own_settings_count_and_nothing_else_is_run(
     files = {".gitattributes": "* filter=lfs diff=lfs merge=lfs -text\n", "model.bin": "a pointer\n"}
     commit = make_bare(files, repositories / "job.git")
     assert fetched(server, commit, tmp_path) == commit
-    (tmp_path / "diff.patch").write_text("--- a/model.bin\n+++ b/model.bin\n@@ -1 +1 @@\n-a pointer\n+another\n")
-    apply(tmp_path / "diff.patch", tmp_path / "code")
+    apply(b"--- a/model.bin\n+++ b/model.bin\n@@ -1 +1 @@\n-a pointer\n+another\n", tmp_path / "code")
     assert (tmp_path / "code/model.bin").read_text() == "another\n"
     assert not ran.exists()
 
@@ -209,21 +208,166 @@ def test_a_deploy_key_signs_in_over_ssh_to_the_known_host_only(
     assert not any(Path(line.split()[1]).exists() for line in told.splitlines() if "IdentityFile" in line)
 
 
-def test_the_changes_of_a_job_are_applied(server: GitServer, commit: str, tmp_path: Path) -> None:
-    fetched(server, commit, tmp_path)
-    patch = tmp_path / "diff.patch"
-    patch.write_text("--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-print('hello')\n+print('changed')\n")
-    apply(patch, tmp_path / "code")
-    assert (tmp_path / "code/train.py").read_text() == "print('changed')\n"
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A working copy as the client of a job sees it, with one commit."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "train.py").write_bytes(b"a\nb\n")
+    (folder / "windows.py").write_bytes(b"a\r\nb\r\n")
+    (folder / "run.sh").write_bytes(b"x\n")
+    (folder / "img.png").write_bytes(b"\x89PNG\0\1")
+    (folder / "sub").mkdir()
+    (folder / "sub/\u00fc b.bin").write_bytes(b"\0\1")
+    git(folder, "init", "--quiet")
+    commit_all(folder)
+    return folder
 
 
-def test_changes_outside_of_the_code_are_not_applied(server: GitServer, commit: str, tmp_path: Path) -> None:
-    fetched(server, commit, tmp_path)
-    patch = tmp_path / "diff.patch"
-    patch.write_text("--- /dev/null\n+++ b/../evil\n@@ -0,0 +1 @@\n+x\n")
+def git(folder: Path, *arguments: str) -> bytes:
+    author = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+    return subprocess.run(["git", *author, "-C", str(folder), *arguments], check=True, capture_output=True).stdout
+
+
+def commit_all(folder: Path) -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "work")
+
+
+def diff_of(folder: Path, *options: str) -> bytes:
+    """Return what wandb keeps of the changes, and undo them."""
+    git(folder, "add", "--all", "--intent-to-add")
+    diff = git(folder, *options, "diff", "--submodule=diff", "HEAD")
+    git(folder, "reset", "--quiet", "--hard")
+    return diff
+
+
+def test_the_changes_of_a_job_are_applied(work: Path) -> None:
+    (work / "train.py").write_bytes(b"a\nB\n")
+    (work / "windows.py").write_bytes(b"a\r\nB\r\n")
+    (work / "run.sh").chmod(0o755)
+    (work / "new folder").mkdir()
+    (work / "new folder/new.py").write_text("new\n")
+    diff = diff_of(work)
+    assert apply(diff, work) == []
+    assert (work / "train.py").read_bytes() == b"a\nB\n"
+    assert (work / "windows.py").read_bytes() == b"a\r\nB\r\n"
+    assert (work / "new folder/new.py").read_text() == "new\n"
+    assert os.access(work / "run.sh", os.X_OK)
+
+
+def test_of_files_whose_change_is_not_in_the_patch_the_rest_is_applied_and_they_are_named(work: Path) -> None:
+    (work / "train.py").write_bytes(b"a\nB\n")
+    (work / "img.png").write_bytes(b"\x89PNG\0\2")
+    (work / "sub/\u00fc b.bin").unlink()
+    (work / "new.bin").write_bytes(b"\0")
+    diff = diff_of(work)
+    assert apply(diff, work) == ["img.png", "new.bin", "sub/\\303\\274 b.bin"]
+    assert (work / "train.py").read_bytes() == b"a\nB\n"
+    assert (work / "img.png").read_bytes() == b"\x89PNG\0\1"
+
+
+def test_a_changed_submodule_is_named(work: Path) -> None:
+    other = work / "lib"
+    other.mkdir()
+    git(other, "init", "--quiet")
+    (other / "x").write_text("1")
+    commit_all(other)
+    git(work, "-c", "advice.addEmbeddedRepo=false", "add", "lib")
+    commit_all(work)
+    (other / "x").write_text("2")
+    commit_all(other)
+    (work / "train.py").write_bytes(b"a\nB\n")
+    diff = git(work, "diff", "HEAD")
+    git(work, "checkout", "--quiet", "train.py")
+    assert apply(diff, work) == ["lib"]
+    assert (work / "train.py").read_bytes() == b"a\nB\n"
+
+
+@pytest.mark.parametrize("patch", [b"", b"\n", b"warning: in the working copy, LF will be replaced by CRLF\n"])
+def test_an_empty_patch_changes_nothing(patch: bytes, work: Path) -> None:
+    assert apply(patch, work) == []
+    assert git(work, "status", "--porcelain") == b""
+
+
+def test_only_binary_files_are_no_fault(work: Path) -> None:
+    (work / "img.png").write_bytes(b"\x89PNG\0\2")
+    diff = diff_of(work)
+    assert apply(diff, work) == ["img.png"]
+
+
+def test_contents_of_binary_files_are_applied_where_they_are_in_the_patch(work: Path) -> None:
+    (work / "img.png").write_bytes(b"\x89PNG\0\2")
+    diff = git(work, "diff", "--binary", "HEAD")
+    git(work, "reset", "--quiet", "--hard")
+    assert apply(diff, work) == []
+    assert (work / "img.png").read_bytes() == b"\x89PNG\0\2"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda diff: diff.replace(b"\n", b"\r\n"),  # written in text mode on Windows
+        lambda diff: diff.replace(b"\r\n", b"\n"),  # read in text mode
+    ],
+    ids=["more", "fewer"],
+)
+def test_line_ends_that_were_changed_on_the_way_are_no_matter(changed: Callable[[bytes], bytes], work: Path) -> None:
+    (work / "train.py").write_bytes(b"a\nB\n")
+    (work / "windows.py").write_bytes(b"a\r\nB\r\n")
+    diff = changed(diff_of(work))
+    assert apply(diff, work) == []
+    assert (work / "train.py").read_text().splitlines() == ["a", "B"]
+    assert (work / "windows.py").read_text().splitlines() == ["a", "B"]
+
+
+@pytest.mark.parametrize("option", ["diff.noprefix=true", "diff.mnemonicPrefix=true"])
+def test_prefixes_are_those_of_the_clients_git(option: str, work: Path) -> None:
+    (work / "sub/more.py").write_text("new\n")
+    (work / "train.py").write_bytes(b"a\nB\n")
+    diff = diff_of(work, "-c", option)
+    assert apply(diff, work) == []
+    assert (work / "train.py").read_bytes() == b"a\nB\n"
+    assert (work / "sub/more.py").read_text() == "new\n"
+
+
+def test_changes_of_other_code_are_no_changes_of_this(work: Path) -> None:
+    patch = b"--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-print('hello')\n+print('changed')\n"
+    with pytest.raises(ImageBuildFailed, match="the changes that the job was made with cannot be applied") as raised:
+        apply(patch, work)
+    assert "GitCredentials" not in str(raised.value)
+
+
+def test_changes_outside_of_the_code_are_not_applied(work: Path) -> None:
     with pytest.raises(ImageBuildFailed, match="git failed"):
-        apply(patch, tmp_path / "code")
-    assert not (tmp_path / "evil").exists()
+        apply(b"--- /dev/null\n+++ b/../evil\n@@ -0,0 +1 @@\n+x\n", work)
+    assert not (work.parent / "evil").exists()
+
+
+def test_history_and_tags_are_fetched_for_those_who_need_them(
+    server: GitServer, commit: str, repositories: Path, tmp_path: Path
+) -> None:
+    bare, code = repositories / "job.git", tmp_path / "code"
+    git(bare, "tag", "v1.2.3", commit)
+    fetched(server, commit, tmp_path)
+    assert git(code, "tag") == b""
+    for _ in range(2):  # once more changes nothing
+        fetch_history(code, {})
+        assert git(code, "describe", "--tags") == b"v1.2.3\n"
+
+
+def test_a_remote_over_ssh_without_a_user_is_one_of_git(
+    repositories: Path, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # wandb writes ssh://git@host/path without the user.
+    ssh = tmp_path / "bin/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f"#!/bin/sh\ngrep '  User ' $2 > {tmp_path}/told\nexec git upload-pack {repositories}/job.git\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    (tmp_path / "code").mkdir()
+    assert fetch(GitCode(remote="ssh://git.example.com/job.git", commit=commit), tmp_path / "code", {}) == commit
+    assert (tmp_path / "told").read_text() == "  User git\n"
 
 
 @pytest.mark.parametrize("secret", [None, [], {"github.com": "t0ken"}, {"github.com": {"token": 5}}])

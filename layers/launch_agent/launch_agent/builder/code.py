@@ -30,37 +30,47 @@ def fetch_code(
     with tempfile.TemporaryDirectory() as name:
         job = CodeFolder(Path(name))
         artifacts.download(plan.recipe.job_artifact_id, job.path, digest=plan.recipe.job_digest)
+        own: list[str] = []
+        unchanged: list[str] = []
         if isinstance(plan.code, ArtifactCode):
-            files = artifacts.download(plan.code.artifact_id, folder.path, digest=plan.code.digest)
-            fetched = f"{len(files)} files of artifact {plan.code.artifact_id}"
+            own = artifacts.download(plan.code.artifact_id, folder.path, digest=plan.code.digest)
+            fetched = f"{len(own)} files of artifact {plan.code.artifact_id}"
         else:
-            files = []
-            fetched = _fetch_from_git(plan.code, folder, job, credentials)
-        warnings = tuple(_warnings(plan.code, folder))
+            fetched, unchanged = _fetch_from_git(plan.code, folder, job, credentials)
+        warnings = [
+            *_warning("Links of the code that lead out of it are not in the image", folder.drop_ways_out()),
+            *_warning(f"{PATCH} does not say how these files were changed; they are as in the commit", unchanged),
+            *_pointers_warning(plan.code, folder),
+        ]
         # An artifact's own list stays; one in a repository is of another machine than the job's.
-        if FROZEN_REQUIREMENTS in job.files() and FROZEN_REQUIREMENTS not in files:
+        if FROZEN_REQUIREMENTS in job.files() and FROZEN_REQUIREMENTS not in own:
             folder.write(FROZEN_REQUIREMENTS, job.read(FROZEN_REQUIREMENTS))
     if plan.recipe.notebook:
         _convert_notebook(folder, plan.recipe.entry_point[-1])
-    return fetched, warnings
+    return fetched, tuple(warnings)
 
 
-def _fetch_from_git(code: GitCode, folder: CodeFolder, job: CodeFolder, credentials: git.Credentials) -> str:
+def _fetch_from_git(
+    code: GitCode, folder: CodeFolder, job: CodeFolder, credentials: git.Credentials
+) -> tuple[str, list[str]]:
+    """Fetch the commit and apply the job's changes; return what was fetched, and the files left as in the commit."""
     fetched = f"commit {git.fetch(code, folder.path, credentials)} of {code.remote}"
+    unchanged: list[str] = []
     if PATCH in job.files():
-        git.apply(job.file(PATCH), folder.path)
+        unchanged = git.apply(job.read(PATCH), folder.path)
         fetched += f", with {PATCH}"
     shutil.rmtree(folder.path / ".git")
-    return fetched
+    return fetched, unchanged
 
 
-def _warnings(code: ArtifactCode | GitCode, folder: CodeFolder) -> Iterator[str]:
-    """Drop what leads out of the code, and say what is not in the image as it may be expected."""
-    dropped = folder.drop_ways_out()
-    if dropped:
-        named = ", ".join(map(shown, dropped[:_NAMED]))
-        more = f" and {len(dropped) - _NAMED} more" if len(dropped) > _NAMED else ""
-        yield f"Links of the code that lead out of it are not in the image: {named}{more}."
+def _warning(words: str, names: list[str]) -> Iterator[str]:
+    """Name the first few of what is to be warned of; yield no warning where there is nothing."""
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield f"{words}: {', '.join(map(shown, names[:_NAMED]))}{more}."
+
+
+def _pointers_warning(code: ArtifactCode | GitCode, folder: CodeFolder) -> Iterator[str]:
     if isinstance(code, GitCode) and not code.large_files and _has_pointers(folder):
         yield (
             "Files that git-lfs keeps elsewhere are pointers in the image. To fetch them, set builder.git_lfs to "

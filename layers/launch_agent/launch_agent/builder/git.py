@@ -33,6 +33,10 @@ _LARGE_FILES = (
 _REVISION = re.compile(r"(?!-)(?!.*(\.\.|@\{))[^\s:^~?*\[\\]+")
 """What can be the name of a commit, branch or tag, and is no option, refspec or expression."""
 _DEFAULT_BRANCHES = ("main", "master")
+_BINARY = re.compile(rb"^Binary files (?P<old>.+) and (?P<new>.+) differ$", re.MULTILINE)
+_WRITTEN_ON_WINDOWS = re.compile(rb"^diff --git .*\r$", re.MULTILINE)
+"""Every line end has become two characters."""
+_SUBMODULE = re.compile(rb"^[-+]Subproject commit ", re.MULTILINE)
 
 
 class HostCredentials(Wire):
@@ -79,15 +83,80 @@ def fetch(code: GitCode, folder: Path, credentials: Credentials) -> str:
 
         git("init", "--quiet")
         git("remote", "add", "origin", "--", code.remote)
-        git("checkout", "--quiet", "--detach", _fetched(git, code.commit))
-        if code.submodules:
-            git("submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1")
+        try:
+            git("checkout", "--quiet", "--detach", _fetched(git, code.commit))
+            if code.submodules:
+                git("submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1")
+        except ImageBuildFailed as error:
+            raise ImageBuildFailed(
+                f"{error} For a private repository, name a secret with credentials of its host in the template "
+                "parameter GitCredentialsSecretArn."
+            ) from None
         return git("rev-parse", "HEAD").strip()
 
 
-def apply(patch: Path, folder: Path) -> None:
-    """Apply the changes that a job was made with, on top of its commit. Raises ImageBuildFailed."""
-    _git(*_HARDENED, "-C", str(folder), "apply", "--whitespace=nowarn", str(patch))
+def fetch_history(folder: Path, credentials: Credentials) -> None:
+    """Complete what `fetch` has fetched with the history and the tags, of which some projects make their version."""
+    with _signed_in(credentials) as options:
+        shallow = _git("-C", str(folder), "rev-parse", "--is-shallow-repository").strip() == "true"
+        depth = ["--unshallow"] if shallow else []
+        _git(*_HARDENED, *options, "-C", str(folder), "fetch", "--quiet", "--tags", *depth, "origin")
+
+
+def apply(patch: bytes, folder: Path) -> list[str]:
+    """Apply the changes that a job was made with, on top of its commit; return the files whose changes are not in them.
+
+    wandb keeps what `git diff` prints: of a binary file or a submodule that something changed, but not what. Raises
+    ImageBuildFailed.
+    """
+    sections = _sections(patch.replace(b"\r\n", b"\n") if _WRITTEN_ON_WINDOWS.search(patch) else patch)
+    left_out = [name for section in sections if (name := _without_contents(section))]
+    applied = b"".join(section for section in sections if not _without_contents(section))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(applied)
+        file.flush()
+        options = [
+            *_HARDENED,
+            "-C",
+            str(folder),
+            "apply",
+            "--allow-empty",
+            "--whitespace=nowarn",
+            *_strip(applied),
+            file.name,
+        ]
+        try:
+            _git(*options)
+        except ImageBuildFailed:
+            # Line ends may have been lost on the way, too.
+            try:
+                _git(*options, "--ignore-whitespace")
+            except ImageBuildFailed as error:
+                raise ImageBuildFailed(f"the changes that the job was made with cannot be applied: {error}") from None
+    return left_out
+
+
+def _sections(patch: bytes) -> list[bytes]:
+    """Split a patch into what it says of each file."""
+    return re.split(rb"^(?=diff --git )", patch, flags=re.MULTILINE)
+
+
+def _without_contents(section: bytes) -> str:
+    """Return the file that a section tells of without saying what was changed; empty where it does say so."""
+    binary = _BINARY.search(section)
+    if binary:
+        name = binary["old"] if binary["new"] == b"/dev/null" else binary["new"]
+        return name.strip(b'"').partition(b"/")[2].decode(errors="replace")
+    if _SUBMODULE.search(section):
+        return section.splitlines()[0].rpartition(b" b/")[2].decode(errors="replace")
+    return ""
+
+
+def _strip(patch: bytes) -> list[str]:
+    """Return how git is told that a patch has no a/ and b/ before its paths, as with diff.noprefix."""
+    first = next((line[len(b"diff --git ") :] for line in patch.splitlines() if line.startswith(b"diff --git ")), b"")
+    half = len(first) // 2
+    return ["-p0"] if first and first[:half] == first[half + 1 :] else []
 
 
 def _fetched(git: Git, commit: str | None) -> str:
@@ -113,7 +182,8 @@ def _signed_in(credentials: Credentials) -> Iterator[list[str]]:
     """Yield the options that have git sign in, to submodules' hosts too; the files they name go when the block ends."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)  # only its owner can enter it
-        ssh = ["Host *", "  BatchMode yes", "  StrictHostKeyChecking yes"]
+        # wandb writes a remote without its user, and that of a git server is git by convention.
+        ssh = ["Host *", "  BatchMode yes", "  StrictHostKeyChecking yes", "  User git"]
         tokens = []
         for host, known in credentials.items():
             if known.token:
@@ -137,8 +207,5 @@ def _git(*arguments: str) -> str:
     finished = run(["git", *arguments], variables=_OWN_SETTINGS)
     if finished.code:
         said = finished.errors.splitlines() or ["no reason given"]
-        raise ImageBuildFailed(
-            f"git failed: {'; '.join(said[-3:])}. For a private repository, name a secret with credentials of its host "
-            "in the template parameter GitCredentialsSecretArn."
-        )
+        raise ImageBuildFailed(f"git failed: {'; '.join(said[-3:])}.")
     return finished.output
