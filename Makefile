@@ -38,7 +38,7 @@ $(VENV)/.installed: requirements/dev.txt $(UV)
 
 .PHONY: lock
 lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions, and the newest base images)
-	@for source in layers/launch_agent/requirements.in requirements/*.in; do \
+	@for source in layers/launch_agent/requirements.in layers/launch_agent/launch_agent/builder/notebook.in requirements/*.in; do \
 		$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 			--custom-compile-command "make lock" "$$source" -o "$${source%.in}.txt" || exit 1; done
 	@$(if $(UPGRADE),$(BIN)/python -m local.pins)

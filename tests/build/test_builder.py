@@ -177,9 +177,9 @@ def test_a_missing_variable_is_one_line_too(
     [
         ({"train.ipynb": b"\xff\xfe"}, {"notebook": True}, "UnsupportedJobSource: the job's notebook cannot be read"),
         (
-            {"train.ipynb": b" " * (17 << 20)},
+            {"train.ipynb": b" " * (65 << 20)},
             {"notebook": True},
-            "train.ipynb of the job's code has more than 16384 KiB",
+            "train.ipynb of the job's code has more than 65536 KiB",
         ),
         ({"other.py": ""}, {"notebook": True}, "train.ipynb is no file of the job's code"),
         (

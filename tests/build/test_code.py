@@ -148,7 +148,7 @@ def test_links_of_the_code_give_the_builder_nothing_of_its_machine(
     folder, warnings = fetched(tmp_path, plan(code, notebook=True), job)
     assert (machine / "docker").read_text() == "the real docker"
     assert sorted(each.name for each in machine.iterdir()) == ["docker", "secret"]
-    assert folder.read_text("train.py") == EVIL
+    assert folder.read_text("train.py") == f"# cell 1\n{EVIL}"
     assert folder.read_text("requirements.frozen.txt") == "wandb==0.31.0\n"
     assert folder.files() == {"README", "requirements.frozen.txt", "train.ipynb", "train.py"}
     (warning,) = warnings

@@ -14,6 +14,9 @@ from launch_agent.errors import UnsupportedJobSource
 from launch_agent.image.recipe import ArtifactCode, BuildPlan, GitCode
 from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS, PATCH
 
+LARGEST_NOTEBOOK = 64 << 20
+"""Notebooks carry their outputs, pictures too."""
+
 _TEXT = (".txt", ".in", ".toml", ".pip", ".cfg")
 _MAX_TEXT = 1 << 20
 _NAMED = 5
@@ -46,7 +49,8 @@ def fetch_code(
         if FROZEN_REQUIREMENTS in job.files() and FROZEN_REQUIREMENTS not in own:
             folder.write(FROZEN_REQUIREMENTS, job.read(FROZEN_REQUIREMENTS))
     if plan.recipe.notebook:
-        _convert_notebook(folder, plan.recipe.entry_point[-1])
+        not_run = _convert_notebook(folder, plan.recipe.entry_point[-1])
+        warnings += _warning("These of the notebook's cells and commands are not Python, and are not run", not_run)
     return fetched, tuple(warnings)
 
 
@@ -82,13 +86,16 @@ def _has_pointers(folder: CodeFolder) -> bool:
     return _ATTRIBUTES in folder.files() and "filter=lfs" in folder.read_text(_ATTRIBUTES)
 
 
-def _convert_notebook(folder: CodeFolder, script: str) -> None:
+def _convert_notebook(folder: CodeFolder, script: str) -> list[str]:
+    """Write a notebook's code as the script of its name; return what of it is not in the script."""
     notebook = f"{posixpath.splitext(script)[0]}.ipynb"
     try:
-        text = folder.read_text(notebook)
+        content = folder.read(notebook, at_most=LARGEST_NOTEBOOK)
     except UnsupportedJobSource as error:
         raise UnsupportedJobSource(f"the job's notebook cannot be read: {error}") from None
-    folder.write(script, script_of(text).encode(errors="replace"))
+    converted = script_of(content)
+    folder.write(script, converted.text.encode())
+    return list(converted.not_run)
 
 
 def texts_in(folder: CodeFolder, files: set[str]) -> dict[str, str]:
