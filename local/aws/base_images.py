@@ -1,13 +1,14 @@
 """Base images without a network: made of this machine's own Python and system, in the place of the public ones.
 
-A generated Dockerfile starts from Docker's official Python and from uv. Here those are the Python that runs this, with
-the shared libraries and the few programs that a build needs, and the uv of the development environment. Another Python
-than this machine's is not there.
+A generated Dockerfile starts from uv, and from Docker's official Python or an accelerator image that has neither Python
+nor tools. Here those are the Python that runs this, with the shared libraries and the few programs that a build needs,
+and the uv of the development environment. Another Python than this machine's is not there, and no C compiler.
 """
 
 import gzip
 import hashlib
 import io
+import platform
 import re
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ MIRROR_NOTE = "an image made of this machine's own system stands for it"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHON = "public.ecr.aws/docker/library/python"
 UV = "ghcr.io/astral-sh/uv"
+ACCELERATOR, ACCELERATOR_TAG = "nvidia/cuda", "12.8.1-base-ubuntu24.04"
 
 _PROGRAMS = (
     *("sh", "bash", "env", "cat", "chmod", "cp", "cut", "date", "dirname", "echo", "false", "find", "grep", "head"),
@@ -44,9 +46,22 @@ _CERTIFICATES = (
     "/etc/ssl/cert.pem",
 )
 _CERTIFICATE = "/etc/ssl/certs/ca-certificates.crt"
-_NOT_COPIED = ("site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "tkinter", "ensurepip")
+_NOT_COPIED = ("site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "tkinter")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+
+_GIT_HELPERS = ("git-remote-http", "git-remote-https", "git-sh-i18n", "git-sh-setup", "git-submodule")
+_PACKAGES = "/var/lib/packages"
+_APT_GET = f"""\
+#!/bin/sh
+# What apt-get is in this image: packages lie in it already, and go to their places when they are installed.
+case "$*" in *install*) ;; *) exit 0 ;; esac
+for name; do
+  case "$name" in install | -*) continue ;; esac
+  [ -d "{_PACKAGES}/$name" ] || {{ echo "E: Unable to locate package $name"; exit 100; }}
+  cp -a "{_PACKAGES}/$name/." /
+done
+"""
 
 _made = threading.Lock()
 
@@ -60,17 +75,18 @@ def make(cloud: Cloud) -> None:
 def _make(cloud: Cloud) -> None:
     ecr = cloud.client("ecr")
     owner = RegistryClient.of_role(cloud)
-    for repository in (PYTHON, UV):
+    for repository in (PYTHON, ACCELERATOR, UV):
         try:
             ecr.create_repository(repositoryName=f"{MIRROR}{repository}")
         except ecr.exceptions.RepositoryAlreadyExistsException:
             return
     uv = _layer(_uv())
     owner.push(f"{MIRROR}{UV}", UV_VERSION, [uv], {})
-    system = _layer(_system())
+    system, python, tools = _layer(_system()), _layer(_python()), _layer(_tools())
     config = {"Env": [f"PATH={_PATH}", f"SSL_CERT_FILE={_CERTIFICATE}"], "Cmd": ["python3"]}
-    for kind in ("trixie", "slim-trixie"):
-        owner.push(f"{MIRROR}{PYTHON}", f"{VERSION}-{kind}", [system], config)
+    owner.push(f"{MIRROR}{PYTHON}", f"{VERSION}-slim-trixie", [system, python], config)
+    owner.push(f"{MIRROR}{PYTHON}", f"{VERSION}-trixie", [system, python, tools], config)
+    owner.push(f"{MIRROR}{ACCELERATOR}", ACCELERATOR_TAG, [system, _layer(_accelerator())], config)
 
 
 def _layer(members: Iterable[tuple[str, Path | bytes | str]]) -> tuple[bytes, str]:
@@ -97,7 +113,8 @@ def _add(tar: tarfile.TarFile, name: str, what: Path | bytes | str) -> None:
     else:
         directory = name.endswith("/")
         member.type = tarfile.DIRTYPE if directory else tarfile.REGTYPE
-        member.mode, member.size = 0o1777 if name == "tmp/" else 0o755 if directory else 0o644, len(what)
+        program = directory or what.startswith(b"#!")
+        member.mode, member.size = 0o1777 if name == "tmp/" else 0o755 if program else 0o644, len(what)
         tar.addfile(member, io.BytesIO(what))
 
 
@@ -128,11 +145,40 @@ def _system() -> Iterator[tuple[str, Path | bytes | str]]:
     for path in files:
         yield str(path), path
     yield str(python), python
-    for name in ("python", "python3", f"python{VERSION}"):
-        yield f"/usr/local/bin/{name}", str(python)
     for name, path in programs.items():
         yield f"/bin/{name}", path
     yield "/usr/bin/env", "/bin/env"
+
+
+def _python() -> Iterator[tuple[str, Path | bytes | str]]:
+    """Yield what makes the Python of the system the one of an official image."""
+    for name in ("python", "python3", f"python{VERSION}"):
+        yield f"/usr/local/bin/{name}", str(Path(sys.executable).resolve())
+
+
+def _tools(folder: str = "") -> Iterator[tuple[str, Path | bytes | str]]:
+    """Yield what the full image has and the slim one lacks, as far as it is here: git, and OpenMP's library."""
+    git, known = shutil.which("git"), _known_libraries()
+    if openmp := re.search(r"^\s+libgomp\.so\.1 \(.*\) => (\S+)$", known, re.MULTILINE):
+        yield f"{folder}{openmp[1]}", Path(openmp[1])
+    if git is None:
+        return
+    told = subprocess.run([git, "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()
+    helpers = [path for name in _GIT_HELPERS if (path := Path(told, name)).exists()]
+    for path in (Path(git), *helpers):
+        yield f"{folder}{'/bin/git' if path == Path(git) else path}", path
+    for library in sorted(_shared_libraries([Path(git), *helpers])):
+        yield f"{folder}{library}", Path(library)
+
+
+def _accelerator() -> Iterator[tuple[str, Path | bytes | str]]:
+    """Yield what makes the system one without Python on its path: the Python that uv would download, and packages."""
+    version, machine = ".".join(map(str, sys.version_info[:3])), platform.machine()
+    yield f"/opt/python/cpython-{version}-linux-{machine}-gnu/bin/python{VERSION}", str(Path(sys.executable).resolve())
+    yield "/usr/bin/apt-get", _APT_GET.encode()
+    for name in ("build-essential", "ca-certificates"):
+        yield f"{_PACKAGES}/{name}/", b""
+    yield from _tools(f"{_PACKAGES}/git")
 
 
 def _python_files() -> Iterator[Path]:
@@ -145,12 +191,16 @@ def _python_files() -> Iterator[Path]:
 def _shared_libraries(binaries: list[Path]) -> set[str]:
     """Return the paths of the shared libraries that programs and modules need, as the loader finds them."""
     told = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
-    known = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
+    known = _known_libraries()
     needed = set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", told, re.MULTILINE))
     for name in _LIBRARIES:
         found = re.search(rf"^\s+{re.escape(name)} \(.*\) => (\S+)$", known, re.MULTILINE)
         needed |= {found[1]} if found else set()
     return needed
+
+
+def _known_libraries() -> str:
+    return subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
 
 
 def reference_in_mirror(reference: str) -> tuple[str, str]:

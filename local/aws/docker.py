@@ -169,7 +169,7 @@ def _build_with_tool(image: str, dockerfile: Path, context: str) -> int:
     options = ["--network", "host", "--file", str(rewritten), "--tag", image]
     if tool != "docker":
         auth = ["--authfile", str(_auth_file()), "--tls-verify=false"]
-        mounts = [f"--volume={path}:{path}:ro" for path in _HOST_FILES if Path(path).exists()]
+        mounts = [f"--volume={path}:{path}:ro" for path in _HOST_FILES if Path(path).exists()] + _git_mounts()
         options += ["--isolation", "chroot", "--layers", "--format", "docker", *auth, *mounts]
     status = _call([*command, "build", *options, context])
     if status:
@@ -179,6 +179,16 @@ def _build_with_tool(image: str, dockerfile: Path, context: str) -> int:
     if tool == "docker":
         _call([*command, "rmi", "--force", image])
     return status
+
+
+def _git_mounts() -> list[str]:
+    """Have git in a RUN trust the servers that it trusts in the build."""
+    certificates = os.environ.get("GIT_SSL_CAINFO")
+    if not certificates:
+        return []
+    settings = Path(os.environ["HOME"], "gitconfig")
+    settings.write_text(f"[http]\n\tsslCAInfo = {certificates}\n")
+    return [f"--volume={certificates}:{certificates}:ro", f"--volume={settings}:/etc/gitconfig:ro"]
 
 
 def _buildah() -> list[str]:
