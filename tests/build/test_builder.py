@@ -154,7 +154,7 @@ def test_whatever_goes_wrong_is_one_line(
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(builder, "choose_dockerfile", fails)
+    monkeypatch.setattr(builder, "lay_out", fails)
     assert run(code_plan(), {"job": {}, "code": {"train.py": ""}}) == 1
     said = capsys.readouterr()
     assert said.err == ""

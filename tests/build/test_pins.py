@@ -74,7 +74,7 @@ def test_renewing_keeps_what_a_registry_does_not_tell_and_says_so(
 def test_an_image_is_named_by_tag_and_digest_where_the_digest_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = "public.ecr.aws/docker/library/python:3.12-slim-trixie"
+    python = "public.ecr.aws/docker/library/python:3.12-trixie"
     monkeypatch.setattr(pins, "PINS", tmp_path / "pins.json")
     pins.PINS.write_text(json.dumps({python: DIGEST, UV: None}))
     pins.known_digests.cache_clear()

@@ -1,6 +1,6 @@
 FROM team/base:1
 USER root
-ENV PYTHONUNBUFFERED=1
 WORKDIR /opt/program
-COPY . /opt/program/
+COPY code/ /opt/program/
+ENV PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "src/train.py"]

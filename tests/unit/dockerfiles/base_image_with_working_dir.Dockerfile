@@ -1,7 +1,7 @@
 FROM team/base:1
 USER root
-ENV PYTHONUNBUFFERED=1
 WORKDIR /opt/program
-COPY . /opt/program/
+COPY code/ /opt/program/
 WORKDIR /opt/program/src
+ENV PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "src/train.py"]

@@ -1,19 +1,12 @@
-FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
-
-FROM public.ecr.aws/docker/library/python:3.11-trixie AS dependencies
-COPY --from=uv /uv /usr/local/bin/uv
-ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/dependencies/python VIRTUAL_ENV=/opt/dependencies/venv
-RUN uv venv --python 3.11 /opt/dependencies/venv
-WORKDIR /tmp/requirements
-COPY ["requirements.frozen.txt", "/tmp/requirements/"]
-RUN uv pip install --requirement requirements.frozen.txt || grep -Ev '^ *(#|$)' requirements.frozen.txt | while read -r package; do \
-      uv pip install --no-deps "$package" || echo "launch-agent: not installed: $package"; done
-
-FROM public.ecr.aws/docker/library/python:3.11-slim-trixie
-COPY --from=dependencies /opt/dependencies /opt/dependencies
-ENV PATH="/opt/dependencies/venv/bin:$PATH"
+FROM public.ecr.aws/docker/library/python:3.11-trixie
 USER root
-ENV PYTHONUNBUFFERED=1
+COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /usr/local/bin/uv
+RUN python -m venv /opt/venv
+ENV VIRTUAL_ENV=/opt/venv PATH="/opt/venv/bin:$PATH"
+COPY requirements/ /opt/requirements/
+WORKDIR /opt/requirements
+RUN --mount=type=bind,source=install.py,target=/opt/install.py python /opt/install.py --frozen requirements.frozen.txt
 WORKDIR /opt/program
-COPY . /opt/program/
+COPY code/ /opt/program/
+ENV PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "src/train.py"]

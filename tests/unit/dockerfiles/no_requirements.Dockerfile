@@ -1,6 +1,9 @@
-FROM public.ecr.aws/docker/library/python:3.11-slim-trixie
+FROM public.ecr.aws/docker/library/python:3.11-trixie
 USER root
-ENV PYTHONUNBUFFERED=1
+COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /usr/local/bin/uv
+RUN python -m venv /opt/venv
+ENV VIRTUAL_ENV=/opt/venv PATH="/opt/venv/bin:$PATH"
 WORKDIR /opt/program
-COPY . /opt/program/
+COPY code/ /opt/program/
+ENV PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "src/train.py"]

@@ -1,18 +1,14 @@
-FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
-
-FROM public.ecr.aws/docker/library/buildpack-deps:trixie AS dependencies
-COPY --from=uv /uv /usr/local/bin/uv
-ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR=/opt/dependencies/python VIRTUAL_ENV=/opt/dependencies/venv
-RUN uv venv --python 3.8 /opt/dependencies/venv
-WORKDIR /tmp/requirements
-COPY ["requirements.txt", "/tmp/requirements/"]
-RUN uv pip install --requirement requirements.txt
-
-FROM public.ecr.aws/docker/library/debian:trixie-slim
-COPY --from=dependencies /opt/dependencies /opt/dependencies
-ENV PATH="/opt/dependencies/venv/bin:$PATH"
+FROM public.ecr.aws/docker/library/buildpack-deps:trixie
 USER root
-ENV PYTHONUNBUFFERED=1
+COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /usr/local/bin/uv
+ENV UV_PYTHON_INSTALL_DIR=/opt/python
+RUN uv venv --managed-python --python 3.8 /opt/venv
+RUN /opt/venv/bin/python -m ensurepip --default-pip
+ENV VIRTUAL_ENV=/opt/venv PATH="/opt/venv/bin:$PATH"
+COPY requirements/ /opt/requirements/
+WORKDIR /opt/requirements
+RUN --mount=type=bind,source=install.py,target=/opt/install.py python /opt/install.py requirements.txt
 WORKDIR /opt/program
-COPY . /opt/program/
+COPY code/ /opt/program/
+ENV PYTHONUNBUFFERED=1
 ENTRYPOINT ["python", "src/train.py"]

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from launch_agent.builder import code, docker
+from launch_agent.builder import code, docker, git
 from launch_agent.builder.code_folder import CodeFolder
+from launch_agent.builder.context import BuildContext, lay_out
 from launch_agent.builder.git import Credentials, parse_credentials, secrets_in
 from launch_agent.builder.log import Log
 from launch_agent.clients.artifacts import Artifacts
@@ -30,16 +31,9 @@ from launch_agent.clients.secrets import WandbApiKey, json_secret
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import ImageBuildFailed, LaunchError, Transient
 from launch_agent.image.build_failure import BUILDER_ERROR
-from launch_agent.image.dockerfile import (
-    DockerfileChoice,
-    choose_dockerfile,
-    entry_point_in,
-    find_requirements,
-    generate_dockerfile,
-    wandb_warning,
-)
+from launch_agent.image.dockerfile import entry_point_in
 from launch_agent.image.pins import pinned
-from launch_agent.image.recipe import BuildPlan, ImageNote
+from launch_agent.image.recipe import BuildPlan, GitCode, ImageNote
 from launch_agent.settings import Settings
 
 _ECR_HOST = re.compile(r"\b\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?\b")
@@ -84,8 +78,9 @@ def build_image(env: Env, bucket: BuildBucket) -> None:
     graphql = GraphqlClient(env.wandb_base_url, api_key)
     with tempfile.TemporaryDirectory() as name:
         source, warnings = fetch(plan, Path(name, "source"), Artifacts(graphql), credentials)
-        choice, order, more = order_for(env, plan, source, Path(name))
-        log.say(f"Dockerfile {choice.why}")
+        context = context_of(plan, source, Path(name), credentials)
+        choice, more = context.choice, context.warnings
+        order = order_for(env, plan, context)
         missing = build_and_push(env, plan, order)
     if missing:
         more = (
@@ -128,29 +123,28 @@ def fetch(
     raise AssertionError("the last try returns or raises")
 
 
-def order_for(
-    env: Env, plan: BuildPlan, source: CodeFolder, folder: Path
-) -> tuple[DockerfileChoice, docker.Order, tuple[str, ...]]:
-    """Choose the Dockerfile, write it where it is generated, and say what to warn of.
+def context_of(plan: BuildPlan, source: CodeFolder, folder: Path, credentials: Credentials) -> BuildContext:
+    """Choose the Dockerfile and lay out what it is built of."""
 
-    The image gets a tag that no other build has, so that none can have been there before.
-    """
-    files = source.files()
-    choice = choose_dockerfile(plan.recipe, files)
-    warnings: tuple[str, ...] = ()
-    if choice.path:
-        path, text = source.file(choice.path), source.read_text(choice.path)
-    else:
-        texts = code.texts_in(source, files)
-        requirements = None if plan.recipe.base_image else find_requirements(texts)
-        path, text = folder / "Dockerfile", generate_dockerfile(plan.recipe, requirements)
-        path.write_text(text)
-        for line in text.splitlines():
+    def fetch_history() -> None:
+        try:
+            if isinstance(plan.code, GitCode):
+                git.fetch_history(source.path, credentials)
+        except ImageBuildFailed as error:
+            log.say(f"the history of the code could not be fetched; a version made of its tags may be wrong: {error}")
+
+    context = lay_out(plan.recipe, source, folder / "context", fetch_history)
+    log.say(f"Dockerfile {context.choice.why}")
+    if context.choice.path is None:
+        for line in context.text.splitlines():
             log.say(line)
-        warnings = () if plan.recipe.base_image else tuple(wandb_warning(requirements, texts))
+    return context
+
+
+def order_for(env: Env, plan: BuildPlan, context: BuildContext) -> docker.Order:
+    """Order the image under a tag that no other build has, so that none can have been there before."""
     image = f"{plan.image}-{env.codebuild_build_id.rpartition(':')[2]}"
-    order = docker.Order(image, plan.cache, plan.recipe.platform, path, source.folder(choice.context), text)
-    return choice, order, warnings
+    return docker.Order(image, plan.cache, plan.recipe.platform, context.dockerfile, context.folder, context.text)
 
 
 def build_and_push(env: Env, plan: BuildPlan, order: docker.Order) -> tuple[str, ...]:

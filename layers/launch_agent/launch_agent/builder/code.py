@@ -1,7 +1,6 @@
 """Brings a job's code into a folder, from W&B or from git, with what its job artifact adds."""
 
 import posixpath
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,6 @@ from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS, PATCH
 LARGEST_NOTEBOOK = 64 << 20
 """Notebooks carry their outputs, pictures too."""
 
-_TEXT = (".txt", ".in", ".toml", ".pip", ".cfg")
-_MAX_TEXT = 1 << 20
 _NAMED = 5
 _ATTRIBUTES = ".gitattributes"
 
@@ -59,12 +56,9 @@ def _fetch_from_git(
 ) -> tuple[str, list[str]]:
     """Fetch the commit and apply the job's changes; return what was fetched, and the files left as in the commit."""
     fetched = f"commit {git.fetch(code, folder.path, credentials)} of {code.remote}"
-    unchanged: list[str] = []
-    if PATCH in job.files():
-        unchanged = git.apply(job.read(PATCH), folder.path)
-        fetched += f", with {PATCH}"
-    shutil.rmtree(folder.path / ".git")
-    return fetched, unchanged
+    if PATCH not in job.files():
+        return fetched, []
+    return f"{fetched}, with {PATCH}", git.apply(job.read(PATCH), folder.path)
 
 
 def _warning(words: str, names: list[str]) -> Iterator[str]:
@@ -96,12 +90,3 @@ def _convert_notebook(folder: CodeFolder, script: str) -> list[str]:
     converted = script_of(content)
     folder.write(script, converted.text.encode())
     return list(converted.not_run)
-
-
-def texts_in(folder: CodeFolder, files: set[str]) -> dict[str, str]:
-    """Return the texts of those files that can say what has to be installed; one of over a megabyte says nothing."""
-    texts = {}
-    for name in files:
-        if name.endswith(_TEXT) and folder.file(name).stat().st_size <= _MAX_TEXT:
-            texts[name] = folder.read_text(name, at_most=_MAX_TEXT)
-    return texts

@@ -29,10 +29,11 @@ class CodeFolder:
         self.path = path.resolve()
 
     def files(self) -> set[str]:
-        """Return the paths of all files; a link to a file of the code is one."""
+        """Return the paths of all files but git's own; a link to a file of the code is one."""
         with _in_words("."):
             found = [path for path in self._entries() if self._leads_to(path, stat.S_ISREG)]
-        return {path.relative_to(self.path).as_posix() for path in found}
+        names = {path.relative_to(self.path).as_posix() for path in found}
+        return {name for name in names if not name.startswith(".git/")}
 
     def read(self, path: str, *, at_most: int = LARGEST_FILE) -> bytes:
         """Return what a file holds."""

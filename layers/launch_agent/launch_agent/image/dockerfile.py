@@ -4,33 +4,36 @@ import json
 import posixpath
 import re
 import shlex
-import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-
-from pydantic import ValidationError
 
 from launch_agent.errors import UnsupportedJobSource
 from launch_agent.image.pins import UV, pinned
 from launch_agent.image.recipe import ImageRecipe
-from launch_agent.model import Model, Wire
-from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS
+from launch_agent.model import Model
 
 NOT_INSTALLED = "launch-agent: not installed:"
-"""What a build prints before each package of a frozen list that cannot be installed."""
+"""What a build prints before each package of a frozen list that no index has."""
+
+CODE_FOLDER = "/opt/program"
+REQUIREMENTS_FOLDER = "/opt/requirements"
 
 _DOCKERFILE = "Dockerfile.wandb"
-_CODE_FOLDER = "/opt/program"
-_DEPENDENCIES = "/opt/dependencies"
-"""The virtual environment and, where the base image lacks the job's Python, that Python: all that is copied on."""
-_REQUIREMENTS = "/tmp/requirements"  # noqa: S108 - a folder of the image that is built
+_ENVIRONMENT = "/opt/venv"
 _OFFICIAL_IMAGES = "public.ecr.aws/docker/library"
 """Docker's official images at Amazon: pulls from CodeBuild are not counted against Docker Hub's limits there."""
 _OLDEST_PYTHON_IMAGE = (3, 9)
 """The oldest Python with an official image on a maintained Debian; uv brings older ones along."""
+_TOOLS = r"""RUN if ! { command -v git && command -v cc; }; then \
+      if command -v apt-get; then \
+        export DEBIAN_FRONTEND=noninteractive; apt-get update --quiet; \
+        apt-get install --yes --quiet --no-install-recommends build-essential ca-certificates git; \
+      elif command -v dnf; then dnf install --assumeyes gcc gcc-c++ git make; \
+      elif command -v yum; then yum install --assumeyes gcc gcc-c++ git make; \
+      else false; fi || echo "launch-agent: git and a C compiler could not be installed; going on without them"; \
+    fi"""
+"""What accelerator images lack, and what git requirements, packages without a wheel and torch.compile need."""
 
-_NAMES_WANDB = re.compile(r"^\s*wandb\s*(\[[^\]]*\])?\s*([<>=!~;@#].*)?$", re.IGNORECASE | re.MULTILINE)
-_INCLUDES = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
-_LOCAL_PROJECT = re.compile(r"^\s*(-e\s|--editable[\s=]|\.|file:|\S+\s*@\s*file:)", re.MULTILINE)
+_STARTS_SCRIPTS = re.compile(r"(python[\d.]*|bash|sh)")
 
 
 class DockerfileChoice(Model):
@@ -46,10 +49,17 @@ class Requirements(Model):
     """What the image's packages are installed from."""
 
     name: str
-    files: tuple[str, ...]
-    """It and the files it includes; empty where it names a project in the code, so that all of the code is needed."""
+    """The file of the code that states them."""
+    path: str
+    """The file that is installed from, relative to where the installation runs, or absolute."""
+    files: Mapping[str, bytes] = {}
+    """What is put into the requirements folder, by path; nothing where the code's own files are used."""
+    needs_code: bool = False
+    """Whether something of the code is installed, or may be."""
     is_frozen: bool = False
     """Whether it is a list of what was installed elsewhere, some of which may be had from no package index."""
+    asks_for_wandb: bool = True
+    """Whether the wandb package is among them, or may be."""
 
 
 def choose_dockerfile(recipe: ImageRecipe, files: Collection[str]) -> DockerfileChoice:
@@ -70,7 +80,19 @@ def choose_dockerfile(recipe: ImageRecipe, files: Collection[str]) -> Dockerfile
     path = posixpath.normpath(posixpath.join(folder, _DOCKERFILE))
     if path in files:
         return DockerfileChoice(path=path, context=folder, why=f"{path}: it is beside the entry point {script}")
-    return DockerfileChoice(path=None, context=".", why=f"generated: {_generated_because(recipe)}")
+    return DockerfileChoice(
+        path=None, context=_root(context, script, files), why=f"generated: {_generated_because(recipe)}"
+    )
+
+
+def _root(context: str, script: str, files: Collection[str]) -> str:
+    """Return the folder of the code that becomes the root of a generated image.
+
+    It is the build context, to which the entry point is relative. The reference puts all of the code at the root, so
+    that jobs exist whose entry point is relative to that.
+    """
+    inside = posixpath.normpath(posixpath.join(context, script))
+    return "." if inside not in files and posixpath.normpath(script) in files else context
 
 
 def expected_choice(recipe: ImageRecipe) -> str:
@@ -109,123 +131,90 @@ def is_entry_point_of(recipe: ImageRecipe, entry_point: Sequence[str]) -> bool:
     return tuple(entry_point) in (recipe.entry_point, bare)
 
 
-class _Project(Wire):
-    dependencies: tuple[str, ...] = ()
+def missing_script(choice: DockerfileChoice, recipe: ImageRecipe, files: Collection[str]) -> str | None:
+    """Return the file that a recipe's entry point runs if it is certain that the image will not have it.
 
-
-class _Pyproject(Wire):
-    project: _Project = _Project()
-
-
-def find_requirements(files: Mapping[str, str]) -> Requirements | None:
-    """Find what to install from: `requirements.txt`, else the dependencies in `pyproject.toml`, else the frozen list.
-
-    `files` has the texts of the code's text files by path.
+    `files` are the paths of the code. A generated image has nothing else in its folder, but what a base image of the
+    job's has there.
     """
-    if "requirements.txt" in files:
-        return Requirements(name="requirements.txt", files=tuple(_with_included("requirements.txt", files)))
-    if "pyproject.toml" in files and _dependencies(files["pyproject.toml"]):
-        return Requirements(name="pyproject.toml", files=("pyproject.toml",))
-    if files.get(FROZEN_REQUIREMENTS, "").strip():
-        return Requirements(name=FROZEN_REQUIREMENTS, files=(FROZEN_REQUIREMENTS,), is_frozen=True)
-    return None
+    if choice.path or recipe.base_image or not recipe.entry_point:
+        return None
+    program, *words = recipe.entry_point
+    if _STARTS_SCRIPTS.fullmatch(program):
+        program = next((word for word in words if word != "-u"), "-")
+    elif "/" not in program:
+        return None
+    path = posixpath.normpath(posixpath.join(choice.context, program))
+    is_there = any(name == path or name.startswith(f"{path}/") for name in files)
+    return None if is_there or program.startswith(("-", "/", "..")) else program
 
 
-def _with_included(name: str, files: Mapping[str, str]) -> list[str]:
-    """List a requirements file and those it includes; nothing where one of them installs a project of the code."""
-    found, left = [], [name]
-    while left:
-        each = left.pop()
-        text = files.get(each)
-        if text is None or each in found:
-            continue
-        if _LOCAL_PROJECT.search(text):
-            return []
-        found.append(each)
-        left += [posixpath.normpath(posixpath.join(posixpath.dirname(each), path)) for path in _INCLUDES.findall(text)]
-    return found
+def generate_dockerfile(recipe: ImageRecipe, requirements: Requirements | None, *, with_git: bool = False) -> str:
+    """Write the Dockerfile of a job that has none, for a build context as `builder.context` lays it out.
 
-
-def _dependencies(pyproject: str) -> tuple[str, ...]:
-    """Return the dependencies that a pyproject.toml states; one that cannot be read states none."""
-    try:
-        return _Pyproject.model_validate(tomllib.loads(pyproject)).project.dependencies
-    except (tomllib.TOMLDecodeError, ValidationError):
-        return ()
-
-
-def wandb_warning(requirements: Requirements | None, files: Mapping[str, str]) -> Iterator[str]:
-    """Warn where the requirements do not ask for the wandb package, without which a run never appears in W&B."""
-    if requirements is None:
-        yield "No requirements.txt, pyproject.toml with dependencies or frozen requirements: nothing was installed."
-        return
-    texts = [files[name] for name in requirements.files or (requirements.name,)]
-    if requirements.name == "pyproject.toml":
-        texts = ["\n".join(_dependencies(texts[0]))]
-    if requirements.files and not any(_NAMES_WANDB.search(text) for text in texts):
-        yield f"wandb is not among the requirements in {requirements.name}: without it, the run does not appear in W&B."
-
-
-def generate_dockerfile(recipe: ImageRecipe, requirements: Requirements | None) -> str:
-    """Write the Dockerfile of a job that has none.
+    The image that runs is the image that installs: what has been installed finds the libraries and tools it was
+    installed with. `with_git` says that the context has the code's `.git`, from which a project can take its version.
 
     SageMaker runs an image as root and reads its entry point in the exec form
     (https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html).
     """
-    entry_point = f"ENTRYPOINT {json.dumps(list(recipe.entry_point))}"
     if recipe.base_image:
-        folder = posixpath.join(_CODE_FOLDER, recipe.working_dir or "")
-        lines = [f"FROM {recipe.base_image}", *_code(), *([f"WORKDIR {folder}"] if recipe.working_dir else [])]
-    elif requirements or recipe.accelerator_image or not _has_python_image(recipe.python_version):
-        lines = [
-            *_install(recipe, requirements),
-            "",
-            f"FROM {_image(recipe, slim=True)}",
-            f"COPY --from=dependencies {_DEPENDENCIES} {_DEPENDENCIES}",
-            f'ENV PATH="{_DEPENDENCIES}/venv/bin:$PATH"',
-            *_code(),
-        ]
+        lines = [f"FROM {recipe.base_image}", "USER root", *_COPY_CODE]
     else:
-        lines = [f"FROM {_image(recipe, slim=True)}", *_code()]
-    return "\n".join([*lines, entry_point]) + "\n"
+        lines = [*_environment(recipe), *_install(requirements, with_git=with_git)]
+    if recipe.working_dir:
+        lines += [f"WORKDIR {posixpath.join(CODE_FOLDER, recipe.working_dir)}"]
+    lines += ["ENV PYTHONUNBUFFERED=1", f"ENTRYPOINT {json.dumps(list(recipe.entry_point))}"]
+    return "\n".join(lines) + "\n"
 
 
-def _code() -> list[str]:
-    return ["USER root", "ENV PYTHONUNBUFFERED=1", f"WORKDIR {_CODE_FOLDER}", f"COPY . {_CODE_FOLDER}/"]
+_COPY_CODE = (f"WORKDIR {CODE_FOLDER}", f"COPY code/ {CODE_FOLDER}/")
 
 
-def _install(recipe: ImageRecipe, requirements: Requirements | None) -> Iterator[str]:
-    """Write the stage that makes the virtual environment. It copies only what it needs: other code may change."""
-    yield f"FROM {pinned(UV)} AS uv"
-    yield ""
-    yield f"FROM {_image(recipe, slim=False)} AS dependencies"
-    yield "COPY --from=uv /uv /usr/local/bin/uv"
-    yield f"ENV UV_LINK_MODE=copy UV_PYTHON_INSTALL_DIR={_DEPENDENCIES}/python VIRTUAL_ENV={_DEPENDENCIES}/venv"
-    yield f"RUN uv venv --python {recipe.python_version} {_DEPENDENCIES}/venv"
+def _environment(recipe: ImageRecipe) -> Iterator[str]:
+    """Write what makes a virtual environment of the job's Python, with pip, uv, git and a C compiler at hand."""
+    is_official = not recipe.accelerator_image and _has_python_image(recipe.python_version)
+    yield f"FROM {_image(recipe)}"
+    yield "USER root"
+    if recipe.accelerator_image:
+        yield _TOOLS
+    yield f"COPY --from={pinned(UV)} /uv /usr/local/bin/uv"
+    if is_official:
+        yield f"RUN python -m venv {_ENVIRONMENT}"
+    else:
+        yield "ENV UV_PYTHON_INSTALL_DIR=/opt/python"
+        yield f"RUN uv venv --managed-python --python {recipe.python_version} {_ENVIRONMENT}"
+        yield f"RUN {_ENVIRONMENT}/bin/python -m ensurepip --default-pip"
+    yield f'ENV VIRTUAL_ENV={_ENVIRONMENT} PATH="{_ENVIRONMENT}/bin:$PATH"'
+
+
+def _install(requirements: Requirements | None, *, with_git: bool) -> Iterator[str]:
+    """Write the steps that install and copy the code; what does not need the code comes first, to be reused."""
     if requirements is None:
+        yield from _COPY_CODE
         return
-    # A project in the code may be installed as a link to where it lies, which is the same in the image.
-    folder = _REQUIREMENTS if requirements.files else _CODE_FOLDER
-    yield f"WORKDIR {folder}"
-    for path in requirements.files or (".",):
-        yield f"COPY {json.dumps([path, posixpath.join(folder, posixpath.dirname(path), '')])}"
-    install = f"uv pip install --requirement {shlex.quote(requirements.name)}"
-    if not requirements.is_frozen:
-        yield f"RUN {install}"
-        return
-    # As much of the list as can be had, for what was installed on another machine may be on no index.
-    yield f"RUN {install} || grep -Ev '^ *(#|$)' {requirements.name} | while read -r package; do \\"
-    yield f'      uv pip install --no-deps "$package" || echo "{NOT_INSTALLED} $package"; done'
+    if requirements.files:
+        yield f"COPY requirements/ {REQUIREMENTS_FOLDER}/"
+    if requirements.needs_code:
+        yield from _COPY_CODE
+    else:
+        yield f"WORKDIR {REQUIREMENTS_FOLDER}"
+    mounts = ["--mount=type=bind,source=install.py,target=/opt/install.py"]
+    if requirements.needs_code and with_git:
+        mounts.append(f"--mount=type=bind,source=git,target={CODE_FOLDER}/.git")
+    frozen = ["--frozen"] if requirements.is_frozen else []
+    yield " ".join(["RUN", *mounts, "python", "/opt/install.py", *frozen, shlex.quote(requirements.path)])
+    if not requirements.needs_code:
+        yield from _COPY_CODE
 
 
-def _image(recipe: ImageRecipe, *, slim: bool) -> str:
-    """Return the image of a stage; packages are installed on the full one, since some have to be compiled."""
+def _image(recipe: ImageRecipe) -> str:
+    """Return the image that a job is installed on and runs in: with git, a C compiler, and libraries such as OpenMP."""
     if recipe.accelerator_image:
         return recipe.accelerator_image
-    kind = "slim-trixie" if slim else "trixie"
     if _has_python_image(recipe.python_version):
-        return pinned(f"{_OFFICIAL_IMAGES}/python:{recipe.python_version}-{kind}")
-    return pinned(f"{_OFFICIAL_IMAGES}/{'debian:trixie-slim' if slim else 'buildpack-deps:trixie'}")
+        return pinned(f"{_OFFICIAL_IMAGES}/python:{recipe.python_version}-trixie")
+    return pinned(f"{_OFFICIAL_IMAGES}/buildpack-deps:trixie")
 
 
 def _has_python_image(version: str) -> bool:

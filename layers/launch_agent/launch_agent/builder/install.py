@@ -1,0 +1,148 @@
+"""Install a job's requirements into the image that is built: `python install.py [--frozen] FILE`.
+
+It runs in that image, with the job's Python (3.8 or newer) and nothing but that, uv and pip. uv comes first, as with
+the reference launch agent; what uv cannot install, pip tries.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+_UV = ["uv", "pip", "install", "--no-cache", "--index-strategy", "unsafe-best-match"]
+"""As pip does: the best version of all indexes, not of the first that knows the name."""
+_PIP = ["python", "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check"]
+
+_PIN = re.compile(r"(?P<name>[\w.-]+)\s*===?\s*[^\s+;]+(\+(?P<build>cu\d+|cpu|rocm[\d.]+|xpu))?")
+_ELSEWHERE = re.compile(r"@\s*file:")
+# The words of the very uv that is in the image; the tests of this module hear them from it.
+_NO_SUCH_VERSION = ("No solution found when resolving dependencies", "error: Failed to parse:")
+_UNREACHABLE = ("error sending request", "Request failed after", "HTTP status server error", "429 Too Many Requests")
+
+
+class Unreachable(Exception):
+    """An index could not be reached, however often it was tried."""
+
+
+class Installer:
+    """Installs into the virtual environment that is first on the path."""
+
+    def __init__(self, waits: tuple[int, ...] = (5, 15, 30), pytorch: str = "https://download.pytorch.org/whl") -> None:
+        """Take for how many seconds to wait before each further try, and where the indexes of PyTorch's builds are."""
+        self._waits, self._pytorch = waits, pytorch
+
+    def install(self, file: str) -> bool:
+        """Install from a requirements file, with uv or else with pip; return whether that worked."""
+        try:
+            if self._uv("--requirement", file)[0] == 0:
+                return True
+        except Unreachable:
+            pass  # pip is content with those indexes that can be reached
+        say(f"uv could not install {file}; pip tries")
+        is_installed = _run([*_PIP, "--requirement", file])[0] == 0
+        say(f"pip installed {file}" if is_installed else f"neither uv nor pip could install {file}")
+        return is_installed
+
+    def install_frozen(self, text: str) -> bool:
+        """Install as much of a frozen list as there is: it may be of another machine, with packages that no index has.
+
+        Such a list is complete: where it contradicts itself, it is installed without looking at dependencies. Return
+        whether all is installed that an index has.
+        """
+        packages, options = self.read_frozen(text)
+        try:
+            if self._install_whole(packages, options):
+                return True
+            say("the list cannot be installed as a whole; each of its packages is tried")
+            outcomes = {package: self._install_one(package, options) for package in packages}
+        except Unreachable:
+            say("an index cannot be reached, so it is not known which packages it has")
+            return False
+        for package in [each for each, outcome in outcomes.items() if outcome is None]:
+            say(f"not installed: {package}")  # as image.dockerfile has it, which is not in the image
+        failed = [each for each, outcome in outcomes.items() if outcome is False]
+        if failed:
+            say(f"neither uv nor pip could install {', '.join(failed)}")
+        elif True not in outcomes.values():
+            say("no index has any of the packages")
+        return not failed and True in outcomes.values()
+
+    def read_frozen(self, text: str) -> tuple[list[str], list[str]]:
+        """Return the packages of a frozen list and the options to install them with.
+
+        PyTorch's builds for one version of CUDA are in an index of their own
+        (https://pytorch.org/get-started/previous-versions).
+        """
+        lines = [re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines()]
+        options = [line for line in lines if line.startswith("--")]
+        packages = [line for line in lines if line and not line.startswith("--")]
+        pins = [pin for package in packages if (pin := _PIN.match(package))]
+        builds = dict.fromkeys(pin["build"] for pin in pins if pin["build"])
+        return packages, [*options, *(f"--extra-index-url {self._pytorch}/{build}" for build in builds)]
+
+    def _install_whole(self, packages: list[str], options: list[str]) -> bool:
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write("".join(f"{line}\n" for line in [*options, *packages]))
+            file.flush()
+            return any(self._uv(*more, "--requirement", file.name)[0] == 0 for more in ((), ("--no-deps",)))
+
+    def _install_one(self, package: str, options: list[str]) -> bool | None:
+        """Install one package; return None where there is no such version, and False where that did not work."""
+        if _ELSEWHERE.search(package):
+            return None  # a file of the machine that the list is of
+        words = [word for option in options for word in option.split()]
+        what = package.split() if package.startswith("-") else [package]
+        code, output = self._uv("--no-deps", *words, *what)
+        if code == 0:
+            return True
+        if any(sign in output for sign in _NO_SUCH_VERSION):
+            # Without wandb the run would never appear; no index has its development versions.
+            return self._uv("wandb")[0] == 0 if re.match(r"wandb\s*==", package) else None
+        return _run([*_PIP, "--no-deps", *words, *what])[0] == 0
+
+    def _uv(self, *arguments: str) -> tuple[int, str]:
+        """Run uv, again after a while where an index could not be reached; return its exit code and what it printed.
+
+        Raises Unreachable.
+        """
+        for wait in (*self._waits, None):
+            code, output = _run([*_UV, *arguments])
+            if code == 0 or not any(sign in output for sign in _UNREACHABLE):
+                return code, output
+            if wait is not None:
+                say(f"an index cannot be reached; trying again in {wait} s")
+                time.sleep(wait)
+        raise Unreachable
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    shown = re.sub(r"//[^/\s@]+@", "//...@", " ".join(command))  # an index can be named with a password
+    print("+", shown, flush=True)
+    output = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            output.append(line)
+    return process.returncode, "".join(output)
+
+
+def say(words: str) -> None:
+    """Write a line into the log of the build."""
+    print(f"launch-agent: {words}", flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Install; return the exit code."""
+    if arguments[0] != "--frozen":
+        return 0 if Installer().install(arguments[0]) else 1
+    with open(arguments[1], encoding="utf-8") as file:
+        return 0 if Installer().install_frozen(file.read()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,152 @@
+"""The dependencies of a pyproject.toml as lines of a requirements file; the rest of it is not needed.
+
+uv and pip would refuse many as a whole: those of a project without a version, of another version of uv, or with faults
+in the sections of tools. Where uv takes a dependency from is kept
+(https://docs.astral.sh/uv/concepts/projects/dependencies/#dependency-sources).
+"""
+
+import posixpath
+import tomllib
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+from typing import Annotated, Any, TypeVar
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from pydantic import BeforeValidator, ValidationError
+
+from launch_agent.image.dockerfile import CODE_FOLDER
+from launch_agent.model import Wire
+
+FILE = "pyproject.toml"
+
+Section = TypeVar("Section", bound=Wire)
+
+
+class Project(Wire):
+    """The `project` section."""
+
+    name: str = ""
+    dependencies: tuple[str, ...] = ()
+
+
+class Source(Wire):
+    """Where uv takes a dependency from: one of the first five keys."""
+
+    path: str | None = None
+    git: str | None = None
+    url: str | None = None
+    index: str | None = None
+    workspace: bool = False
+    rev: str | None = None
+    tag: str | None = None
+    branch: str | None = None
+    subdirectory: str | None = None
+    marker: str | None = None
+    extra: str | None = None
+    group: str | None = None
+
+
+class Index(Wire):
+    """A package index that uv knows by its name."""
+
+    url: str
+    name: str | None = None
+    default: bool = False
+    explicit: bool = False
+
+
+class Workspace(Wire):
+    """The other projects that uv installs together with this one."""
+
+    members: tuple[str, ...] = ()
+
+
+Sources = Annotated[tuple[Source, ...], BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
+
+
+class Uv(Wire):
+    """The `tool.uv` section."""
+
+    sources: Mapping[str, Sources] = {}
+    index: tuple[Index, ...] = ()
+    workspace: Workspace = Workspace()
+
+
+def dependencies_of(files: Mapping[str, bytes]) -> list[str]:
+    """Return what `pyproject.toml` asks for, as lines; none where it states nothing or cannot be read.
+
+    `files` has the files of the code by path: members of a workspace are looked for there.
+    """
+    document = _document(files.get(FILE, b""))
+    project, uv = _section(document, Project, "project"), _section(document, Uv, "tool", "uv")
+    if not project.dependencies:
+        return []
+    members = dict(_members(uv, files))
+    sources = {canonicalize_name(name): each for name, each in uv.sources.items()}
+    indexes: dict[str, None] = {}
+    lines: list[str] = []
+    for dependency in project.dependencies:
+        try:
+            requirement = Requirement(dependency)
+        except InvalidRequirement:
+            lines.append(dependency)
+            continue
+        name = canonicalize_name(requirement.name)
+        chosen = [each for each in sources.get(name, ()) if not each.extra and not each.group]
+        addresses = [(each, _address(each, members.get(name))) for each in chosen]
+        lines += [_at(requirement, address, each.marker) for each, address in addresses if address]
+        if not any(address and not each.marker for each, address in addresses):
+            lines.append(dependency)
+        indexes |= dict.fromkeys(each.index for each in chosen if each.index)
+    return [*_index_options(uv, indexes), *lines]
+
+
+def _document(content: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return {}
+
+
+def _section(document: object, kind: type[Section], *path: str) -> Section:
+    """Parse one section; one that has faults says nothing."""
+    for key in path:
+        document = document.get(key) if isinstance(document, dict) else None
+    try:
+        return kind.model_validate(document or {})
+    except ValidationError:
+        return kind()
+
+
+def _members(uv: Uv, files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the folder of each member of the workspace."""
+    for path in files:
+        folder = posixpath.dirname(path)
+        if posixpath.basename(path) == FILE and any(fnmatch(folder, glob) for glob in uv.workspace.members):
+            yield canonicalize_name(_section(_document(files[path]), Project, "project").name), folder
+
+
+def _address(source: Source, member: str | None) -> str | None:
+    """Return where a source has its package; None where that is an index."""
+    fragment = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
+    path = member if source.workspace else source.path
+    if path is not None:
+        return f"file://{posixpath.normpath(posixpath.join(CODE_FOLDER, path))}"
+    if source.git:
+        revision = source.rev or source.tag or source.branch
+        return f"git+{source.git.removeprefix('git+')}{f'@{revision}' if revision else ''}{fragment}"
+    return f"{source.url}{fragment}" if source.url else None
+
+
+def _at(requirement: Requirement, address: str, marker: str | None) -> str:
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    markers = [f"({each})" for each in (requirement.marker, marker) if each]
+    condition = f" ; {' and '.join(markers)}" if markers else ""
+    return f"{requirement.name}{extras} @ {address}{condition}"
+
+
+def _index_options(uv: Uv, named: Mapping[str, None]) -> Iterator[str]:
+    for index in uv.index:
+        if index.url.startswith(("https://", "http://")) and (not index.explicit or index.name in named):
+            yield f"--index-url {index.url}" if index.default else f"--extra-index-url {index.url}"

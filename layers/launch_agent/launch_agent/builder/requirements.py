@@ -1,0 +1,212 @@
+"""What a job's code says has to be installed, and how much of the code that takes.
+
+Only what is certainly had from an index or an address is installed without the code: then its layer is used again when
+nothing but the code has changed. Lines are read as pip does (https://pip.pypa.io/en/stable/reference/requirements-file-format).
+"""
+
+import argparse
+import codecs
+import posixpath
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from launch_agent.builder.pyproject import dependencies_of
+from launch_agent.image.dockerfile import REQUIREMENTS_FOLDER, Requirements
+from launch_agent.model import Model
+from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS
+
+NAMES = ("requirements.txt", "pyproject.toml", FROZEN_REQUIREMENTS)
+"""The files that are looked for, in this order."""
+
+_DEPENDENCIES = "dependencies.txt"
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_ARCHIVES = (".whl", ".zip", ".tar", ".tgz", ".tbz", ".txz", ".gz", ".bz2", ".xz", ".lzma")
+_SAFE_SWITCHES = ("--pre", "--prefer-binary", "--require-hashes")
+_SAFE_VALUES = ("--no-binary", "--only-binary", "--trusted-host", "--use-feature", "--hash")
+
+
+def find_requirements(files: Mapping[str, bytes]) -> Requirements | None:
+    """Find what to install from: `requirements.txt`, else the dependencies in `pyproject.toml`, else the frozen list.
+
+    `files` has what the files at the root of the image hold, and below it, by path.
+    """
+    if "requirements.txt" in files:
+        return _of_files("requirements.txt", files)
+    if lines := dependencies_of(files):
+        return _of_lines("pyproject.toml", lines)
+    frozen = decoded(files.get(FROZEN_REQUIREMENTS, b""))
+    if not frozen.strip():
+        return None
+    return Requirements(
+        name=FROZEN_REQUIREMENTS,
+        path=FROZEN_REQUIREMENTS,
+        files={FROZEN_REQUIREMENTS: frozen.encode(errors="replace")},
+        is_frozen=True,
+        asks_for_wandb="wandb" in _names(_lines(frozen)),
+    )
+
+
+def wandb_warning(requirements: Requirements | None) -> Iterator[str]:
+    """Warn where the requirements do not ask for the wandb package, without which a run never appears in W&B."""
+    if requirements is None:
+        yield "No requirements.txt, pyproject.toml with dependencies or frozen requirements: nothing was installed."
+    elif not requirements.asks_for_wandb:
+        yield f"wandb is not among the requirements in {requirements.name}: without it, the run does not appear in W&B."
+
+
+def decoded(content: bytes) -> str:
+    """Decode a requirements file as pip does, by its byte order mark."""
+    mark = _mark(content)
+    return content[len(mark) :].decode(_BYTE_ORDER_MARKS.get(mark, "utf-8"), errors="replace")
+
+
+def _mark(content: bytes) -> bytes:
+    return next((mark for mark in _BYTE_ORDER_MARKS if content.startswith(mark)), b"")
+
+
+class Line(Model):
+    """A line of a requirements file, as far as installing it needs to know."""
+
+    name: str | None = None
+    """The package that it asks for, where that is certain."""
+    includes: str | None = None
+    """Another requirements or constraints file."""
+    is_constraint: bool = False
+    needs_code: bool = False
+    """Whether it may ask for something that lies in the code."""
+
+
+def _of_files(name: str, files: Mapping[str, bytes]) -> Requirements:
+    """Read a requirements file and those it includes."""
+    found: dict[str, bytes] = {}
+    lines: list[Line] = []
+    left = [(name, False)]
+    needs_code = False
+    while left:
+        path, is_constraint = left.pop()
+        if path in found:
+            continue
+        if path not in files:
+            needs_code = True
+            continue
+        text = decoded(files[path])
+        found[path] = text.encode() if _mark(files[path]) else files[path]
+        for line in _lines(text):
+            needs_code = needs_code or line.needs_code
+            if line.includes:
+                inside = posixpath.normpath(posixpath.join(posixpath.dirname(path), line.includes))
+                left.append((inside, is_constraint or line.is_constraint))
+            elif not is_constraint:
+                lines.append(line)
+    return Requirements(
+        name=name,
+        path=name,
+        files={} if needs_code else found,
+        needs_code=needs_code,
+        asks_for_wandb=needs_code or "wandb" in _names(lines),
+    )
+
+
+def _of_lines(name: str, lines: list[str]) -> Requirements:
+    """Write a requirements file of lines that another file of the code states."""
+    text = "".join(f"{line}\n" for line in lines)
+    read = list(_lines(text))
+    needs_code = any(line.needs_code for line in read)
+    return Requirements(
+        name=name,
+        path=f"{REQUIREMENTS_FOLDER}/{_DEPENDENCIES}",
+        files={_DEPENDENCIES: text.encode()},
+        needs_code=needs_code,
+        asks_for_wandb=needs_code or "wandb" in _names(read),
+    )
+
+
+def _names(lines: "list[Line] | Iterator[Line]") -> set[str]:
+    return {line.name for line in lines if line.name}
+
+
+def _lines(text: str) -> Iterator[Line]:
+    """Yield the lines of a requirements file that say something, each with those that go on from it."""
+    whole = ""
+    for line in text.splitlines():
+        if not line.lstrip().startswith("#"):
+            whole += line
+        if whole.endswith("\\"):
+            whole = whole[:-1]
+            continue
+        said = _without_comment(whole)
+        whole = ""
+        if said:
+            yield _read(said)
+    if said := _without_comment(whole):
+        yield _read(said)
+
+
+def _without_comment(line: str) -> str:
+    return line.split(" #")[0].split("\t#")[0].strip()
+
+
+def _read(line: str) -> Line:
+    """Read a line; one that is not certain to need nothing of the code may need it."""
+    words = line.split(" ")
+    option = next((number for number, word in enumerate(words) if word.startswith("-")), len(words))
+    said = " ".join(words[:option]).strip()
+    try:
+        options = _Options().parse_args(shlex.split(" ".join(words[option:])))
+    except ValueError:
+        return Line(needs_code=True)
+    if not all(map(_is_address, [*options.addresses, *options.editable])):
+        return Line(needs_code=True)
+    if options.requirement or options.constraint:
+        file = options.requirement or options.constraint
+        return Line() if _is_address(file) else Line(includes=file, is_constraint=options.requirement is None)
+    return _read_requirement(said or "".join(options.editable))
+
+
+def _read_requirement(said: str) -> Line:
+    if not said or _is_address(said):
+        return Line(name="wandb" if "wandb" in said else None)  # an address need not say whose it is
+    try:
+        requirement = Requirement(said)
+    except InvalidRequirement:
+        return Line(needs_code=True)
+    if requirement.url:
+        return Line(name=canonicalize_name(requirement.name), needs_code=not _is_address(requirement.url))
+    return Line(name=canonicalize_name(requirement.name), needs_code=requirement.name.lower().endswith(_ARCHIVES))
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether a text is an address on the network, such as https://... or git+ssh://..."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(parts.netloc) and bool(parts.scheme) and not parts.scheme.endswith("file")
+
+
+class _Options(argparse.ArgumentParser):
+    """The options of a requirements file that are certain to need nothing of the code, or say what they need."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+        self.add_argument("-r", "--requirement")
+        self.add_argument("-c", "--constraint")
+        self.add_argument("-e", "--editable", action="append", default=[])
+        for names in (("-i", "--index-url"), ("--extra-index-url",), ("-f", "--find-links")):
+            self.add_argument(*names, dest="addresses", action="append", default=[])
+        for name in _SAFE_SWITCHES:
+            self.add_argument(name, action="store_true")
+        for name in _SAFE_VALUES:
+            self.add_argument(name, action="append")
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
