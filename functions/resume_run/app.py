@@ -5,9 +5,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from launch_agent.clients.sagemaker import ITEM_TAG
 from launch_agent.steps.resume_run import ResumeRun
-from launch_agent.training.training_job import TrainingJob
+from launch_agent.training.training_job import ITEM_TAG, TrainingJob
 from launch_agent.wiring import Clients
 
 logger, step = Logger(), ResumeRun(Clients())

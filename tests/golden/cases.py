@@ -19,8 +19,10 @@ from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.deployment import Deployment
 from launch_agent.errors import LaunchError
 from launch_agent.image.recipe import ArtifactCode
+from launch_agent.plan.agent import Agent
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
 from launch_agent.plan.run_environment import API_KEY
+from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import ItemRef, QueueItem, parse_run_spec
 from launch_agent.run_queue.job_artifact import parse_job_artifact
 from launch_agent.run_queue.launch_config import parse_launch_config
@@ -55,16 +57,10 @@ def plan(case: str, raw: Any = None) -> LaunchPlan:
     raw, job = raw or load(case, "run_spec.json"), load(case, "wandb-job.json")
     spec = parse_run_spec(raw)
     artifact = parse_job_artifact(spec.job, job, artifact_id="job", digest="d1") if spec.job and job else None
-    config = load(case, "launch-config.json")
-    return plan_launch(
-        spec,
-        artifact,
-        item_of(raw),
-        deployment=DEPLOYMENT,
-        shape=create_training_job_shape(),
-        code=CODE if artifact and artifact.source_type == "artifact" else None,
-        config=parse_launch_config(json.dumps({"queues": ["sm"], **config})) if config else None,
-    )
+    code = CODE if artifact and artifact.source_type == "artifact" else None
+    config = parse_launch_config(json.dumps({"queues": ["sm"], **(load(case, "launch-config.json") or {})}))
+    agent = Agent(DEPLOYMENT, config, create_training_job_shape())
+    return plan_launch(spec, Job(artifact, code) if artifact else None, item_of(raw), agent)
 
 
 def planned() -> list[str]:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch_agent.clients.service_model import create_training_job_shape
+from launch_agent.plan.queue_block import camel_case
 from launch_agent.plan.request_shape import shape_faults
 from launch_agent.plan.training_request import (
     alternative_training_job_name,
-    camel_case,
     launch_tags,
     legal_training_job_name,
     time_limit,

@@ -16,10 +16,10 @@ from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.deployment import Deployment
 from launch_agent.errors import JobArtifactNotFound, LaunchError
-from launch_agent.image.recipe import ArtifactCode
+from launch_agent.plan.agent import Agent
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
+from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import ItemRef, QueueItem, RunSpec, parse_run_spec
-from launch_agent.run_queue.job_artifact import JobArtifact
 from launch_agent.run_queue.launch_config import LaunchConfig, parse_launch_config
 from launch_agent.settings import Settings
 
@@ -44,11 +44,11 @@ def main() -> int:
     parser.add_argument("--account-id", default="", help="account of the stack (default: the image's)")
     arguments = parser.parse_args()
     try:
-        config = parse_launch_config(arguments.config.read_text()) if arguments.config else None
+        text = arguments.config.read_text() if arguments.config else "queues: [sagemaker]"
         plan = dry_run(
             arguments.spec.read_text(),
             Env.from_environment(),
-            config=config,
+            config=parse_launch_config(text),
             region=arguments.region,
             account_id=arguments.account_id,
         )
@@ -62,12 +62,10 @@ def main() -> int:
     return 1
 
 
-def dry_run(text: str, env: Env, *, config: LaunchConfig | None, region: str, account_id: str) -> LaunchPlan:
+def dry_run(text: str, env: Env, *, config: LaunchConfig, region: str, account_id: str) -> LaunchPlan:
     """Plan the run spec in `text`. What is not given of the stack is taken from the image's address."""
     raw = json.loads(text)
     spec = parse_run_spec(raw)
-    queue = config.queues[0] if config else "sagemaker"
-    entity = (config and config.entity) or spec.entity
     item = QueueItem(id="dry-run", run_spec=raw)
     image = _ECR_HOST.search(text)
     deployment = Deployment(
@@ -75,27 +73,19 @@ def dry_run(text: str, env: Env, *, config: LaunchConfig | None, region: str, ac
         region=region or env.aws_region or (image["region"] if image else "us-east-1"),
         stack_name="dry-run",
         wandb_base_url=env.wandb_base_url,
-        image_repository=(config and config.image_destination) or _A_REPOSITORY,
+        image_repository=config.image_destination or _A_REPOSITORY,
     )
-    artifact, code = _job(spec, env)
-    return plan_launch(
-        spec,
-        artifact,
-        ItemRef(id=item.id, queue=queue, entity=entity, run_id=item.run_id),
-        deployment=deployment,
-        shape=create_training_job_shape(),
-        code=code,
-        config=config,
-    )
+    ref = ItemRef(id=item.id, queue=config.queues[0], entity=config.entity or spec.entity, run_id=item.run_id)
+    return plan_launch(spec, _job(spec, env), ref, Agent(deployment, config, create_training_job_shape()))
 
 
-def _job(spec: RunSpec, env: Env) -> tuple[JobArtifact | None, ArtifactCode | None]:
+def _job(spec: RunSpec, env: Env) -> Job | None:
     if not spec.job or spec.image:
-        return None, None
+        return None
     if not env.wandb_api_key:
         raise JobArtifactNotFound(f'job "{spec.job}" has to be read from W&B. Set WANDB_API_KEY to a key that may.')
     artifacts = Artifacts(GraphqlClient(env.wandb_base_url, lambda: env.wandb_api_key))
-    return artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project)
+    return Job(*artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,11 @@ from botocore.exceptions import ClientError, ParamValidationError
 from launch_agent.clients.aws import CONFIG, error_code, error_message, translated
 from launch_agent.errors import CapacityUnavailable, TrainingJobRejected
 from launch_agent.runs.record import RunRecord
-from launch_agent.training.training_job import TrainingJob
+from launch_agent.training.training_job import ITEM_TAG, STACK_TAG, TrainingJob
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import FilterTypeDef
 
-ITEM_TAG = "WandbRunQueueItemId"
-STACK_TAG = "LaunchStack"
 _GONE = ("Requested resource not found", "Could not find")
 
 

@@ -1,21 +1,27 @@
 """What a run is made from: an image that exists, or a job's code from which one is built."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from launch_agent.deployment import Deployment
 from launch_agent.errors import InvalidLaunchConfig, UnsupportedJobSource
 from launch_agent.image.recipe import ArtifactCode, BuildPlan, git_code, parse_queue_builder, plan_build
+from launch_agent.plan.agent import Agent
+from launch_agent.plan.queue_block import RESOURCE, QueueBlock
 from launch_agent.run_queue.items import SCHEDULER_URI, ItemRef, RunSpec
 from launch_agent.run_queue.job_artifact import JobArtifact
-from launch_agent.run_queue.launch_config import LaunchConfig
 
-RESOURCE = "sagemaker"
 _IMAGE_MACRO = "${image_uri}"
 
 
+class Job(NamedTuple):
+    """A job as it was read from W&B, and where its code is if that is in an artifact."""
+
+    artifact: JobArtifact
+    code: ArtifactCode | None = None
+
+
 class Source(NamedTuple):
-    """A run spec with the job it names, as far as that was read, and the build of an image where it needs one."""
+    """A run spec with the job it names, if that was read, and the build of an image where it needs one."""
 
     spec: RunSpec
     artifact: JobArtifact | None = None
@@ -54,35 +60,26 @@ class Source(NamedTuple):
         )
 
 
-def source_of(
-    spec: RunSpec,
-    artifact: JobArtifact | None,
-    item: ItemRef,
-    *,
-    queue_config: Mapping[str, Any],
-    deployment: Deployment,
-    code: ArtifactCode | None = None,
-    config: LaunchConfig | None = None,
-) -> Source:
-    """Decide what a run is made from; `code` is where an `artifact` job has its code.
+def source_of(spec: RunSpec, job: Job | None, item: ItemRef, block: QueueBlock, agent: Agent) -> Source:
+    """Decide what a run is made from.
 
     Raises UnsupportedJobSource for what this agent does not run, InvalidRunSpec for a faulty `builder` block of the
     queue's, and InvalidLaunchConfig where images are to go elsewhere than the stack can push to.
     """
-    if artifact is None or not artifact.has_code or spec.image or _names_own_image(queue_config):
-        return Source(spec, artifact)
-    _check_builder(spec, deployment, config)
-    builder = parse_queue_builder(queue_config.get("builder"))
+    if job is None or not job.artifact.has_code or spec.image or _names_own_image(block):
+        return Source(spec, job and job.artifact)
+    _check_builder(spec, agent)
+    builder = parse_queue_builder(block.raw.get("builder"))
     build = plan_build(
         spec,
-        artifact,
-        code or git_code(artifact, spec.job or "", builder),
+        job.artifact,
+        job.code or git_code(job.artifact, spec.job or "", builder),
         item,
         builder=builder,
-        platform=(config and config.builder and config.builder.platform) or "linux/amd64",
-        to=deployment.image_repository,
+        platform=agent.config.platform,
+        to=agent.deployment.image_repository,
     )
-    return Source(spec, artifact, build)
+    return Source(spec, job.artifact, build)
 
 
 def check_kind(spec: RunSpec) -> None:
@@ -99,25 +96,25 @@ def check_kind(spec: RunSpec) -> None:
         )
 
 
-def _names_own_image(queue_config: Mapping[str, Any]) -> bool:
+def _names_own_image(block: QueueBlock) -> bool:
     """Whether the queue brings an algorithm or an image of its own, which wins over the job's."""
-    own = queue_config.get("AlgorithmSpecification") or queue_config.get("algorithm_specification")
+    own = block.raw.get("AlgorithmSpecification") or block.raw.get("algorithm_specification")
     if not isinstance(own, Mapping):
         return False
     return bool(own.get("AlgorithmName")) or own.get("TrainingImage") not in (None, _IMAGE_MACRO)
 
 
-def _check_builder(spec: RunSpec, deployment: Deployment, config: LaunchConfig | None) -> None:
-    wanted = config and config.image_destination
-    if config and config.builder and config.builder.type == "noop":
+def _check_builder(spec: RunSpec, agent: Agent) -> None:
+    pushes_to, destination = agent.deployment.image_repository, agent.config.image_destination
+    if agent.config.is_noop:
         why = "builder.type in launch-config.yaml is noop. Set it to docker"
-    elif not deployment.image_repository:
+    elif not pushes_to:
         why = "the stack builds none. Deploy it with the parameter BuildImages=true"
-    elif wanted and wanted != deployment.image_repository:
+    elif destination and destination != pushes_to:
         raise InvalidLaunchConfig(
-            f"images are to go to {wanted} by launch-config.yaml, and the stack pushes to "
-            f"{deployment.image_repository}. Leave builder.destination and registry.uri out, or deploy the stack in "
-            f"its account and region, with the parameter ImageRepositoryName={wanted.partition('/')[2]}."
+            f"images are to go to {destination} by launch-config.yaml, and the stack pushes to {pushes_to}. Leave "
+            "builder.destination and registry.uri out, or deploy the stack in its account and region, with the "
+            f"parameter ImageRepositoryName={destination.partition('/')[2]}."
         )
     else:
         return

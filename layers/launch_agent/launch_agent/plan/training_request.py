@@ -7,17 +7,23 @@ docs/compatibility.md lists.
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from launch_agent.deployment import Deployment
+from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource
 from launch_agent.model import Model
-from launch_agent.plan.run_environment import API_KEY, IDENTITY, RESUME
+from launch_agent.plan.macros import Macros
+from launch_agent.plan.queue_block import QueueBlock, sagemaker_args
+from launch_agent.plan.run_environment import API_KEY, IDENTITY, RESUME, run_environment
+from launch_agent.plan.source import Source
 from launch_agent.run_queue.items import ItemRef, RunSpec
+from launch_agent.training.training_job import ITEM_TAG, STACK_TAG
 
 MAX_NAME = 63
+DEFAULT_MAX_RUNTIME = 86_400
+"""SageMaker's own limit on a training job that names none, in seconds."""
+
 _MAX_TAG = 256
-_FOR_LAUNCH_AGENTS = ("EcrRepoName", "region", "profile", "builder")
-_DEFAULT_MAX_RUNTIME = 86_400
 _PENDING_ALLOWANCE = 86_400
 _MARGIN = 3_600
 
@@ -34,40 +40,61 @@ class Algorithm(Model):
         return "AlgorithmName" in self.specification
 
 
-def sagemaker_args(queue_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Spell the keys of the queue's block as SageMaker does, and leave out nulls and what is for launch agents."""
-    return {
-        camel_case(key): value
-        for key, value in queue_config.items()
-        if value is not None and key not in _FOR_LAUNCH_AGENTS
-    }
+class TrainingRequest(NamedTuple):
+    """The request without the API key, and what it is made from."""
+
+    body: dict[str, Any]
+    args: Mapping[str, Any]
+    """The queue's block, with its macros replaced."""
+    algorithm: Algorithm
+    environment: Mapping[str, str]
+    """The variables that tie the container to its run, before the queue's are laid over them."""
 
 
-def camel_case(key: str) -> str:
-    """Spell a snake_case key as SageMaker does. A key without underscore stays, right or wrong."""
-    return "".join(part.title() for part in key.split("_")) if "_" in key else key
-
-
-def training_request(
-    args: Mapping[str, Any],
-    *,
-    algorithm: Algorithm,
-    environment: Mapping[str, str],
-    tags: Mapping[str, str],
-    run_id: str,
-    deployment: Deployment,
-) -> dict[str, Any]:
-    """Return the request, but for the API key. `args` is the queue's block after `sagemaker_args`."""
-    request = {
+def training_request(source: Source, item: ItemRef, block: QueueBlock, deployment: Deployment) -> TrainingRequest:
+    """Make the request for a run. Raises UnsupportedJobSource when there is no image, InvalidRunSpec likewise."""
+    args = sagemaker_args(_macros(source, item).render(block.raw))
+    algorithm = _algorithm(args, source)
+    environment = run_environment(source.spec, item, None if source.build else source.image, deployment)
+    body = {
         **args,
-        "TrainingJobName": legal_training_job_name(str(args.get("TrainingJobName") or run_id)),
+        "TrainingJobName": legal_training_job_name(str(args.get("TrainingJobName") or item.run_id)),
         "AlgorithmSpecification": algorithm.specification,
         "Environment": _environment(args, environment),
-        "Tags": _tags(args, tags),
+        "Tags": _tags(args, launch_tags(item, source.spec, deployment)),
     }
     if isinstance(args.get("RoleArn"), str):
-        request["RoleArn"] = deployment.role_arn(args["RoleArn"])
-    return request
+        body["RoleArn"] = deployment.role_arn(args["RoleArn"])
+    return TrainingRequest(body, args, algorithm, environment)
+
+
+def _macros(source: Source, item: ItemRef) -> Macros:
+    return Macros(
+        project_name=source.spec.project,
+        entity_name=source.spec.entity,
+        run_id=item.run_id,
+        run_name=source.spec.name or None,
+        image_uri=source.image,
+        author=source.spec.author,
+    )
+
+
+def _algorithm(args: Mapping[str, Any], source: Source) -> Algorithm:
+    """Choose what runs: the queue's algorithm or image if it names one, else the job's image."""
+    own = args.get("AlgorithmSpecification", {})
+    if not isinstance(own, Mapping):
+        raise InvalidRunSpec(['AlgorithmSpecification must be an object, for example {"TrainingInputMode": "File"}.'])
+    given = {"TrainingInputMode": "File", **{key: value for key, value in own.items() if value is not None}}
+    if "AlgorithmName" in given:
+        return Algorithm(specification=given, job_image=source.image)
+    overrides = source.spec.overrides
+    entry_point = overrides.entry_point
+    if given.setdefault("TrainingImage", source.image) == source.image:
+        if source.image is None:
+            raise UnsupportedJobSource(source.why_no_image)
+        entry_point = source.entry_point
+    command = {"ContainerEntrypoint": entry_point, "ContainerArguments": overrides.args}
+    return Algorithm(specification={**given, **{k: v for k, v in command.items() if v}}, job_image=source.image)
 
 
 def _environment(args: Mapping[str, Any], computed: Mapping[str, str]) -> Any:
@@ -95,11 +122,11 @@ def launch_tags(item: ItemRef, spec: RunSpec, deployment: Deployment) -> dict[st
     """Return the tags by which a training job is found again, with values cut to what SageMaker takes."""
     tags = {
         "WandbRunId": item.run_id,
-        "WandbRunQueueItemId": item.id,
+        ITEM_TAG: item.id,
         "WandbEntity": spec.entity,
         "WandbProject": spec.project,
         "WandbQueue": item.queue,
-        "LaunchStack": deployment.stack_name,
+        STACK_TAG: deployment.stack_name,
     }
     return {key: re.sub(r"[^\w .:/=+\-@]", "-", value)[:_MAX_TAG] for key, value in tags.items()}
 
@@ -118,5 +145,5 @@ def alternative_training_job_name(name: str, item_id: str, attempt: int) -> str:
 def time_limit(request: Mapping[str, Any]) -> int:
     """Return after how many seconds a training job has surely ended, by its own limits and a margin."""
     condition = request["StoppingCondition"]
-    longest = max(condition.get("MaxRuntimeInSeconds", _DEFAULT_MAX_RUNTIME), condition.get("MaxWaitTimeInSeconds", 0))
+    longest = max(condition.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME), condition.get("MaxWaitTimeInSeconds", 0))
     return int(longest + condition.get("MaxPendingTimeInSeconds", _PENDING_ALLOWANCE) + _MARGIN)

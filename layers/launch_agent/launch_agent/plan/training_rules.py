@@ -8,15 +8,34 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from launch_agent.plan.agent import Agent
+from launch_agent.plan.request_shape import shape_faults
+from launch_agent.plan.run_environment import artifacts_fault
+from launch_agent.plan.training_request import DEFAULT_MAX_RUNTIME
+
 _EXAMPLES = {
     "RoleArn": '"arn:aws:iam::123456789012:role/SageMakerTraining"',
     "OutputDataConfig": '{"S3OutputPath": "s3://my-bucket/output"}',
     "ResourceConfig": '{"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 50}',
     "StoppingCondition": '{"MaxRuntimeInSeconds": 3600}',
 }
-_DEFAULT_MAX_RUNTIME = 86_400
 _ECR_IMAGE = re.compile(r"\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/.+")
 _OFFLINE_MODES = ("offline", "disabled", "dryrun")
+
+
+_OPEN_ENUMS = frozenset({"TrainingInstanceType"})
+"""SageMaker gets new instance types every month; a list frozen in botocore would refuse them."""
+
+
+def request_faults(body: Mapping[str, Any], queue: str, agent: Agent) -> list[str]:
+    """List every fault of a CreateTrainingJob request: of its shape, and of SageMaker's other rules."""
+    better_said = missing_blocks(body, queue) | artifacts_fault(body["Environment"])
+    of_shape = [
+        fault
+        for fault in shape_faults(body, agent.shape, open_enums=_OPEN_ENUMS)
+        if not fault.startswith(tuple(f"{key} " for key in better_said))
+    ]
+    return [*better_said.values(), *of_shape, *rule_faults(body, region=agent.deployment.region)]
 
 
 def missing_blocks(request: Mapping[str, Any], queue: str) -> dict[str, str]:
@@ -63,7 +82,7 @@ def _resources(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _spot(request: Mapping[str, Any]) -> Iterator[str]:
     condition = _block(request, "StoppingCondition")
-    runtime = condition.get("MaxRuntimeInSeconds", _DEFAULT_MAX_RUNTIME)
+    runtime = condition.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
     wait = condition.get("MaxWaitTimeInSeconds")
     if not isinstance(runtime, int) or not isinstance(wait, int | None):
         return

@@ -20,6 +20,8 @@ from launch_agent.run_queue.items import Slot
 
 FILE_NAME = "launch-config.yaml"
 
+Platform = Literal["linux/amd64", "linux/arm64"]
+
 _ECR_URI = re.compile(
     r"(https://)?(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?(/(?P<repository>[^:@]+))?(?P<tag>[:@].*)?"
 )
@@ -80,7 +82,7 @@ class Builder(Model):
 
     type: Literal["docker", "kaniko", "noop"] | None = None
     destination: RegistryUri | None = None
-    platform: Literal["linux/amd64", "linux/arm64"] | None = None
+    platform: Platform | None = None
     build_context_store: Annotated[str, AfterValidator(_store)] | None = Field(
         alias="build-context-store", default=None
     )
@@ -117,6 +119,16 @@ class LaunchConfig(Model):
     def image_destination(self) -> str | None:
         """Where built images are to go; None for the stack's own repository."""
         return (self.builder and self.builder.destination) or (self.registry and self.registry.uri) or None
+
+    @property
+    def is_noop(self) -> bool:
+        """Whether no images are to be built."""
+        return self.builder is not None and self.builder.type == "noop"
+
+    @property
+    def platform(self) -> Platform:
+        """The platform to build images for, unless a queue names another."""
+        return (self.builder and self.builder.platform) or "linux/amd64"
 
     def warnings(self) -> Iterator[str]:
         """Say of each key that has no effect here why it has none."""

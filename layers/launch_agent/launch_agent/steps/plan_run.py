@@ -10,7 +10,9 @@ from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, LeaseLost
 from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan, ImageNote
 from launch_agent.model import Model
+from launch_agent.plan.agent import Agent
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
+from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord
 from launch_agent.wiring import Clients
@@ -67,18 +69,10 @@ class PlanRun:
         spec = parse_run_spec(record.spec)
         if spec.sweep_id:
             self._wandb.check_sweep(spec.entity, spec.project, spec.sweep_id)
-        artifact, code = None, None
+        job = None
         if spec.job and not spec.image:
-            artifact, code = self._artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project)
-        plan = plan_launch(
-            spec,
-            artifact,
-            record.item,
-            deployment=self._clients.env.deployment,
-            shape=self._shape,
-            code=code,
-            config=self._config,
-        )
+            job = Job(*self._artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project))
+        plan = plan_launch(spec, job, record.item, Agent(self._clients.env.deployment, self._config, self._shape))
         if plan.warnings:
             self._wandb.warn(record.item, "\n".join(plan.warnings), "agent")
         self._runs.planned(plan)

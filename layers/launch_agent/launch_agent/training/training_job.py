@@ -43,6 +43,11 @@ def _instant(value: object) -> object:
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
+ITEM_TAG = "WandbRunQueueItemId"
+STACK_TAG = "LaunchStack"
+"""The tags that prove whose a training job is: the run queue item, and the stack that made it for the item."""
+
+
 class Metric(Wire):
     """One of a training job's final metrics."""
 
