@@ -1,6 +1,67 @@
-"""Where this launch agent is deployed: what a plan needs to know of its surroundings."""
+"""Where this launch agent is deployed: its account and region, and what AWS's partitions make of them."""
+
+import re
+from typing import NamedTuple
 
 from launch_agent.model import Model
+
+
+class _Partition(NamedTuple):
+    region_prefix: str
+    dns_suffix: str
+
+
+_PARTITIONS = {
+    "aws-cn": _Partition("cn-", "amazonaws.com.cn"),
+    "aws-us-gov": _Partition("us-gov-", "amazonaws.com"),
+    "aws-iso": _Partition("us-iso-", "c2s.ic.gov"),
+    "aws-iso-b": _Partition("us-isob-", "sc2s.sgov.gov"),
+    "aws-iso-e": _Partition("eu-isoe-", "cloud.adc-e.uk"),
+    "aws-iso-f": _Partition("us-isof-", "csp.hci.ic.gov"),
+    "aws-eusc": _Partition("eusc-", "amazonaws.eu"),
+    "aws": _Partition("", "amazonaws.com"),
+}
+"""As botocore's `partitions.json` has them."""
+
+_DUAL_STACK_SUFFIXES = ("on.aws", "on.amazonwebservices.com.cn")
+_SUFFIXES = {partition.dns_suffix for partition in _PARTITIONS.values()}.union(_DUAL_STACK_SUFFIXES)
+ECR_HOST = re.compile(
+    r"(?<!\d)(?P<account>\d{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]{1,40})\."
+    rf"({'|'.join(re.escape(suffix) for suffix in sorted(_SUFFIXES, key=len, reverse=True))})(?![\w.-])"
+)
+"""The host of a private ECR registry in any partition, IPv4 or dual-stack
+(https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html)."""
+
+
+class EcrAddress(NamedTuple):
+    """An address in Amazon ECR. `version` begins with the : of a tag or the @ of a digest, or is empty."""
+
+    host: str
+    account: str
+    region: str
+    repository: str
+    version: str
+
+
+def ecr_address(text: str) -> EcrAddress | None:
+    """Take an address apart; None for one that is not in Amazon ECR."""
+    host = ECR_HOST.match(text)
+    if not host:
+        return None
+    path = text[host.end() :]
+    repository = re.match(r"(?:/([^:@]*))?", path)
+    rest = path[repository.end() :] if repository else path
+    return EcrAddress(host[0], host["account"], host["region"], (repository and repository[1]) or "", rest)
+
+
+def partition_of(region: str) -> str:
+    """Return the partition that a region is in."""
+    return next(name for name, partition in _PARTITIONS.items() if region.startswith(partition.region_prefix))
+
+
+def ecr_host(account: str, region: str) -> str:
+    """Return the host of an account's registry."""
+    return f"{account}.dkr.ecr.{region}.{_PARTITIONS[partition_of(region)].dns_suffix}"
 
 
 class Deployment(Model):
