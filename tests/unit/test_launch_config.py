@@ -65,6 +65,26 @@ def test_other_wrong_registries_are_explained_too(uri: str, advice: str) -> None
     assert advice in faults(f"queues: [sm]\nbuilder: {{destination: '{uri}'}}")
 
 
+def test_a_registry_of_another_partition_is_taken_and_explained_likewise() -> None:
+    address = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/launch"
+    config = parse_launch_config(f"queues: [sm]\nbuilder: {{destination: {address}}}")
+    assert config.image_destination == address
+    assert f"Write {address}" in faults(GUIDE.format(uri="arn:aws-cn:ecr:cn-north-1:123456789012:repository/launch"))
+
+
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_a_slash_at_the_end_of_a_destination_is_left_out(slashes: str) -> None:
+    address = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/launch"
+    config = parse_launch_config(f"queues: [sm]\nbuilder: {{type: docker, destination: {address}{slashes}}}")
+    assert config.image_destination == address
+
+
+@pytest.mark.parametrize("name", ["Launch", "a//b", "-a", "a-/b", "a b", "x" * 257, "a"])
+def test_a_name_that_no_ecr_repository_can_have_is_refused(name: str) -> None:
+    uri = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{name}"
+    assert "the name of an ECR repository" in faults(f"queues: [sm]\nregistry: {{uri: '{uri}'}}")
+
+
 def test_every_fault_is_reported_at_once_with_key_value_and_example() -> None:
     text = faults("queues: sm\nmax_jobs: -2\nbuilder: {type: podman}\nenvironment: {type: gcp}\nmax_job: 3")
     for words in ('queues is "sm"', "max_jobs is -2", 'builder.type is "podman"', 'environment.type is "gcp"'):
@@ -76,6 +96,65 @@ def test_every_fault_is_reported_at_once_with_key_value_and_example() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "queues: []", "entity: team", "a: b: c"])
 def test_a_file_without_queues_or_that_is_no_yaml_is_refused(text: str) -> None:
     assert "launch-config.yaml" in faults(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("queues: 5\nqueue: other", "queues is 5: expected a list. For example queues: [sagemaker]."),
+        ("queues: sagemaker\nqueue: other", 'queues is "sagemaker": expected a list.'),
+        ("queue: 5", "queues.0 is 5: expected a string."),
+        ("queues: {a: b}", "queues is an object: expected a list."),
+        ("queues: [[a]]", "queues.0 is a list: expected a string."),
+        ("queues: [a]\nregistry: ecr", 'registry is "ecr": expected an object.'),
+        ("queues: [a]\nbuilder: [docker]", "builder is a list: expected an object."),
+        ("queues: [a]\nmax_jobs: .inf", "max_jobs is inf: "),
+        (f"queues: [a]\nmax_jobs: {'9' * 5000}", "has a value that is not what it looks like"),
+        ("2024-01-01: a", "datetime.date(2024, 1, 1) is a key that is not text."),
+        ("1: a", "1 is a key that is not text."),
+        ("queues: 2024-13-45", "has a value that is not what it looks like: month must be in 1..12."),
+        ("queues: !!set {a}", "queues is of the type set"),
+        ("queues: !!bool x", "has a value that is not what it looks like"),
+        ("queues: !!timestamp x", "has a value that is not what it looks like"),
+        ("queues: !!python/object/apply:os.getcwd []", "is not YAML"),
+        ("queues: [a]\n---\nqueues: [b]", "is not YAML: but found another document, line 2, column 1."),
+        ("? [a]\n: b", "is not YAML: found unhashable key"),
+        ("\tqueues: [a]", "is not YAML"),
+        ("queues: [a\0]", "is not text in UTF-8"),
+        ("queues: &a [*a]", "levels deep"),
+        ("[" * 90_000, "has more than 20 levels"),
+        ("- " * 40_000, "has more than 20 levels"),
+        ("a: &a [x]\n" + "b: [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n" * 2, "20 aliases"),
+        ("#" * 100_001, "has more than 100,000 characters"),
+        ("".join(f"k{n}: 1\n" for n in range(5_000)), "1,000 values"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
+)
+def test_whatever_is_in_the_file_is_answered_in_words(text: str, said: str) -> None:
+    assert said in faults(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_read(encoding: str) -> None:
+    assert parse_launch_config("queues: [größe]".encode(encoding)).queues == ["größe"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+def test_a_file_in_another_encoding_is_said_to_be_no_utf_8_in_one_line(encoding: str) -> None:
+    with pytest.raises(InvalidLaunchConfig, match=r"launch-config.yaml is not text in UTF-8: .*\.") as raised:
+        parse_launch_config("queues: [größe]".encode(encoding))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("values", ["agent: {image: x}\nlaunchConfig: |\n  queues: [a]", "launchConfig: {queues: [a]}"])
+def test_the_values_of_a_helm_chart_are_recognized(values: str) -> None:
+    assert "Save the part under launchConfig as launch-config.yaml." in faults(values)
+
+
+@pytest.mark.parametrize("block", ["{type: ecr, repository: r}", "{region: us-east-1}"])
+def test_keys_of_the_registry_that_are_not_read_are_warned_of(block: str) -> None:
+    (warning,) = parse_launch_config(f"queues: [a]\nregistry: {block}").warnings()
+    assert warning.endswith("has no effect: registry.uri or builder.destination names the repository.")
 
 
 def test_queue_in_the_singular_is_one_more_queue() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch_agent.errors import InvalidRunSpec
-from launch_agent.run_queue.items import QueueItem, Slot, derived_run_id, next_pops, parse_run_spec
+from launch_agent.run_queue.items import ItemRef, QueueItem, Slot, derived_run_id, next_pops, parse_run_spec
 from tests.unit.test_macros import JSON
 
 
@@ -28,6 +28,71 @@ def test_parsing_a_run_spec_raises_nothing_but_invalid_run_spec(raw: Any) -> Non
 def test_the_run_id_is_the_one_asked_for_or_derived_from_the_item() -> None:
     assert QueueItem(id="item", run_spec={"run_id": "mine"}).run_id == "mine"
     assert QueueItem(id="item", run_spec={"run_id": ""}).run_id == derived_run_id("item")
+    assert parse_run_spec({"entity": "e", "project": "p", "run_id": ""}).run_id is None
+
+
+ILLEGAL_RUN_IDS = [*(f"a{char}b" for char in ":;,#?/'\\%\0\n\t\ud800\u202e"), " a", "a ", " ", "x" * 129, "x" * 500_000]
+
+
+@pytest.mark.parametrize("asked", ILLEGAL_RUN_IDS, ids=lambda asked: ascii(asked[:9]))
+def test_an_item_that_asks_for_an_illegal_run_id_has_the_derived_one_and_is_refused_in_words(asked: str) -> None:
+    item = QueueItem(id="item", run_spec={"entity": "e", "project": "p", "run_id": asked})
+    assert ItemRef(id=item.id, queue="q", entity="e", run_id=item.run_id).run_id == derived_run_id("item")
+    with pytest.raises(InvalidRunSpec) as raised:
+        parse_run_spec(item.run_spec)
+    assert "run_id" in str(raised.value)
+    assert len(str(raised.value)) < 400
+    assert str(raised.value).replace("\n", " ").isprintable()
+
+
+@pytest.mark.parametrize("asked", [5, ["a"], {}, True])
+def test_a_run_id_that_is_no_text_is_refused_in_words_too(asked: Any) -> None:
+    assert QueueItem(id="item", run_spec={"run_id": asked}).run_id == derived_run_id("item")
+    with pytest.raises(InvalidRunSpec, match=r"run_id is .*: expected a string"):
+        parse_run_spec({"entity": "e", "project": "p", "run_id": asked})
+
+
+@pytest.mark.parametrize("asked", ["limzn0a6", "a.b_c-d", "lr=0.1 (big)", "Größe-3", "x" * 128])
+def test_run_ids_that_w_and_b_takes_are_kept(asked: str) -> None:
+    assert QueueItem(id="item", run_spec={"run_id": asked}).run_id == asked
+    assert parse_run_spec({"entity": "e", "project": "p", "run_id": asked}).run_id == asked
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        ({"resource_args": {"sagemaker": nested(990)}}, "resource_args.sagemaker.0.0"),
+        ({"overrides": {"run_config": {"seed": 10**5000}}}, "overrides.run_config.seed has more than 1024 bits."),
+        ({"overrides": {"run_config": {"note": "\ud800"}}}, "overrides.run_config.note is not valid Unicode."),
+        ({"overrides": {"run_config": {"a\ud800": 1}}}, "overrides.run_config.a\\ud800 is a key that is not valid"),
+        ({"overrides": {"args": ["a\0b"]}}, "overrides.args.0 has a NUL character."),
+        ({"junk": [0] * 300_000}, "it has more than 200,000 values."),
+        ({"name": "x" * 513}, "name is "),
+        ({"docker": {"docker_image": "x" * 513}}, "docker.docker_image is "),
+    ],
+)
+def test_what_later_steps_cannot_handle_is_refused_at_the_door(block: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidRunSpec) as raised:
+        parse_run_spec({"entity": "e", "project": "p", **block})
+    assert why in str(raised.value)
+
+
+def test_a_seed_of_128_bits_is_no_fault() -> None:
+    assert parse_run_spec({"entity": "e", "project": "p", "overrides": {"run_config": {"seed": 2**128}}})
+
+
+def test_a_run_spec_with_ten_thousand_faults_says_the_first_of_them() -> None:
+    with pytest.raises(InvalidRunSpec) as raised:
+        parse_run_spec({"entity": "e", "project": "p", "overrides": {"args": [1] * 10_000}})
+    assert len(str(raised.value)) < 10_000
+    assert "and 9,970 more" in str(raised.value)
 
 
 @given(st.text(min_size=1))
@@ -63,6 +128,23 @@ def test_a_fault_in_a_run_spec_does_not_show_the_api_key() -> None:
     with pytest.raises(InvalidRunSpec) as raised:
         parse_run_spec({"entity": "e", "_wandb_api_key": ["sekret"]})
     assert "sekret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"args": "--token=ghp_0123456789"},
+        {"entry_point": {"token": "ghp_0123456789"}},
+        {"args": [["ghp_0123456789"]]},
+        {"run_config": "ghp_0123456789"},
+        {"files": ["ghp_0123456789"]},
+    ],
+)
+def test_a_fault_in_the_overrides_shows_no_value(overrides: Any) -> None:
+    with pytest.raises(InvalidRunSpec) as raised:
+        parse_run_spec({"entity": "e", "project": "p", "overrides": overrides})
+    assert "overrides." in str(raised.value)
+    assert "ghp_" not in str(raised.value)
 
 
 def test_the_first_request_of_a_tick_pops_each_queue_once() -> None:

@@ -14,6 +14,8 @@ docs/errors.md says of each what a user sees and can do.
 
 from collections.abc import Sequence
 
+_FAULTS_SAID = 30
+
 
 class LaunchError(Exception):
     """Something kept a run queue item from becoming a training job, or its outcome from being reported."""
@@ -69,7 +71,10 @@ class InvalidRunSpec(Permanent):
     def __init__(self, faults: Sequence[str], *, queue: str | None = None) -> None:
         """Take every fault found, each a sentence of what is wrong, where, and what to do."""
         where = f' from queue "{queue}"' if queue else ""
-        super().__init__("\n- ".join([f"The run spec{where} cannot be launched:", *faults]))
+        said = list(faults[:_FAULTS_SAID])
+        if len(faults) > len(said):
+            said.append(f"and {len(faults) - len(said):,} more.")
+        super().__init__("\n- ".join([f"The run spec{where} cannot be launched:", *said]))
         self.faults = tuple(faults)
 
 

@@ -64,5 +64,5 @@ def read_launch_config() -> LaunchConfig:
     for folder in sys.path:
         path = Path(folder, FILE_NAME)
         if path.is_file():
-            return parse_launch_config(path.read_text())
+            return parse_launch_config(path.read_bytes())
     raise InvalidLaunchConfig(f"{FILE_NAME} is not on the import path. The stack's configuration layer brings it.")

@@ -5,16 +5,21 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 
 from launch_agent.errors import InvalidRunSpec
-from launch_agent.model import Model, Wire, faults_of
+from launch_agent.model import Model, Wire, faults_of, json_fault
+from launch_agent.run_queue.commands import CodePath, Command
 
 SCHEDULER_URI = "placeholder-uri-scheduler"
 """The `uri` by which W&B marks the item of a sweep scheduler."""
 
 _MAX_POPS = 10
 _RUN_ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_MAX_RUN_ID = 128
+_NOT_IN_RUN_IDS = ":;,#?/'\\%"
+_LONG_NAME = 512
+"""The longest name that fits into an environment variable of the container, in characters."""
 
 
 class Slot(StrEnum):
@@ -47,16 +52,52 @@ class QueueItem(Wire):
 
     @property
     def run_id(self) -> str:
-        """The run id the spec asks for, else one derived from the item, so that every retry names the same run."""
+        """The run id the spec asks for, else one derived from the item, so that every retry names the same run.
+
+        An illegal one gives the derived id too; `parse_run_spec` refuses such a run spec.
+        """
         spec = self.run_spec if isinstance(self.run_spec, Mapping) else {}
         asked = spec.get("run_id")
-        return asked if isinstance(asked, str) and asked else derived_run_id(self.id)
+        return asked if isinstance(asked, str) and is_run_id(asked) else derived_run_id(self.id)
 
 
 def derived_run_id(run_queue_item_id: str) -> str:
     """Return eight lower-case letters and digits, as W&B makes run ids, the same for the same item."""
     number = int.from_bytes(hashlib.sha256(run_queue_item_id.encode()).digest())
     return "".join(_RUN_ID_ALPHABET[number // 36**place % 36] for place in range(8))
+
+
+def is_run_id(text: str) -> bool:
+    r"""Whether W&B accepts a text as the id of a run.
+
+    The client refuses an empty id, spaces at its ends, and : ; , # ? / ' (`wandb/sdk/wandb_settings.py`,
+    `validate_run_id`); the documentation of `wandb.init` names \ and % too. Characters that do not print, and more than
+    128 of them, are refused here.
+    """
+    return (
+        0 < len(text) <= _MAX_RUN_ID
+        and text.isprintable()
+        and text == text.strip()
+        and not set(text).intersection(_NOT_IN_RUN_IDS)
+    )
+
+
+def _run_id(text: str) -> str:
+    if not is_run_id(text):
+        raise ValueError(
+            f"a run id has at most {_MAX_RUN_ID} printable characters, no spaces at its ends, and none of "
+            f"{' '.join(_NOT_IN_RUN_IDS)}"
+        )
+    return text
+
+
+def _absent_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+Text = Annotated[str, Field(max_length=_LONG_NAME)]
+Name = Annotated[Text, Field(min_length=1)]
+RunId = Annotated[Annotated[str, AfterValidator(_run_id)] | None, BeforeValidator(_absent_if_empty)]
 
 
 def _absent_if_null(value: object) -> object:
@@ -66,37 +107,38 @@ def _absent_if_null(value: object) -> object:
 class Docker(Wire):
     """The `docker` block of a run spec."""
 
-    docker_image: str | None = None
+    docker_image: Text | None = None
 
 
 class Overrides(Wire):
     """What the person who queued the run changed of the job."""
 
     args: list[str] | None = None
-    entry_point: list[str] | None = None
+    entry_point: Command | None = None
     run_config: dict[str, Any] | None = None
     artifacts: dict[str, Any] | None = None
     files: dict[str, Any] | None = None
-    dockerfile: str | None = None
-    working_dir: str | None = None
+    dockerfile: CodePath | None = None
+    working_dir: CodePath | None = None
 
 
 class RunSpec(Wire):
     """A run spec, W&B's order for one run, with the queue's configuration merged into `resource_args`."""
 
-    entity: str = Field(min_length=1)
-    project: str = Field(min_length=1)
-    job: str | None = None
+    entity: Name
+    project: Name
+    run_id: RunId = None
+    job: Text | None = None
     docker: Annotated[Docker, BeforeValidator(_absent_if_null)] = Docker()
-    image_uri: str | None = None
-    uri: str | None = None
-    name: str | None = None
-    author: str | None = None
-    python_version: str | None = None
-    resource: str | None = None
+    image_uri: Text | None = None
+    uri: Text | None = None
+    name: Text | None = None
+    author: Text | None = None
+    python_version: Text | None = None
+    resource: Text | None = None
     resource_args: Annotated[dict[str, Any], BeforeValidator(_absent_if_null)] = Field(default_factory=dict)
     overrides: Annotated[Overrides, BeforeValidator(_absent_if_null)] = Overrides()
-    sweep_id: str | None = None
+    sweep_id: Text | None = None
     resume_count: int | None = Field(alias="_resume_count", default=None)
     api_key: SecretStr | None = Field(alias="_wandb_api_key", default=None)
 
@@ -110,6 +152,9 @@ def parse_run_spec(raw: object) -> RunSpec:
     """Parse a run spec as popped from the queue. Raises InvalidRunSpec with every fault."""
     if not isinstance(raw, Mapping):
         raise InvalidRunSpec(["The run spec is not a JSON object. Queue the run again."])
+    fault = json_fault(raw)
+    if fault:
+        raise InvalidRunSpec([fault])
     try:
         return RunSpec.model_validate(raw)
     except ValidationError as error:

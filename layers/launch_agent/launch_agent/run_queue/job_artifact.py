@@ -1,13 +1,14 @@
 """A job artifact: where a job's code or image is, and how it starts (`wandb-job.json` in an artifact of type job)."""
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import ValidationError
 
 from launch_agent.errors import JobArtifactNotFound
-from launch_agent.model import Wire, faults_of
+from launch_agent.model import Wire, faults_of, json_fault
+from launch_agent.run_queue.commands import CodePath, Command
+from launch_agent.run_queue.items import Text
 
 DESCRIPTION_FILE = "wandb-job.json"
 FROZEN_REQUIREMENTS = "requirements.frozen.txt"
@@ -49,31 +50,24 @@ def parse_code_reference(reference: str, *, entity: str, project: str) -> str | 
     return parse_job_name(reference.removeprefix(_BY_NAME), entity=entity, project=project)
 
 
-def _command(value: object) -> object:
-    """Read `pythonCPython 3.11`, which wandb 0.31.0 writes into the job of a run, as the `python3.11` it was."""
-    if isinstance(value, list) and value and isinstance(value[0], str):
-        return [re.sub(r"^python[A-Za-z]+ (\d+\.\d+).*", r"python\1", value[0]), *value[1:]]
-    return value
-
-
 class GitSource(Wire):
     """The `git` block of a job's source."""
 
-    remote: str
-    commit: str | None = None
+    remote: Text
+    commit: Text | None = None
 
 
 class JobSource(Wire):
     """The `source` block of a job; which of the keys are there depends on the job's source type."""
 
-    image: str | None = None
-    artifact: str | None = None
+    image: Text | None = None
+    artifact: Text | None = None
     git: GitSource | None = None
-    base_image: str | None = None
-    entrypoint: Annotated[list[str] | None, BeforeValidator(_command)] = None
+    base_image: Text | None = None
+    entrypoint: Command | None = None
     notebook: bool = False
-    build_context: str | None = None
-    dockerfile: str | None = None
+    build_context: CodePath | None = None
+    dockerfile: CodePath | None = None
 
 
 class JobArtifact(Wire):
@@ -83,7 +77,7 @@ class JobArtifact(Wire):
     digest: str
     source_type: str
     source: JobSource = JobSource()
-    runtime: str | None = None
+    runtime: Text | None = None
 
     @property
     def has_code(self) -> bool:
@@ -97,6 +91,9 @@ def parse_job_artifact(name: str, description: object, *, artifact_id: str, dige
     Raises JobArtifactNotFound when it does not describe a job.
     """
     known = dict(description) if isinstance(description, Mapping) else {}
+    fault = json_fault(known)
+    if fault:
+        raise JobArtifactNotFound(f'job "{name}" has a {DESCRIPTION_FILE} that cannot be read: {fault}')
     try:
         return JobArtifact.model_validate({**known, "artifact_id": artifact_id, "digest": digest})
     except ValidationError as error:

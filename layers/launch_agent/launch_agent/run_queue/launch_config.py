@@ -14,18 +14,23 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
+from launch_agent.deployment import ecr_address, ecr_host
 from launch_agent.errors import InvalidLaunchConfig
-from launch_agent.model import Model, faults_of
+from launch_agent.model import Model, faults_of, json_fault, shown
 from launch_agent.run_queue.items import Slot
 
 FILE_NAME = "launch-config.yaml"
 
 Platform = Literal["linux/amd64", "linux/arm64"]
 
-_ECR_URI = re.compile(
-    r"(https://)?(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?(/(?P<repository>[^:@]+))?(?P<tag>[:@].*)?"
-)
-_ECR_ARN = re.compile(r"arn:aws[a-z-]*:ecr:(?P<region>[^:]+):(?P<account>\d+):repository/(?P<repository>.+)")
+_LONGEST_FILE = 100_000
+_MOST_VALUES = 1_000
+_DEEPEST = 20
+_MOST_ALIASES = 20
+"""Each can repeat all that the one before it repeats."""
+
+_ECR_ARN = re.compile(r"arn:aws[a-z-]*:ecr:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):repository/(?P<repository>.+)")
+_ECR_REPOSITORY = re.compile(r"(?=.{2,256}\Z)[a-z0-9]+((\.|__?|-+|/)[a-z0-9]+)*")
 _STORES = re.compile(r"s3://.+|gs://.+|https://[^/]+\.blob\.core\.windows\.net/.+")
 _ECR_EXAMPLE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch"
 
@@ -34,23 +39,26 @@ def _registry_uri(uri: str) -> str:
     """Return an ECR repository's address without a scheme. Raises ValueError that says what to write instead."""
     arn = _ECR_ARN.fullmatch(uri)
     if arn:
-        address = "{account}.dkr.ecr.{region}.amazonaws.com/{repository}".format(**arn.groupdict())
-        raise ValueError(f"that is the repository's ARN, and its address is wanted. Write {address}")
-    if re.search(r"\.ecr\.[a-z0-9-]+\.amazonaws\.com", uri) and ".dkr." not in uri:
+        address = f"{ecr_host(arn['account'], arn['region'])}/{arn['repository']}"
+        raise ValueError(f"expected the repository's address, not its ARN. Write {address}")
+    address = uri.removeprefix("https://").rstrip("/")
+    found = ecr_address(address)
+    if not found and re.match(r"\d{12}\.ecr\.", address):
         raise ValueError(f"the host of an ECR repository has .dkr.ecr. in it. Write for example {_ECR_EXAMPLE}")
-    match = _ECR_URI.fullmatch(uri)
-    if not match:
+    if not found:
         raise ValueError(f"SageMaker pulls images from Amazon ECR only. Write for example {_ECR_EXAMPLE}")
-    if match["tag"]:
-        raise ValueError(f"images are tagged by their contents. Leave {match['tag']} out")
-    if not match["repository"]:
+    if found.version:
+        raise ValueError(f"images are tagged by their contents. Leave {shown(found.version)} out")
+    if not found.repository:
         raise ValueError(f"the name of the repository is missing. Write for example {_ECR_EXAMPLE}")
-    return uri.removeprefix("https://")
+    if not _ECR_REPOSITORY.fullmatch(found.repository):
+        raise ValueError("the name of an ECR repository has lower-case letters, digits, and . _ - / between them")
+    return address
 
 
 def _store(uri: str) -> str:
     if not _STORES.fullmatch(uri):
-        raise ValueError("a bucket is wanted. Write for example s3://my-bucket/build-contexts")
+        raise ValueError("expected a bucket. Write for example s3://my-bucket/build-contexts")
     return uri
 
 
@@ -135,11 +143,10 @@ class LaunchConfig(Model):
         for key, why in _WITHOUT_EFFECT.items():
             if self.builder and getattr(self.builder, key.replace("-", "_")) is not None:
                 yield f"builder.{key} has no effect: {why}."
-        if self.environment:
-            yield from (
-                f"environment.{key} is not a key the launch agent knows; it has no effect."
-                for key in self.environment.model_extra or {}
-            )
+        for key in (self.environment and self.environment.model_extra) or {}:
+            yield f"environment.{shown(key)} has no effect: the launch agent does not know the key."
+        for key in (self.registry and self.registry.model_extra) or {}:
+            yield f"registry.{shown(key)} has no effect: registry.uri or builder.destination names the repository."
 
 
 _WITHOUT_EFFECT = {
@@ -163,14 +170,21 @@ _EXAMPLES = {
 }
 
 
-def parse_launch_config(text: str) -> LaunchConfig:
-    """Parse a launch-config.yaml. Raises InvalidLaunchConfig with the key and value of each fault, and an example."""
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidLaunchConfig(f"{FILE_NAME} is not YAML: {error}") from None
-    if not isinstance(raw, Mapping):
+def parse_launch_config(content: str | bytes) -> LaunchConfig:
+    """Parse a launch-config.yaml, in UTF-8 or with a byte order mark.
+
+    Raises InvalidLaunchConfig with the key and value of each fault, and an example.
+    """
+    raw = _yaml(content)
+    fault = json_fault(raw, most=_MOST_VALUES)
+    if fault:
+        raise InvalidLaunchConfig(f"{FILE_NAME} cannot be read: {fault}")
+    if not isinstance(raw, Mapping) or not raw:
         raise InvalidLaunchConfig(f"{FILE_NAME} has no keys. Give at least the queues: {_EXAMPLES['queues']}")
+    if "launchConfig" in raw:
+        raise InvalidLaunchConfig(
+            f"{FILE_NAME} has the values of a Helm chart. Save the part under launchConfig as {FILE_NAME}."
+        )
     try:
         return LaunchConfig.model_validate(_with_reference_spelling(raw))
     except ValidationError as error:
@@ -178,12 +192,44 @@ def parse_launch_config(text: str) -> LaunchConfig:
         raise InvalidLaunchConfig("\n".join([f"{FILE_NAME} has faults:", *lines])) from None
 
 
+def _yaml(content: str | bytes) -> object:
+    if len(content) > _LONGEST_FILE:
+        raise InvalidLaunchConfig(f"{FILE_NAME} has more than {_LONGEST_FILE:,} characters. Is it the right file?")
+    try:
+        _check_size(content)
+        return yaml.safe_load(content)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InvalidLaunchConfig(f"{FILE_NAME} is not YAML: {shown(error.problem or error.context)}{where}.") from None
+    except yaml.reader.ReaderError as error:
+        raise InvalidLaunchConfig(f"{FILE_NAME} is not text in UTF-8: {shown(error.reason)}.") from None
+    except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        # What PyYAML's constructors raise for a value that is not of the type its form or its tag says.
+        raise InvalidLaunchConfig(
+            f"{FILE_NAME} has a value that is not what it looks like: {shown(str(error))}."
+        ) from None
+
+
+def _check_size(content: str | bytes) -> None:
+    """Raise InvalidLaunchConfig before PyYAML makes something huge of a small text, or takes hours for it."""
+    depth = aliases = 0
+    for count, event in enumerate(yaml.parse(content)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        aliases += isinstance(event, yaml.AliasEvent)
+        if depth > _DEEPEST or aliases > _MOST_ALIASES or count > 2 * _MOST_VALUES:
+            raise InvalidLaunchConfig(
+                f"{FILE_NAME} has more than {_DEEPEST} levels, {_MOST_ALIASES} aliases or {_MOST_VALUES:,} values. "
+                "Is it the right file?"
+            )
+
+
 def _with_reference_spelling(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Read as the reference does: a null or an empty block is an absent key, `queue: name` one more queue."""
     config = {key: value for key, value in raw.items() if value is not None and value != {}}
-    queue = config.pop("queue", None)
-    if queue is not None:
-        config["queues"] = [*config.get("queues", []), queue]
+    queue, queues = config.pop("queue", None), config.get("queues", [])
+    if queue is not None and isinstance(queues, list):
+        config["queues"] = [*queues, queue]
     return config
 
 
@@ -195,7 +241,7 @@ def _with_example(fault: str) -> str:
 def main() -> int:
     """Check the file named on the command line; print its faults, or its warnings, and return the exit code."""
     try:
-        config = parse_launch_config(Path(sys.argv[1]).read_text())
+        config = parse_launch_config(Path(sys.argv[1]).read_bytes())
     except (InvalidLaunchConfig, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command speaks to its user
         return 1

@@ -1,0 +1,43 @@
+"""Commands and paths as they were written on the machine that made a job, read as Linux reads them.
+
+wandb writes the name of its own Python and the program's path into a job: `["python.exe", "tools\\\\train.py"]` on
+Windows, and `["pythonCPython 3.11", ...]` in version 0.31.0 (`wandb/sdk/internal/job_builder.py`).
+"""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+_SCRIPT = re.compile(r"\.(py|ipynb|sh)\Z", re.IGNORECASE)
+_WITH_VERSION = re.compile(r"python[A-Za-z]{1,20} (\d{1,2}\.\d{1,3})")
+_OF_WINDOWS = {"py": "python", "pythonw": "python"}
+
+
+def _command(value: object) -> object:
+    """Read a command; what is not a list of texts stays, for validation to refuse."""
+    if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+        return value
+    parts = [_program(value[0]), *value[1:]] if value else []
+    for index, part in enumerate(parts[1:], 1):
+        if _SCRIPT.search(part) and parts[index - 1] != "-c":  # after -c comes a line for a shell or for Python
+            parts[index] = _path(part)
+    return parts
+
+
+def _program(text: str) -> str:
+    versioned = _WITH_VERSION.match(text)
+    if versioned:
+        return f"python{versioned[1]}"
+    if not text.lower().endswith(".exe"):
+        return text
+    name = text.lower().replace("\\", "/").rpartition("/")[2].removesuffix(".exe")
+    return _OF_WINDOWS.get(name, name)
+
+
+def _path(value: Any) -> Any:
+    return value.replace("\\", "/") if isinstance(value, str) else value
+
+
+Command = Annotated[list[str], BeforeValidator(_command)]
+CodePath = Annotated[str, BeforeValidator(_path)]
