@@ -41,6 +41,11 @@ lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions, a
 	@for source in layers/launch_agent/requirements.in layers/launch_agent/launch_agent/builder/notebook.in requirements/*.in; do \
 		$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 			--custom-compile-command "make lock" "$$source" -o "$${source%.in}.txt" || exit 1; done
+	@echo sagemaker-core | $(UV) pip compile -q --universal --python-version 3.11 --no-deps --generate-hashes \
+		$(if $(UPGRADE),--upgrade) --custom-compile-command "make lock" - -o requirements/algorithm_images.txt
+	@folder="$$(mktemp -d)"; $(UV) pip install -q -p $(BIN)/python --no-deps --require-hashes --target "$$folder" \
+		-r requirements/algorithm_images.txt && $(BIN)/python requirements/algorithm_images.py "$$folder"; \
+		status=$$?; rm -rf "$$folder"; exit $$status
 	@$(if $(UPGRADE),$(BIN)/python -m local.pins)
 
 # --- try it

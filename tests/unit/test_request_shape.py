@@ -7,7 +7,7 @@ import pytest
 import regex
 
 from launch_agent.clients.service_model import create_training_job_shape
-from launch_agent.plan.request_shape import compiled_pattern, shape_faults
+from launch_agent.plan.request_shape import Reading, compiled_pattern, shape_faults
 
 SHAPE = create_training_job_shape()
 MINIMAL = {
@@ -18,7 +18,7 @@ MINIMAL = {
 
 
 def faults(**changes: object) -> list[str]:
-    return shape_faults({**MINIMAL, **changes}, SHAPE, open_enums={"TrainingInstanceType"})
+    return shape_faults({**MINIMAL, **changes}, SHAPE, Reading(open_enums={"TrainingInstanceType"}))
 
 
 def test_a_request_within_the_model_has_no_faults() -> None:

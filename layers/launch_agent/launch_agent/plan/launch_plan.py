@@ -1,21 +1,22 @@
 """The launch plan: everything decided about one run, once, before anything is submitted."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
 
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.image.dockerfile import expected_choice
 from launch_agent.image.recipe import BuildPlan, ImageNote
-from launch_agent.model import Model
+from launch_agent.model import Model, shown
 from launch_agent.plan.agent import Agent
-from launch_agent.plan.macros import Macros, macros_in
-from launch_agent.plan.queue_block import RESOURCE, queue_block, sagemaker_args
+from launch_agent.plan.macros import Macros
+from launch_agent.plan.policy import policy_faults
+from launch_agent.plan.queue_block import RESOURCE, QueueBlock, queue_block, sagemaker_args
 from launch_agent.plan.run_environment import API_KEY, IDENTITY
 from launch_agent.plan.source import Job, check_kind, source_of
 from launch_agent.plan.training_request import TrainingRequest, time_limit, training_request
-from launch_agent.plan.training_rules import is_offline, request_faults
+from launch_agent.plan.training_rules import expects_wandb_init, request_faults
 from launch_agent.run_queue.items import ItemRef, RunSpec
 
 
@@ -31,6 +32,7 @@ class LaunchPlan(Model):
     training_request: dict[str, Any]
     time_limit_seconds: int
     is_provided_algorithm: bool
+    """Whether the container never calls wandb.init, so that its run is written for it."""
     expects_wandb_init: bool
     warnings: tuple[str, ...]
     build: BuildPlan | None = None
@@ -46,6 +48,11 @@ class LaunchPlan(Model):
             "image_ready": image != "to be built",
         }
 
+    @property
+    def gets_agent_key(self) -> bool:
+        """Whether the container needs the launch agent's API key, where neither the queue nor the run brings one."""
+        return not self.is_provided_algorithm
+
     def with_image(self, address: str, note: ImageNote) -> "LaunchPlan":
         """Return the plan with its image as it was built: at an address by digest, started as the builder noted."""
         if self.build is None:
@@ -59,9 +66,12 @@ class LaunchPlan(Model):
         return self.model_copy(update=update)
 
 
-def plan_launch(spec: RunSpec, job: Job | None, item: ItemRef, agent: Agent) -> LaunchPlan:
+def plan_launch(
+    spec: RunSpec, job: Job | None, item: ItemRef, agent: Agent, queue: Mapping[str, Any] | None = None
+) -> LaunchPlan:
     """Decide what to submit for a run spec; `job` is the one it names, when that was read.
 
+    `queue` is the queue's own block in W&B, with which `secure_mode` compares; None where it is not known.
     Raises UnsupportedJobSource for what this agent does not run, InvalidRunSpec with every fault of the rest, and
     InvalidLaunchConfig where images are to go elsewhere than the stack can push to.
     """
@@ -69,26 +79,22 @@ def plan_launch(spec: RunSpec, job: Job | None, item: ItemRef, agent: Agent) -> 
     block = queue_block(spec, item)
     source = source_of(spec, job, item, block, agent)
     request = training_request(source, item, block, agent.deployment)
-    faults = [
-        *block.faults(),
-        *_secure_mode_faults(spec, agent.config.secure_mode),
-        *request_faults(request.body, block.queue, agent),
-    ]
+    policy = policy_faults(source, block, queue) if agent.config.secure_mode else ()
+    faults = [*block.faults(), *(fault.says for fault in policy), *request_faults(request, block, agent)]
     if faults:
         raise InvalidRunSpec(faults, queue=item.queue)
-    algorithm = request.algorithm
     return LaunchPlan(
         item=item,
         entity=spec.entity,
         project=spec.project,
         run_url=_run_url(agent.deployment.wandb_base_url, spec, item.run_id),
-        image_uri=algorithm.specification.get("TrainingImage"),
+        image_uri=request.algorithm.specification.get("TrainingImage"),
         training_job_name=request.body["TrainingJobName"],
         training_request=request.body,
         time_limit_seconds=time_limit(request.body),
-        is_provided_algorithm=algorithm.is_provided,
-        expects_wandb_init=not algorithm.is_provided and not is_offline(request.body),
-        warnings=tuple(_warnings(request, spec)),
+        is_provided_algorithm=request.algorithm.is_provided,
+        expects_wandb_init=expects_wandb_init(request),
+        warnings=tuple(_warnings(request, block, spec)),
         build=source.build,
         dockerfile=expected_choice(source.build.recipe) if source.build else None,
     )
@@ -100,25 +106,25 @@ def own_api_key(spec: RunSpec) -> str | None:
     return environment.get(API_KEY) or (spec.api_key.get_secret_value() if spec.api_key else None)
 
 
-def _secure_mode_faults(spec: RunSpec, secure_mode: bool) -> Iterator[str]:
-    if secure_mode and spec.overrides.entry_point:
-        yield "overrides.entry_point is not allowed: the launch agent runs in secure mode."
-
-
-def _warnings(request: TrainingRequest, spec: RunSpec) -> Iterator[str]:
-    for name in sorted(macros_in(request.args)):
-        known = name in Macros.model_fields
-        why = "has no value in this run" if known else "is not a macro of this launch agent"
-        yield f"${{{name}}} {why}; it stays as it is."
-    own = request.args.get("Environment", {})
+def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec) -> Iterator[str]:
+    others = {key: value for key, value in block.args.items() if key != "Tags"}
+    for name in sorted(request.macros.without_value(others)):
+        yield f"{_why_visible(name)}; it stays as it is."
+    for name in request.tags_left_out:
+        yield f"{_why_visible(name)}; the tag that has it is left out."
     for name in IDENTITY:
-        if own.get(name, request.environment[name]) != request.environment[name]:
+        if request.own_environment.get(name, request.environment[name]) != request.environment[name]:
             yield f"Environment.{name} of the queue is ignored: the launch agent watches the run it was given."
-    if API_KEY in own:
+    if API_KEY in request.own_environment:
         yield f"Environment.{API_KEY} of the queue is used, and everyone who can read the queue can read it."
-    algorithm = request.algorithm
-    if algorithm.is_provided and (algorithm.job_image or spec.overrides.entry_point or spec.overrides.args):
+    is_resource = "AlgorithmName" in request.algorithm.specification
+    if is_resource and (request.algorithm.job_image or spec.overrides.entry_point or spec.overrides.args):
         yield "The queue names one of SageMaker's algorithms; the job's image, entry point and arguments are not used."
+
+
+def _why_visible(name: str) -> str:
+    why = "has no value in this run" if name in Macros.model_fields else "is not a macro of this launch agent"
+    return f"${{{shown(name)}}} {why}"
 
 
 def _run_url(base_url: str, spec: RunSpec, run_id: str) -> str:

@@ -27,6 +27,10 @@ class Macros(Model):
         values = self.model_dump(exclude_none=True)
         return _walk(source, lambda text: _MACRO.sub(lambda macro: values.get(macro[1], macro[0]), text))
 
+    def without_value(self, source: Any) -> set[str]:
+        """Name the macros in the strings of `source` that stay visible: unknown ones, and those without a value."""
+        return macros_in(source) - self.model_dump(exclude_none=True).keys()
+
 
 def macros_in(source: Any) -> set[str]:
     """Name every macro that stands in the strings of `source`, known or not."""

@@ -3,11 +3,23 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from launch_agent.errors import InvalidRunSpec
+from launch_agent.model import Model, faults_of, shown
 from launch_agent.run_queue.items import ItemRef, RunSpec
 
 RESOURCE = "sagemaker"
-_FOR_LAUNCH_AGENTS = ("EcrRepoName", "region", "profile", "builder")
+_SETTINGS = "launch_agent"
+_FOR_LAUNCH_AGENTS = ("EcrRepoName", "region", "profile", "builder", _SETTINGS)
+_REQUIRED = ("RoleArn", "OutputDataConfig", "ResourceConfig", "StoppingCondition")
+
+
+class Settings(Model):
+    """The `launch_agent` block: what a queue or a run tells this launch agent. It is never sent to SageMaker."""
+
+    calls_wandb_init: bool | None = None
+    """Whether the container calls wandb.init. Null for what its image or algorithm suggests."""
 
 
 class QueueBlock(NamedTuple):
@@ -15,6 +27,7 @@ class QueueBlock(NamedTuple):
 
     queue: str
     raw: Mapping[str, Any]
+    settings: Settings = Settings()
 
     @property
     def args(self) -> dict[str, Any]:
@@ -27,19 +40,67 @@ class QueueBlock(NamedTuple):
         for key in self.raw:
             spelt = next(iter(sagemaker_args({key: key})), None)
             if spelt is not None and args[spelt] != key:
-                yield f"{spelt} is there twice, as {key} and as {args[spelt]}. Keep one."
+                yield f"{shown(spelt)} is there twice, as {shown(key)} and as {shown(args[spelt])}. Keep one."
 
 
 def queue_block(spec: RunSpec, item: ItemRef) -> QueueBlock:
-    """Return the block of a run spec. Raises InvalidRunSpec when there is none."""
+    """Return the block of a run spec. Raises InvalidRunSpec when there is none, or when it is at another level."""
     block = spec.resource_args.get(RESOURCE)
     if not isinstance(block, Mapping):
-        fault = (
-            f'queue "{item.queue}" gives no resource_args.{RESOURCE}. Choose SageMaker as the queue\'s resource, and '
-            "give it a configuration with RoleArn, ResourceConfig, OutputDataConfig and StoppingCondition."
-        )
+        raise InvalidRunSpec([_no_block(spec, item)], queue=item.queue)
+    fault = _too_deep(block)
+    if fault:
         raise InvalidRunSpec([fault], queue=item.queue)
-    return QueueBlock(item.queue, block)
+    try:
+        return QueueBlock(item.queue, block, Settings.model_validate(block.get(_SETTINGS) or {}, strict=True))
+    except ValidationError as error:
+        raise InvalidRunSpec(list(faults_of(error, _SETTINGS)), queue=item.queue) from None
+
+
+def _no_block(spec: RunSpec, item: ItemRef) -> str:
+    if _configures(spec.resource_args):
+        return (
+            f"the configuration is one level too high: resource_args has {_named(spec.resource_args)}, which belong in "
+            f"resource_args.{RESOURCE}."
+        )
+    return (
+        f'queue "{item.queue}" gives no resource_args.{RESOURCE}. Choose SageMaker as the queue\'s resource, and give '
+        "it a configuration with RoleArn, ResourceConfig, OutputDataConfig and StoppingCondition."
+    )
+
+
+def _too_deep(block: Mapping[str, Any]) -> str | None:
+    """Say where the configuration is when it is within keys that SageMaker does not have."""
+    here = {f"resource_args.{RESOURCE}": block}
+    for count in ("", "one level", "two levels", "three levels"):
+        found = next(((path, inner) for path, inner in here.items() if _configures(inner)), None)
+        if found and not count:
+            return None
+        if found:
+            return (
+                f"the configuration is {count} too deep: {found[0]} has {_named(found[1])}, which belong in "
+                f"resource_args.{RESOURCE} itself. In the queue's configuration, leave the outer braces out."
+            )
+        here = {
+            f"{path}.{shown(key)}": value
+            for path, inner in here.items()
+            for key, value in inner.items()
+            if isinstance(value, Mapping)
+        }
+    return None
+
+
+def _configures(block: Mapping[str, Any]) -> bool:
+    return len(_required_in(block)) > 1
+
+
+def _required_in(block: Mapping[str, Any]) -> list[str]:
+    return [key for key in _REQUIRED if key in sagemaker_args(block)]
+
+
+def _named(block: Mapping[str, Any]) -> str:
+    keys = _required_in(block)
+    return f"{', '.join(keys[:-1])} and {keys[-1]}"
 
 
 def sagemaker_args(block: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,13 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Protocol, cast
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, cast
+
+from launch_agent.model import kind, shown
+
+_FEW = 10
+_MOST = 1_000
 
 
 class Shape(Protocol):
@@ -22,95 +28,129 @@ class Shape(Protocol):
         """Bounds, enum and pattern, where the model gives them."""
 
 
-def shape_faults(value: object, shape: Shape, *, open_enums: Collection[str] = frozenset()) -> list[str]:
-    """List every fault of `value`, each as a sentence that begins with the path of the key.
+class Reading(NamedTuple):
+    """How to read a shape, and how to speak of a value."""
 
-    `open_enums` names the string shapes whose enum grows faster than botocore is updated; any value passes there.
-    """
-    return list(_faults(value, shape, "", open_enums))
-
-
-def _faults(value: object, shape: Shape, path: str, open_enums: Collection[str]) -> Iterator[str]:
-    check = _CHECKS.get(shape.type_name)
-    if check is not None:
-        yield from check(value, shape, path, open_enums)
+    open_enums: Collection[str] = ()
+    """String shapes whose enum grows faster than botocore is updated; any value passes there."""
+    secret: tuple[str, ...] = ()
+    """Paths below which no value is shown."""
+    answers: Collection[str] = ()
+    """Keys of the service's answers, which people copy into requests."""
 
 
-def _structure(value: object, shape: Shape, path: str, open_enums: Collection[str]) -> Iterator[str]:
-    if not isinstance(value, Mapping):
-        yield _wrong_type(path, value, "an object")
-        return
-    members: Mapping[str, Shape] = cast(Any, shape).members
-    for key in cast(Any, shape).required_members:
-        if value.get(key) is None:
-            yield f"{_join(path, key)} is missing."
-    for key, item in value.items():
-        if key not in members:
-            yield f"{_join(path, key)} is not a key SageMaker knows. {_nearest(str(key), members)}"
-        elif item is None:
-            yield f"{_join(path, key)} is null. Leave the key out, or give it a value."
-        else:
-            yield from _faults(item, members[key], _join(path, key), open_enums)
+_PLAINLY = Reading()
 
 
-def _list(value: object, shape: Shape, path: str, open_enums: Collection[str]) -> Iterator[str]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        yield _wrong_type(path, value, "a list")
-        return
-    yield from _size(len(value), shape, f"{path} has {len(value)} entries")
-    for index, item in enumerate(value):
-        yield from _faults(item, cast(Any, shape).member, f"{path}[{index}]", open_enums)
+def shape_faults(value: object, shape: Shape, reading: Reading = _PLAINLY) -> list[str]:
+    """List the faults of `value`, each as a sentence that begins with the path of the key; of very many, the first."""
+    return list(islice(_Check(shape, reading).faults(value, shape, ""), _MOST))
 
 
-def _map(value: object, shape: Shape, path: str, open_enums: Collection[str]) -> Iterator[str]:
-    if not isinstance(value, Mapping):
-        yield _wrong_type(path, value, "an object")
-        return
-    yield from _size(len(value), shape, f"{path} has {len(value)} entries")
-    for key, item in value.items():
-        yield from _faults(key, cast(Any, shape).key, f"a key of {path}", open_enums)
-        yield from _faults(item, cast(Any, shape).value, _join(path, str(key)), open_enums)
+class _Check:
+    """One check of a value, from the root of its shape."""
+
+    def __init__(self, root: Shape, reading: Reading) -> None:
+        self._root, self._reading = root, reading
+        self._checks: dict[str, Callable[[Any, Shape, str], Iterator[str]]] = {
+            "structure": self._structure,
+            "list": self._list,
+            "map": self._map,
+            "string": self._string,
+            "integer": self._number,
+            "long": self._number,
+            "float": self._number,
+            "double": self._number,
+        }
+
+    def faults(self, value: object, shape: Shape, path: str) -> Iterator[str]:
+        types, expected = _TYPES.get(shape.type_name, (object, ""))
+        is_wrong = not isinstance(value, types) or (isinstance(value, bool) and shape.type_name != "boolean")
+        if is_wrong and shape.type_name in _TYPES:
+            yield self._wrong_type(path, value, expected)
+        elif shape.type_name in self._checks:
+            yield from self._checks[shape.type_name](value, shape, path)
+
+    def _structure(self, value: Mapping[str, Any], shape: Shape, path: str) -> Iterator[str]:
+        members: Mapping[str, Shape] = cast(Any, shape).members
+        misspelled = {_plain(key) for key in value if key not in members}
+        for key in cast(Any, shape).required_members:
+            if value.get(key) is None and _plain(key) not in misspelled:
+                yield f"{_join(path, key)} is missing."
+        for key, item in value.items():
+            if key not in members:
+                yield f"{_join(path, shown(key))} {self._instead_of(key, members)}"
+            elif item is None:
+                yield f"{_join(path, key)} is null. Leave the key out, or give it a value."
+            else:
+                yield from self.faults(item, members[key], _join(path, key))
+
+    def _list(self, value: Sequence[Any], shape: Shape, path: str) -> Iterator[str]:
+        yield from _size(len(value), shape, f"{path} has {len(value):,} entries")
+        for index, item in enumerate(value):
+            yield from self.faults(item, cast(Any, shape).member, f"{path}[{index}]")
+
+    def _map(self, value: Mapping[str, Any], shape: Shape, path: str) -> Iterator[str]:
+        yield from _size(len(value), shape, f"{path} has {len(value):,} entries")
+        for key, item in value.items():
+            yield from self.faults(key, cast(Any, shape).key, f"a key of {path}")
+            yield from self.faults(item, cast(Any, shape).value, _join(path, shown(key)))
+
+    def _string(self, value: str, shape: Shape, path: str) -> Iterator[str]:
+        enum = shape.metadata.get("enum")
+        if enum:
+            if value not in enum and shape.name not in self._reading.open_enums:
+                yield f"{path} is {self._shown(path, value)}. {_choice(value, enum)}"
+            return
+        yield from _size(len(value), shape, f"{path} has {len(value):,} characters")
+        pattern = shape.metadata.get("pattern")
+        too_long = len(value) > shape.metadata.get("max", len(value))
+        if pattern and not too_long and not compiled_pattern(pattern).fullmatch(value):
+            yield f"{path} is {self._shown(path, value)}, which does not match {pattern}."
+
+    def _number(self, value: float, shape: Shape, path: str) -> Iterator[str]:
+        yield from _size(value, shape, f"{path} is {self._shown(path, value)}")
+
+    def _wrong_type(self, path: str, value: object, expected: str) -> str:
+        hint = ""
+        if expected == "a string" and isinstance(value, (int, float)):
+            hint = "; put quotes around it" if self._is_secret(path) else f'; write "{shown(value)}"'
+        return f"{path or 'The request'} must be {expected}, not {self._shown(path, value)}{hint}."
+
+    def _shown(self, path: str, value: object) -> str:
+        if isinstance(value, (Mapping, list)) or value is None or self._is_secret(path):
+            return kind(value)
+        return f'"{shown(value)}"' if isinstance(value, str) else shown(value)
+
+    def _is_secret(self, path: str) -> bool:
+        return any(path == each or path.startswith((f"{each}.", f"{each}[")) for each in self._reading.secret)
+
+    def _instead_of(self, key: str, members: Mapping[str, Shape]) -> str:
+        """Say what is wrong with a key that a structure does not have, and what to do."""
+        plain = _plain(key)
+        near = {_plain(name): name for name in members}
+        unknown = "is not a key SageMaker knows"
+        if plain in near:
+            return f"{unknown}. Write {near[plain]}."
+        if key in self._reading.answers:
+            return "is part of SageMaker's answers, not of a request. Leave it out."
+        block = next((block for block, names in _blocks(cast(Any, self._root).members) if plain in names), None)
+        if block is not None:
+            return f"{unknown} there. It belongs {f'in {block}' if block else 'one level higher'}."
+        close = difflib.get_close_matches(plain, near, n=1, cutoff=0.8)
+        return f"{unknown}. Did you mean {near[close[0]]}?" if close else f"{unknown}. Leave it out."
 
 
-def _string(value: object, shape: Shape, path: str, open_enums: Collection[str]) -> Iterator[str]:
-    if not isinstance(value, str):
-        yield _wrong_type(path, value, "a string")
-        return
-    enum = shape.metadata.get("enum")
-    if enum:
-        if value not in enum and shape.name not in open_enums:
-            yield f"{path} is {_short(value)}. It can be {_one_of(enum)}."
-        return
-    yield from _size(len(value), shape, f"{path} has {len(value)} characters")
-    pattern = shape.metadata.get("pattern")
-    if pattern and not compiled_pattern(pattern).fullmatch(value):
-        yield f"{path} is {_short(value)}, which does not match {pattern}."
-
-
-def _number(value: object, shape: Shape, path: str, open_enums: Collection[str]) -> Iterator[str]:
-    whole = shape.type_name in ("integer", "long")
-    allowed: tuple[type, ...] = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        yield _wrong_type(path, value, "a whole number" if whole else "a number")
-        return
-    yield from _size(cast(float, value), shape, f"{path} is {value}")
-
-
-def _boolean(value: object, shape: Shape, path: str, open_enums: Collection[str]) -> Iterator[str]:
-    if not isinstance(value, bool):
-        yield _wrong_type(path, value, "true or false")
-
-
-_CHECKS: dict[str, Callable[[object, Shape, str, Collection[str]], Iterator[str]]] = {
-    "structure": _structure,
-    "list": _list,
-    "map": _map,
-    "string": _string,
-    "integer": _number,
-    "long": _number,
-    "float": _number,
-    "double": _number,
-    "boolean": _boolean,
+_TYPES: dict[str, tuple[Any, str]] = {
+    "structure": (Mapping, "an object"),
+    "list": (list, "a list"),
+    "map": (Mapping, "an object"),
+    "string": (str, "a string"),
+    "integer": (int, "a whole number"),
+    "long": (int, "a whole number"),
+    "float": (int | float, "a number"),
+    "double": (int | float, "a number"),
+    "boolean": (bool, "true or false"),
 }
 
 
@@ -126,24 +166,26 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _wrong_type(path: str, value: object, wanted: str) -> str:
-    hint = f'; write "{value}"' if wanted == "a string" and isinstance(value, (int, float)) else ""
-    return f"{path or 'The request'} must be {wanted}, not {_short(value)}{hint}."
+def _plain(key: str) -> str:
+    return key.replace("_", "").lower()
 
 
-def _short(value: object) -> str:
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
-    return text if len(text) <= 80 else f"{text[:76]}..."
+def _blocks(members: Mapping[str, Shape]) -> Iterator[tuple[str, set[str]]]:
+    """Yield the keys of the root, and of each structure in it with the structure's name."""
+    yield "", {_plain(name) for name in members}
+    for block, shape in members.items():
+        if shape.type_name == "structure":
+            yield block, {_plain(name) for name in cast(Any, shape).members}
 
 
-def _one_of(values: Sequence[str]) -> str:
-    return ", ".join(values[:-1]) + (" or " if len(values) > 1 else "") + values[-1]
-
-
-def _nearest(key: str, legal: Collection[str]) -> str:
-    by_lower_case = {name.lower(): name for name in legal}
-    close = difflib.get_close_matches(key.replace("_", "").lower(), by_lower_case, n=1, cutoff=0.5)
-    return f"Did you mean {by_lower_case[close[0]]}?" if close else "Leave it out."
+def _choice(value: str, values: Sequence[str]) -> str:
+    same = next((each for each in values if each.lower() == value.lower()), None)
+    if same:
+        return f'Write "{same}".'
+    if len(values) <= _FEW:
+        return f"It can be {', '.join(values[:-1])}{' or ' if len(values) > 1 else ''}{values[-1]}."
+    close = difflib.get_close_matches(value, values, n=1, cutoff=0.8)
+    return f'Did you mean "{close[0]}"?' if close else f"It is none of the {len(values)} that SageMaker knows."
 
 
 @cache

@@ -1,8 +1,8 @@
 """The environment of a training container: how the wandb SDK inside it finds its run.
 
 The variables are those the reference launch agent sets, within the limits of SageMaker's `Environment`
-(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html). The API key is not among them:
-`start_training` adds it, so that no plan holds it.
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html). The API key is not among those
+of the plan: `start_training` adds it, so that no plan holds it.
 """
 
 import json
@@ -13,9 +13,13 @@ from launch_agent.deployment import Deployment
 from launch_agent.run_queue.items import ItemRef, RunSpec
 
 API_KEY = "WANDB_API_KEY"
+BASE_URL = "WANDB_BASE_URL"
 RESUME = "WANDB_RESUME"
 IDENTITY = ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_RUN_ID")
 """Which run the container logs to. The launch agent watches that run, so a queue cannot name another."""
+
+CONFIG, FILES, ARTIFACTS = "WANDB_CONFIG", "WANDB_LAUNCH_FILE_OVERRIDES", "WANDB_ARTIFACTS"
+"""What carries overrides.run_config, overrides.files and overrides.artifacts; the first two in pieces where needed."""
 
 MAX_VALUE = 512
 """The longest value SageMaker takes for a variable, in characters."""
@@ -26,7 +30,7 @@ _JOB_SLOT = "_wandb_job"
 def run_environment(spec: RunSpec, item: ItemRef, image: str | None, deployment: Deployment) -> dict[str, str]:
     """Return the variables that tie a container to its run. `image` is the one the run spec or its job names."""
     variables: dict[str, str | None] = {
-        "WANDB_BASE_URL": deployment.wandb_base_url,
+        BASE_URL: deployment.wandb_base_url,
         "WANDB_ENTITY": spec.entity,
         "WANDB_PROJECT": spec.project,
         "WANDB_RUN_ID": item.run_id,
@@ -39,24 +43,20 @@ def run_environment(spec: RunSpec, item: ItemRef, image: str | None, deployment:
         "WANDB_LAUNCH_QUEUE_ENTITY": item.entity,
         "WANDB_LAUNCH_TRACE_ID": item.id,
         RESUME: "allow" if (spec.resume_count or 0) > 0 else None,
-        "WANDB_ARTIFACTS": _artifacts(spec),
-        **_pieces("WANDB_CONFIG", spec.overrides.run_config),
-        **_pieces("WANDB_LAUNCH_FILE_OVERRIDES", spec.overrides.files),
+        ARTIFACTS: _artifacts(spec),
+        **_pieces(CONFIG, spec.overrides.run_config),
+        **_pieces(FILES, spec.overrides.files),
     }
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def artifacts_fault(variables: object) -> dict[str, str]:
-    """Say, by its key, what is wrong when the artifacts do not fit into the one variable the SDK reads them from."""
-    value = variables.get("WANDB_ARTIFACTS") if isinstance(variables, Mapping) else None
-    if not isinstance(value, str) or len(value) <= MAX_VALUE:
-        return {}
-    fault = (
-        f"overrides.artifacts makes WANDB_ARTIFACTS {len(value)} characters long. SageMaker takes {MAX_VALUE} in one "
-        "variable, and the wandb SDK does not read this one in pieces. Override fewer artifacts, or name them in the "
-        "code with run.use_artifact."
-    )
-    return {"Environment.WANDB_ARTIFACTS": fault}
+def final_environment(planned: Mapping[str, Any], *, api_key: Any, again: bool) -> dict[str, Any]:
+    """Return the variables as they are submitted: the planned ones, with what is known only when the job starts.
+
+    `again` is whether an earlier training job of the run may have begun it.
+    """
+    resumed = {RESUME: "allow"} if again else {}
+    return {**resumed, **planned, **({API_KEY: api_key} if api_key else {})}
 
 
 def _pieces(name: str, value: Mapping[str, Any] | None) -> dict[str, str]:

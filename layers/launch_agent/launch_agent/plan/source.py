@@ -101,7 +101,7 @@ def _names_own_image(block: QueueBlock) -> bool:
     own = block.raw.get("AlgorithmSpecification") or block.raw.get("algorithm_specification")
     if not isinstance(own, Mapping):
         return False
-    return bool(own.get("AlgorithmName")) or own.get("TrainingImage") not in (None, _IMAGE_MACRO)
+    return bool(own.get("AlgorithmName")) or own.get("TrainingImage") not in (None, "", _IMAGE_MACRO)
 
 
 def _check_builder(spec: RunSpec, agent: Agent) -> None:

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from launch_agent.deployment import Deployment
-from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource
-from launch_agent.model import Model
-from launch_agent.plan.macros import Macros
+from launch_agent.plan.algorithm import Algorithm, algorithm
+from launch_agent.plan.macros import Macros, macros_in
 from launch_agent.plan.queue_block import QueueBlock, sagemaker_args
 from launch_agent.plan.run_environment import API_KEY, IDENTITY, RESUME, run_environment
 from launch_agent.plan.source import Source
@@ -24,20 +23,11 @@ DEFAULT_MAX_RUNTIME = 86_400
 """SageMaker's own limit on a training job that names none, in seconds."""
 
 _MAX_TAG = 256
+_MAX_TAG_KEY = 128
+_LONGEST_TIMEOUT = 99_999_999
+"""The longest TimeoutSeconds of a state, in seconds (https://states-language.net/#timeouts)."""
 _PENDING_ALLOWANCE = 86_400
 _MARGIN = 3_600
-
-
-class Algorithm(Model):
-    """What the training job runs, as `AlgorithmSpecification`, and the image that the run spec or its job names."""
-
-    specification: dict[str, Any]
-    job_image: str | None = None
-
-    @property
-    def is_provided(self) -> bool:
-        """Whether SageMaker provides the algorithm, which then knows nothing of W&B."""
-        return "AlgorithmName" in self.specification
 
 
 class TrainingRequest(NamedTuple):
@@ -49,23 +39,34 @@ class TrainingRequest(NamedTuple):
     algorithm: Algorithm
     environment: Mapping[str, str]
     """The variables that tie the container to its run, before the queue's are laid over them."""
+    macros: Macros
+    tags_left_out: tuple[str, ...]
+    """Macros without a value, for which the tags that have them are left out."""
+
+    @property
+    def own_environment(self) -> Mapping[str, Any]:
+        """The variables of the queue's, as the queue gives them."""
+        own = self.args.get("Environment")
+        return own if isinstance(own, Mapping) else {}
 
 
 def training_request(source: Source, item: ItemRef, block: QueueBlock, deployment: Deployment) -> TrainingRequest:
     """Make the request for a run. Raises UnsupportedJobSource when there is no image, InvalidRunSpec likewise."""
-    args = sagemaker_args(_macros(source, item).render(block.raw))
-    algorithm = _algorithm(args, source)
+    macros = _macros(source, item)
+    args = sagemaker_args(macros.render(block.raw))
+    runs = algorithm(args, source, block)
     environment = run_environment(source.spec, item, None if source.build else source.image, deployment)
+    tags, left_out = _tags(block.args.get("Tags", []), macros, launch_tags(item, source.spec, deployment))
     body = {
         **args,
         "TrainingJobName": legal_training_job_name(str(args.get("TrainingJobName") or item.run_id)),
-        "AlgorithmSpecification": algorithm.specification,
+        "AlgorithmSpecification": runs.specification,
         "Environment": _environment(args, environment),
-        "Tags": _tags(args, launch_tags(item, source.spec, deployment)),
+        "Tags": tags,
     }
-    if isinstance(args.get("RoleArn"), str):
+    if isinstance(args.get("RoleArn"), str) and args["RoleArn"]:
         body["RoleArn"] = deployment.role_arn(args["RoleArn"])
-    return TrainingRequest(body, args, algorithm, environment)
+    return TrainingRequest(body, args, runs, environment, macros, tuple(sorted(left_out)))
 
 
 def _macros(source: Source, item: ItemRef) -> Macros:
@@ -77,24 +78,6 @@ def _macros(source: Source, item: ItemRef) -> Macros:
         image_uri=source.image,
         author=source.spec.author,
     )
-
-
-def _algorithm(args: Mapping[str, Any], source: Source) -> Algorithm:
-    """Choose what runs: the queue's algorithm or image if it names one, else the job's image."""
-    own = args.get("AlgorithmSpecification", {})
-    if not isinstance(own, Mapping):
-        raise InvalidRunSpec(['AlgorithmSpecification must be an object, for example {"TrainingInputMode": "File"}.'])
-    given = {"TrainingInputMode": "File", **{key: value for key, value in own.items() if value is not None}}
-    if "AlgorithmName" in given:
-        return Algorithm(specification=given, job_image=source.image)
-    overrides = source.spec.overrides
-    entry_point = overrides.entry_point
-    if given.setdefault("TrainingImage", source.image) == source.image:
-        if source.image is None:
-            raise UnsupportedJobSource(source.why_no_image)
-        entry_point = source.entry_point
-    command = {"ContainerEntrypoint": entry_point, "ContainerArguments": overrides.args}
-    return Algorithm(specification={**given, **{k: v for k, v in command.items() if v}}, job_image=source.image)
 
 
 def _environment(args: Mapping[str, Any], computed: Mapping[str, str]) -> Any:
@@ -110,16 +93,33 @@ def _environment(args: Mapping[str, Any], computed: Mapping[str, str]) -> Any:
     }
 
 
-def _tags(args: Mapping[str, Any], ours: Mapping[str, str]) -> Any:
-    own = args.get("Tags", [])
+def _tags(own: object, macros: Macros, ours: Mapping[str, str]) -> tuple[Any, set[str]]:
+    """Put our tags behind the queue's, with their macros replaced by what SageMaker takes in a tag.
+
+    A tag with a macro that has no value is left out; such macros are returned too.
+    """
     if not isinstance(own, list):
-        return own  # as above
-    kept = [tag for tag in own if not (isinstance(tag, Mapping) and tag.get("Key") in ours)]
-    return [*kept, *({"Key": key, "Value": value} for key, value in ours.items())]
+        return own, set()  # as above
+    kept, missing = [], set[str]()
+    for tag in own:
+        without_value = macros.without_value(tag)
+        missing |= without_value
+        if not without_value and not (isinstance(tag, Mapping) and tag.get("Key") in (*ours,)):
+            kept.append(_legal(macros.render(tag)) if macros_in(tag) else tag)
+    return [*kept, *({"Key": key, "Value": value} for key, value in ours.items())], missing
+
+
+def _legal(tag: object) -> object:
+    if not isinstance(tag, Mapping):
+        return tag
+    longest = {"Key": _MAX_TAG_KEY, "Value": _MAX_TAG}
+    return {
+        key: legal_tag(text, longest.get(key, _MAX_TAG)) if isinstance(text, str) else text for key, text in tag.items()
+    }
 
 
 def launch_tags(item: ItemRef, spec: RunSpec, deployment: Deployment) -> dict[str, str]:
-    """Return the tags by which a training job is found again, with values cut to what SageMaker takes."""
+    """Return the tags by which a training job is found again."""
     tags = {
         "WandbRunId": item.run_id,
         ITEM_TAG: item.id,
@@ -128,7 +128,12 @@ def launch_tags(item: ItemRef, spec: RunSpec, deployment: Deployment) -> dict[st
         "WandbQueue": item.queue,
         STACK_TAG: deployment.stack_name,
     }
-    return {key: re.sub(r"[^\w .:/=+\-@]", "-", value)[:_MAX_TAG] for key, value in tags.items()}
+    return {key: legal_tag(value, _MAX_TAG) for key, value in tags.items()}
+
+
+def legal_tag(text: str, longest: int) -> str:
+    """Replace what SageMaker does not take in a tag, and cut the rest."""
+    return re.sub(r"[^\w .:/=+\-@]", "-", text)[:longest]
 
 
 def legal_training_job_name(wanted: str) -> str:
@@ -146,4 +151,5 @@ def time_limit(request: Mapping[str, Any]) -> int:
     """Return after how many seconds a training job has surely ended, by its own limits and a margin."""
     condition = request["StoppingCondition"]
     longest = max(condition.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME), condition.get("MaxWaitTimeInSeconds", 0))
-    return int(longest + condition.get("MaxPendingTimeInSeconds", _PENDING_ALLOWANCE) + _MARGIN)
+    limit = longest + condition.get("MaxPendingTimeInSeconds", _PENDING_ALLOWANCE) + _MARGIN
+    return min(int(limit), _LONGEST_TIMEOUT)

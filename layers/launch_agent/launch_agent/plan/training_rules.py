@@ -1,122 +1,197 @@
-"""What SageMaker refuses, or what cannot work, beyond what its service model says.
+"""Every fault of a CreateTrainingJob request: of its shape, and what SageMaker refuses beyond its service model.
 
 Sources: the texts of CreateTrainingJob and its shapes in the SageMaker API reference
-(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html).
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html). docs/compatibility.md lists what
+is checked, and what is not.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
+from launch_agent.deployment import ecr_address
+from launch_agent.model import shown
 from launch_agent.plan.agent import Agent
-from launch_agent.plan.request_shape import shape_faults
-from launch_agent.plan.run_environment import artifacts_fault
-from launch_agent.plan.training_request import DEFAULT_MAX_RUNTIME
+from launch_agent.plan.environment_rules import environment_faults
+from launch_agent.plan.fault import Fault
+from launch_agent.plan.queue_block import QueueBlock
+from launch_agent.plan.request_shape import Reading, shape_faults
+from launch_agent.plan.resource_rules import EXAMPLE, resource_faults
+from launch_agent.plan.run_environment import API_KEY, final_environment
+from launch_agent.plan.training_request import MAX_NAME, TrainingRequest, legal_training_job_name
 
 _EXAMPLES = {
     "RoleArn": '"arn:aws:iam::123456789012:role/SageMakerTraining"',
     "OutputDataConfig": '{"S3OutputPath": "s3://my-bucket/output"}',
-    "ResourceConfig": '{"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 50}',
+    "ResourceConfig": EXAMPLE,
     "StoppingCondition": '{"MaxRuntimeInSeconds": 3600}',
 }
-_ECR_IMAGE = re.compile(r"\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/.+")
-_OFFLINE_MODES = ("offline", "disabled", "dryrun")
-
-
-_OPEN_ENUMS = frozenset({"TrainingInstanceType"})
-"""SageMaker gets new instance types every month; a list frozen in botocore would refuse them."""
-
-
-def request_faults(body: Mapping[str, Any], queue: str, agent: Agent) -> list[str]:
-    """List every fault of a CreateTrainingJob request: of its shape, and of SageMaker's other rules."""
-    better_said = missing_blocks(body, queue) | artifacts_fault(body["Environment"])
-    of_shape = [
-        fault
-        for fault in shape_faults(body, agent.shape, open_enums=_OPEN_ENUMS)
-        if not fault.startswith(tuple(f"{key} " for key in better_said))
-    ]
-    return [*better_said.values(), *of_shape, *rule_faults(body, region=agent.deployment.region)]
-
-
-def missing_blocks(request: Mapping[str, Any], queue: str) -> dict[str, str]:
-    """Say of each block that a queue must configure and that is not there what to add, by its key."""
-    return {
-        key: f'queue "{queue}" has no {key}. Add it to the queue\'s configuration, for example "{key}": {example}.'
-        for key, example in _EXAMPLES.items()
-        if not request.get(key)
+_COMMAND = ("AlgorithmSpecification.ContainerEntrypoint", "AlgorithmSpecification.ContainerArguments")
+_SECRET = ("Environment", "HyperParameters", *_COMMAND)
+_FREE_TEXT = (*_SECRET, "AlgorithmSpecification.MetricDefinitions")
+"""Where two braces may be meant as they are."""
+ANSWERS = frozenset(
+    {
+        *("AutoMLJobArn", "BillableTimeInSeconds", "BillableTokenCount", "CreationTime", "DebugRuleEvaluationStatuses"),
+        *("FailureReason", "FinalMetricDataList", "LabelingJobArn", "LastModifiedTime", "MlflowDetails"),
+        *("ModelArtifacts", "OutputModelPackageArn", "ProfilerRuleEvaluationStatuses", "ProfilingStatus"),
+        *("ProgressInfo", "SecondaryStatus", "SecondaryStatusTransitions", "TrainingEndTime", "TrainingJobArn"),
+        *("TrainingJobStatus", "TrainingStartTime", "TrainingTimeInSeconds", "TuningJobArn", "WarmPoolStatus"),
     }
+)
+"""What DescribeTrainingJob shows of a job that CreateTrainingJob does not take."""
+_READING = Reading(
+    # SageMaker gets new instance types every month; a list frozen in botocore would refuse them.
+    open_enums=frozenset({"TrainingInstanceType", "ProcessingInstanceType"}),
+    secret=_SECRET,
+    answers=ANSWERS,
+)
+_ANY_KEY = "x" * 40
+_MAX_TAGS = 50
+_OFFLINE_MODES = ("offline", "disabled", "dryrun")
+_TEMPLATE_VARIABLE = re.compile(r"\{\{\s{0,9}([\w.-]{1,80})\s{0,9}\}\}")
 
 
-def rule_faults(request: Mapping[str, Any], *, region: str) -> Iterator[str]:
-    """Say what is wrong beyond the shape, whatever the shape. `region` is where the job is to run."""
-    yield from _resources(_block(request, "ResourceConfig"))
-    yield from _spot(request)
-    yield from _image(_block(request, "AlgorithmSpecification"), region)
-    yield from _duplicate_tags(request)
-    if not str(_block(request, "OutputDataConfig").get("S3OutputPath", "s3://")).startswith("s3://"):
-        yield "OutputDataConfig.S3OutputPath must begin with s3://."
-    if request.get("EnableNetworkIsolation") and not is_offline(request):
-        yield (
-            "EnableNetworkIsolation cuts the container off from W&B, so its run could never appear. "
-            'Set it to false, or add "WANDB_MODE": "offline" to Environment.'
+def request_faults(request: TrainingRequest, block: QueueBlock, agent: Agent) -> list[str]:
+    """List every fault of a request as it will be submitted, with what is added when the training job starts."""
+    body, own_key = request.body, request.own_environment.get(API_KEY)
+    if isinstance(body["Environment"], Mapping):
+        key = None if request.algorithm.is_provided and not own_key else own_key or _ANY_KEY
+        body = {**body, "Environment": final_environment(body["Environment"], api_key=key, again=True)}
+    first = [*missing_blocks(body, block.queue), *_environment(body, request)]
+    rules = [*_template_variables(body), *_name(body, block), *_tags(body), *rule_faults(body, request, agent)]
+    better_said = tuple(f"{fault.at} " for fault in chain(first, rules) if fault.at)
+    of_shape = [fault for fault in shape_faults(body, agent.shape, _READING) if not fault.startswith(better_said)]
+    return [*(fault.says for fault in first), *of_shape, *(fault.says for fault in rules)]
+
+
+def missing_blocks(body: Mapping[str, Any], queue: str) -> Iterator[Fault]:
+    """Say of each block that a queue must configure, and that is there in no spelling, what to add."""
+    spelled = {key.lower() for key in body}
+    for key, example in _EXAMPLES.items():
+        if body.get(key) in (None, "") and (key in body or key.lower() not in spelled):
+            says = (
+                f'queue "{queue}" has no {key}. Add it to the queue\'s configuration, for example "{key}": {example}.'
+            )
+            yield Fault(key, says)
+
+
+def rule_faults(body: Mapping[str, Any], request: TrainingRequest, agent: Agent) -> Iterator[Fault]:
+    """Say what is wrong beyond the shape, whatever the shape."""
+    yield from resource_faults(body)
+    yield from _image(body, agent.deployment.region)
+    if not str(_block(body, "OutputDataConfig").get("S3OutputPath", "s3://")).startswith("s3://"):
+        yield Fault("", "OutputDataConfig.S3OutputPath must begin with s3://.")
+    if body.get("EnableNetworkIsolation") and expects_wandb_init(request):
+        yield Fault(
+            "",
+            "EnableNetworkIsolation cuts the container off from W&B, so its run could never appear. Set it to false, "
+            'or add "WANDB_MODE": "offline" to Environment. For a container that never calls wandb.init, add '
+            '"launch_agent": {"calls_wandb_init": false} to the queue\'s configuration.',
         )
 
 
-def is_offline(request: Mapping[str, Any]) -> bool:
-    """Whether the container is told not to talk to W&B."""
-    return str(_block(request, "Environment").get("WANDB_MODE")).lower() in _OFFLINE_MODES
+def expects_wandb_init(request: TrainingRequest) -> bool:
+    """Whether the run has to appear in W&B by what its container does."""
+    mode = str(_block(request.body, "Environment").get("WANDB_MODE")).lower()
+    return not request.algorithm.is_provided and mode not in _OFFLINE_MODES
 
 
-def _block(request: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    block = request.get(key)
+def _block(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    block = body.get(key)
     return block if isinstance(block, Mapping) else {}
 
 
-def _resources(config: Mapping[str, Any]) -> Iterator[str]:
-    if config.get("InstanceGroups") or config.get("InstancePreferences"):
-        return
-    for key in ("InstanceType", "InstanceCount"):
-        if config and not config.get(key):
-            yield f"ResourceConfig.{key} is missing or zero. For example {_EXAMPLES['ResourceConfig']}."
+def _environment(body: Mapping[str, Any], request: TrainingRequest) -> Iterator[Fault]:
+    own = request.own_environment
+    variables = _block(body, "Environment")
+    return environment_faults(
+        variables, own=own, computed=request.environment, has_own_key=bool(own.get(API_KEY)) or API_KEY not in variables
+    )
 
 
-def _spot(request: Mapping[str, Any]) -> Iterator[str]:
-    condition = _block(request, "StoppingCondition")
-    runtime = condition.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME)
-    wait = condition.get("MaxWaitTimeInSeconds")
-    if not isinstance(runtime, int) or not isinstance(wait, int | None):
-        return
-    if request.get("EnableManagedSpotTraining"):
-        if wait is None or wait < runtime:
-            yield (
-                "EnableManagedSpotTraining needs StoppingCondition.MaxWaitTimeInSeconds of at least "
-                f"MaxRuntimeInSeconds, which is {runtime}. It is {'missing' if wait is None else wait}."
+def _template_variables(body: Mapping[str, Any]) -> Iterator[Fault]:
+    for path, text in _texts(body, ""):
+        found = _TEMPLATE_VARIABLE.search(text)
+        if found and not path.startswith(_FREE_TEXT):
+            yield Fault(
+                path,
+                f'{path} is "{shown(text)}": the template variable {found[1]} has no value. Give it one when you queue '
+                "the run, or write the value into the queue's configuration.",
             )
-    elif wait is not None:
-        yield "StoppingCondition.MaxWaitTimeInSeconds is for EnableManagedSpotTraining only. Leave it out."
 
 
-def _image(specification: Mapping[str, Any], region: str) -> Iterator[str]:
+def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{path}[{index}]")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, f"{path}.{shown(key)}" if path else shown(key))
+
+
+def _name(body: Mapping[str, Any], block: QueueBlock) -> Iterator[Fault]:
+    """Names of training jobs are unique for ever in an account and region, so that each run needs another."""
+    raw = block.args.get("TrainingJobName")
+    if raw in (None, ""):
+        return
+    if not isinstance(raw, str) or "${run_id}" not in raw:
+        example = legal_training_job_name(raw)[:40] if isinstance(raw, str) else "train"
+        yield Fault(
+            "TrainingJobName",
+            f"TrainingJobName is {shown(raw)}, and SageMaker takes each name once, so it could serve one run only. "
+            f"Leave it out, or put the run's id into it, for example {example}-${{run_id}}.",
+        )
+    elif len(legal_training_job_name(raw.partition("${run_id}")[0])) > MAX_NAME - 8:
+        yield Fault(
+            "TrainingJobName",
+            f"TrainingJobName leaves no room for the run's id: SageMaker takes {MAX_NAME} characters.",
+        )
+
+
+def _tags(body: Mapping[str, Any]) -> Iterator[Fault]:
+    tags = body.get("Tags")
+    keys = [str(tag.get("Key")) for tag in tags if isinstance(tag, Mapping)] if isinstance(tags, list) else []
+    seen, repeated = set[str](), set[str]()
+    for key in keys:
+        (repeated if key in seen else seen).add(key)
+    for key in sorted(repeated):
+        yield Fault("", f'Tags has the key "{shown(key)}" more than once.')
+    for key in sorted(key for key in seen if key.lower().startswith("aws:")):
+        yield Fault("", f'Tags has the key "{shown(key)}", and AWS keeps the prefix aws: for itself. Use another key.')
+    if len(keys) > _MAX_TAGS:
+        yield Fault(
+            "Tags",
+            f"Tags has {len(keys)} entries with those of the launch agent, and SageMaker takes {_MAX_TAGS}. Leave "
+            f"{len(keys) - _MAX_TAGS} of the queue's out.",
+        )
+
+
+def _image(body: Mapping[str, Any], region: str) -> Iterator[Fault]:
+    specification = _block(body, "AlgorithmSpecification")
     image, name = specification.get("TrainingImage"), specification.get("AlgorithmName")
     if image and name:
-        yield "AlgorithmSpecification has both TrainingImage and AlgorithmName. Keep one."
-    if not isinstance(image, str) or not image or specification.get("TrainingImageConfig"):
+        yield Fault("", "AlgorithmSpecification has both TrainingImage and AlgorithmName. Keep one.")
+    if not isinstance(image, str) or not image:
         return
-    ecr = _ECR_IMAGE.fullmatch(image)
-    if not ecr:
-        yield (
-            f'the image "{image}" is not in Amazon ECR, and SageMaker pulls from there only. Push it to an ECR '
-            f"repository in {region}, or reach another registry through AlgorithmSpecification.TrainingImageConfig."
+    through_vpc = _block(specification, "TrainingImageConfig").get("TrainingRepositoryAccessMode") == "Vpc"
+    if through_vpc and not body.get("VpcConfig"):
+        yield Fault("", "AlgorithmSpecification.TrainingImageConfig reaches a registry through a VPC. Add VpcConfig.")
+    if through_vpc or "{{" in image:
+        return
+    address = ecr_address(image)
+    if address is None or not address.repository:
+        yield Fault(
+            "",
+            f'the image "{shown(image)}" is not in Amazon ECR, and SageMaker pulls from there only. Push it to an ECR '
+            f"repository in {region}, or reach another registry through AlgorithmSpecification.TrainingImageConfig.",
         )
-    elif ecr["region"] != region:
-        yield (
-            f'the image "{image}" is in {ecr["region"]}, and SageMaker pulls from its own region, {region}, only. '
-            "Push it there."
+    elif address.region != region:
+        yield Fault(
+            "",
+            f'the image "{shown(image)}" is in {address.region}, and SageMaker pulls from its own region, {region}, '
+            "only. Push it there.",
         )
-
-
-def _duplicate_tags(request: Mapping[str, Any]) -> Iterator[str]:
-    tags = request.get("Tags")
-    keys = [tag.get("Key") for tag in tags if isinstance(tag, Mapping)] if isinstance(tags, list) else []
-    for key in sorted({str(key) for key in keys if keys.count(key) > 1}):
-        yield f'Tags has the key "{key}" more than once.'

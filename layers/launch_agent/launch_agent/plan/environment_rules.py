@@ -1,0 +1,69 @@
+"""What a container's environment may hold, beyond what SageMaker's model says."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from launch_agent.plan.fault import Fault
+from launch_agent.plan.run_environment import API_KEY, ARTIFACTS, BASE_URL, CONFIG, FILES, MAX_VALUE
+
+_MOST = 100
+_A_KEY = "x" * 40
+_PIECES = {"overrides.run_config": CONFIG, "overrides.files": FILES}
+_LEADS_ASIDE = frozenset(
+    {
+        BASE_URL,
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "WANDB_HTTP_PROXY", "WANDB_HTTPS_PROXY", "WANDB_X_PROXIES"),
+        *("WANDB__PROXIES", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        *("WANDB_INSECURE_DISABLE_SSL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"),
+    }
+)
+"""Variables, in capitals, that send what the wandb SDK says, and with it the API key, to another server or past TLS."""
+
+
+def environment_faults(
+    variables: Mapping[str, Any], *, own: Mapping[str, Any], computed: Mapping[str, str], has_own_key: bool
+) -> Iterator[Fault]:
+    """Say what is wrong with the final `variables`, of which the queue gives `own` and the launch agent `computed`."""
+    yield from _too_many(variables, own)
+    artifacts = variables.get(ARTIFACTS)
+    if isinstance(artifacts, str) and len(artifacts) > MAX_VALUE:
+        yield Fault(
+            f"Environment.{ARTIFACTS}",
+            f"overrides.artifacts makes {ARTIFACTS} {len(artifacts)} characters long. SageMaker takes {MAX_VALUE} in "
+            "one variable, and the wandb SDK does not read this one in pieces. Override fewer artifacts, or name them "
+            "in the code with run.use_artifact.",
+        )
+    if not has_own_key:
+        yield from _leading_aside(own, computed)
+
+
+def _too_many(variables: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Fault]:
+    if len(variables) <= _MOST:
+        return
+    takes = {
+        what: sum(bool(re.fullmatch(rf"{name}(_\d+)?", variable)) for variable in variables if variable not in own)
+        for what, name in _PIECES.items()
+    }
+    takes["the queue's Environment"] = len(own.keys() & variables.keys())
+    takes["the launch agent, with the API key,"] = len(variables) - sum(takes.values())
+    parts = sorted(((count, what) for what, count in takes.items() if count), reverse=True)
+    most = f"{parts[0][1]} takes {parts[0][0]} of them"
+    yield Fault(
+        "Environment",
+        f"Environment would have {len(variables)} variables, and SageMaker takes {_MOST}: "
+        f"{', '.join([most, *(f'{what} {count}' for count, what in parts[1:])])}. Override less, put the rest into a "
+        "file or an artifact that the code reads, or leave variables out of the queue's Environment.",
+    )
+
+
+def _leading_aside(own: Mapping[str, Any], computed: Mapping[str, str]) -> Iterator[Fault]:
+    for name, value in own.items():
+        is_ours = name == BASE_URL and isinstance(value, str) and value.rstrip("/") == computed[BASE_URL].rstrip("/")
+        if name.upper() in _LEADS_ASIDE and not is_ours:
+            instead = "Leave it out" if name == BASE_URL else "Set it in the image"
+            yield Fault(
+                f"Environment.{name}",
+                f"Environment.{name} is not allowed: it could send the W&B API key that the launch agent gives the "
+                f"container to another server. {instead}, or give the queue's Environment a {API_KEY} too.",
+            )
