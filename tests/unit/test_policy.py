@@ -106,13 +106,13 @@ def test_what_the_queue_itself_says_runs(queue: dict[str, Any]) -> None:
 
 
 def test_what_fills_a_template_variable_of_the_queue_is_within_its_bounds() -> None:
-    template = {
-        "AlgorithmSpecification": {"TrainingImage": "{{image}}", "ContainerEntrypoint": ["python", "{{script}}"]}
-    }
+    command = ["python", "{{script}}"]
+    template = {"AlgorithmSpecification": {"TrainingImage": f"{ECR}/{{{{name}}}}:1", "ContainerEntrypoint": command}}
     filled = {"TrainingImage": f"{ECR}/a:1", "ContainerEntrypoint": ["python", "a.py"]}
     assert plan({"AlgorithmSpecification": filled}, template)
-    with pytest.raises(InvalidRunSpec, match="secure mode"):
-        plan({"AlgorithmSpecification": {**filled, "ContainerEntrypoint": ["sh", "a.py"]}}, template)
+    for other in ({"TrainingImage": f"{ECR}/a:2"}, {"ContainerEntrypoint": ["sh", "a.py"]}):
+        with pytest.raises(InvalidRunSpec, match="secure mode"):
+            plan({"AlgorithmSpecification": {**filled, **other}}, template)
 
 
 def test_what_says_nothing_of_what_runs_can_be_pushed() -> None:
