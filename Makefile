@@ -53,8 +53,9 @@ lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions, a
 local: setup ## Run the main job on the embedded cloud: runs of images and of code, and what becomes of them
 	@$(BIN)/python -m local demo $(ARGS)
 
-plan: $(VENV)/.installed ## Plan a run spec without launching it: make plan SPEC=run_spec.json [ARGS="--region eu-west-1"]
-	@$(BIN)/python -m launch_agent.dry_run $(ARGS) "$(SPEC)"
+plan: ## Plan a run spec without launching it: make plan SPEC=run_spec.json [ARGS="--region eu-west-1"] [CONFIG=...]
+	@$(MAKE) --no-print-directory $(VENV)/.installed >&2
+	@$(BIN)/python -m launch_agent.dry_run --config "$(CONFIG)" $(ARGS) $(if $(SPEC),"$(SPEC)")
 
 # --- work on it
 # Tests of the embedded AWS mostly wait, so one more process than there are processors has work.
