@@ -96,6 +96,7 @@ class World:
         folder: Path,
         stacks: int = 1,
         max_jobs: int = 4,
+        secure_mode: bool = False,
         quota: int = 100,
         capacity_wait_hours: float = 24,
         delivery: Delivery | None = None,
@@ -107,6 +108,7 @@ class World:
     ) -> None:
         """Take what is to be different from a quiet day."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
+        self._config = {"max_jobs": max_jobs, "secure_mode": secure_mode, "stopped_run_timeout": 30}
         self._duplicated, self._poll_every, self._definition = duplicated, poll_every, definition
         self.found = Found()
         self.undelivered = 0
@@ -154,7 +156,7 @@ class World:
             "WANDB_BASE_URL": "http://wandb",
             "WANDB_INIT_GRACE_SECONDS": "60",
         }
-        config = {"entity": ENTITY, "queues": [QUEUE], "max_jobs": self.max_jobs, "stopped_run_timeout": 30}
+        config = {"entity": ENTITY, "queues": [QUEUE], **self._config}
         (folder / "launch-config.yaml").write_text(json.dumps(config))
         functions = Functions(environment, self.clock, faults)
         functions.duplicated = self._duplicated

@@ -11,6 +11,7 @@ from launch_agent.errors import (
     WandbKeyRejected,
     WandbRefused,
 )
+from launch_agent.plan.queue_block import RESOURCE
 from launch_agent.run_queue.items import ItemRef, QueueItem, next_pops
 from launch_agent.run_queue.launch_config import LaunchConfig
 from launch_agent.runs.record import RunRecord
@@ -142,6 +143,19 @@ class Wandb:
         """Return the run spec of an item, as W&B has it; None when W&B has no such item any more."""
         found = self._graphql.execute(operations.run_spec(item.entity, item.queue, item.id))
         return _at(found, "project", "runQueue", "runQueueItem", "runSpec")
+
+    def queue_block(self, item: ItemRef) -> Mapping[str, Any] | None:
+        """Return the block that an item's queue itself configures; None when W&B does not show it."""
+        try:
+            found = self._graphql.execute(operations.queue_configuration(item.entity, item.queue))
+            configuration_id = _at(found, "project", "runQueue", "defaultResourceConfigID")
+            if not configuration_id:
+                return None
+            found = self._graphql.execute(operations.resource_configuration(item.entity, configuration_id))
+        except WandbRefused:
+            return None
+        block = _at(found, "entity", "defaultResourceConfig", "config", "resource_args", RESOURCE)
+        return block if isinstance(block, Mapping) else None
 
     def fail(self, item: ItemRef, message: str, stage: str, files: Sequence[str] = ()) -> None:
         """Fail an item, with a stage of `agent`, `build` or `run`."""

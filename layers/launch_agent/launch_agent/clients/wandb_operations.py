@@ -123,6 +123,22 @@ def run_spec(entity: str, queue: str, item_id: str) -> Operation:
     return Operation(document, variables, repeatable=True)
 
 
+def queue_configuration(entity: str, queue: str) -> Operation:
+    """Ask which resource configuration a queue has."""
+    document = """query QueueConfiguration($entity: String!, $project: String!, $queue: String!) {
+  project(entityName: $entity, name: $project) { runQueue(name: $queue) { defaultResourceConfigID } }
+}"""
+    return Operation(document, {"entity": entity, "project": LAUNCH_PROJECT, "queue": queue}, repeatable=True)
+
+
+def resource_configuration(entity: str, configuration_id: str) -> Operation:
+    """Ask for a resource configuration of an entity's."""
+    document = """query ResourceConfiguration($entity: String!, $id: ID!) {
+  entity(name: $entity) { defaultResourceConfig(id: $id) { config } }
+}"""
+    return Operation(document, {"entity": entity, "id": configuration_id}, repeatable=True)
+
+
 def fail_item(item_id: str, message: str, stage: str, files: Sequence[str]) -> Operation:
     """Fail an item; `files` are names of files of the agent's run."""
     document = "mutation FailItem($input: FailRunQueueItemInput!) { failRunQueueItem(input: $input) { success } }"

@@ -72,7 +72,10 @@ class PlanRun:
         job = None
         if spec.job and not spec.image:
             job = Job(*self._artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project))
-        plan = plan_launch(spec, job, record.item, Agent(self._clients.env.deployment, self._config, self._shape))
+        queue = self._wandb.queue_block(record.item) if self._config.secure_mode else None
+        plan = plan_launch(
+            spec, job, record.item, Agent(self._clients.env.deployment, self._config, self._shape), queue
+        )
         if plan.warnings:
             self._wandb.warn(record.item, "\n".join(plan.warnings), "agent")
         self._runs.planned(plan)

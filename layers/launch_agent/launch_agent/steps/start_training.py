@@ -19,7 +19,7 @@ from launch_agent.image.recipe import BuildPlan
 from launch_agent.model import Model
 from launch_agent.outcome.report import capacity_warning
 from launch_agent.plan.launch_plan import LaunchPlan, own_api_key
-from launch_agent.plan.run_environment import API_KEY, RESUME
+from launch_agent.plan.run_environment import final_environment
 from launch_agent.plan.training_request import alternative_training_job_name
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord
@@ -115,9 +115,9 @@ class StartTraining:
 
     def _environment(self, record: RunRecord, plan: LaunchPlan) -> dict[str, str]:
         """Return the container's environment with the API key: the queue's, else the run spec's, else this agent's."""
-        key = own_api_key(parse_run_spec(record.spec)) or self._agent_api_key()
-        again = {RESUME: "allow"} if record.ended_jobs or record.redrives else {}
-        return {**again, **plan.training_request["Environment"], API_KEY: key}
+        key = own_api_key(parse_run_spec(record.spec)) or (self._agent_api_key() if plan.gets_agent_key else None)
+        again = bool(record.ended_jobs or record.redrives)
+        return final_environment(plan.training_request["Environment"], api_key=key, again=again)
 
     def _adopt(self, task: Task) -> bool:
         """Take over a training job that an earlier try of ours has made; answer for it at once when it has ended."""

@@ -1,0 +1,76 @@
+"""What is decided before anything is submitted, by the real handlers: what runs in secure_mode, and whose key it gets."""
+
+from typing import Any
+
+import pytest
+
+from tests.simulation.faults import NoFaults
+from tests.simulation.training import Script
+from tests.simulation.world import API_KEY, DAY, IMAGE, KEY_OF_RUN, MINUTE, World, world
+
+EVIL = IMAGE.replace("train:v1", "evil:v1")
+
+
+def push(made: World, block: dict[str, Any], **spec: Any) -> Any:
+    """Queue a run with more in `resource_args.sagemaker` than its queue has."""
+    return made.push(resource="sagemaker", resource_args={"sagemaker": block}, **spec)
+
+
+@pytest.mark.parametrize("own", [{}, {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": IMAGE}}])
+def test_in_secure_mode_the_queues_own_image_runs_and_one_that_is_pushed_does_not(own: dict[str, Any]) -> None:
+    with world(31, NoFaults(), secure_mode=True) as made:
+        config = made.server.state.resource_configs[made.queue.default_resource_config_id or ""]
+        config.config["resource_args"]["sagemaker"].update(own)
+        honest = made.push()
+        hostile = push(made, {"AlgorithmSpecification": {"TrainingImage": EVIL}})
+        assert made.run_until_idle(within=DAY)
+        assert [job.shown["TrainingJobStatus"] for job in made.jobs(honest)] == ["Completed"]
+        assert made.jobs(hostile) == []
+        assert hostile.error
+        assert "AlgorithmSpecification.TrainingImage is not allowed: it is not the queue's" in hostile.error["message"]
+
+
+def test_in_secure_mode_a_queue_that_cannot_be_read_is_trusted_with_nothing() -> None:
+    with world(32, NoFaults(), secure_mode=True) as made:
+        config = made.server.state.resource_configs[made.queue.default_resource_config_id or ""]
+        own = {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": IMAGE}}
+        config.config["resource_args"]["sagemaker"].update(own)
+        item = made.push()
+        made.queue.default_resource_config_id = None
+        assert made.run_until_idle(within=DAY)
+        assert made.jobs(item) == []
+        assert item.error
+
+
+@pytest.mark.parametrize(
+    ("block", "spec", "key"),
+    [
+        ({}, {"_wandb_api_key": None}, API_KEY),
+        ({}, {}, KEY_OF_RUN),
+        ({"Environment": {"WANDB_API_KEY": "key-of-the-queue"}}, {}, "key-of-the-queue"),
+        ({"launch_agent": {"calls_wandb_init": False}}, {"_wandb_api_key": None}, None),
+    ],
+    ids=["agent", "run", "queue", "none"],
+)
+def test_a_container_gets_the_key_it_needs(block: dict[str, Any], spec: dict[str, Any], key: str | None) -> None:
+    submitted: list[Any] = []
+
+    def script(request: dict[str, Any]) -> Script:
+        submitted.append(request["Environment"].get("WANDB_API_KEY"))
+        return Script(calls_init=key is not None)
+
+    with world(33, NoFaults(), script=script) as made:
+        push(made, block, **spec)
+        made.clock.run(30 * MINUTE)
+    assert submitted == [key]
+
+
+def test_the_last_variable_that_fits_is_counted_with_the_key() -> None:
+    with world(34, NoFaults()) as made:
+        items = [push(made, {"Environment": {f"V{n}": "x" for n in range(count)}}) for count in (84, 85, 86, 87, 88)]
+        assert made.run_until_idle(within=DAY)
+        refused = [bool(item.error) for item in items]
+        assert refused == sorted(refused)
+        assert {True, False} == set(refused)
+        assert all("variables, and SageMaker takes 100" in item.error["message"] for item in items if item.error)
+        assert not [item for item in items if item.error and made.jobs(item)]
