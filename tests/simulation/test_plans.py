@@ -1,4 +1,4 @@
-"""What is decided before anything is submitted, by the real handlers: what runs in secure_mode, and whose key it gets."""
+"""What is decided before anything is submitted, by the real handlers: what runs in secure_mode, and who gets a key."""
 
 from typing import Any
 

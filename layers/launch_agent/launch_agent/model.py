@@ -40,7 +40,7 @@ def json_fault(value: object, *, most: int = _MAX_VALUES) -> str | None:
     while pending:
         place, item, depth = pending.pop()
         found += 1
-        if found > most:
+        if found + (len(item) if isinstance(item, (list, Mapping)) else 0) > most:
             return f"it has more than {most:,} values."
         if depth > _MAX_DEPTH:
             return f"{_path(place)} is nested more than {_MAX_DEPTH} levels deep."

@@ -244,7 +244,7 @@ def python_version(*stated: str | None) -> str:
 
     wandb 0.31.0 writes `CPython 3.11.7` into the job of a run, and the plain version into other jobs.
     """
-    found = (re.search(r"\d+\.\d+", text or "") for text in stated)
+    found = (re.search(r"(?<!\d)\d{1,2}\.\d{1,3}", text or "") for text in stated)
     return next((match[0] for match in found if match), DEFAULT_PYTHON)
 
 

@@ -1,0 +1,144 @@
+"""Run specs, jobs and launch-config.yaml: what people and W&B write, and what is decided of it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from launch_agent.clients.service_model import create_training_job_shape
+from launch_agent.image.recipe import ArtifactCode
+from launch_agent.plan.agent import Agent
+from launch_agent.plan.launch_plan import plan_launch
+from launch_agent.plan.source import Job
+from launch_agent.run_queue.items import ItemRef, QueueItem, parse_run_spec
+from launch_agent.run_queue.job_artifact import parse_job_artifact
+from launch_agent.run_queue.launch_config import parse_launch_config
+from tests.golden.cases import CASES, DEPLOYMENT, load
+
+SHAPE = create_training_job_shape()
+SPECS = [load(case, "run_spec.json") for case in CASES]
+JOBS = [job for case in CASES if (job := load(case, "wandb-job.json"))]
+CONFIGS = ["queues: [sm]", "{queues: [sm], secure_mode: true, builder: {type: docker}}"]
+
+TEXT = st.text(max_size=40) | st.sampled_from(
+    [
+        "",
+        "\0",
+        "\ud800",
+        "${run_id}",
+        "${author}",
+        "{{x}}",
+        "ml.g5.xlarge",
+        "s3://b/o",
+        "a" * 600,
+        "-" * 70,
+        "../..",
+        "\\",
+    ]
+)
+NUMBER = st.integers() | st.floats() | st.sampled_from([0, -1, 2**63, 10**400])
+SCALAR = st.none() | st.booleans() | NUMBER | TEXT
+ANY = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
+DEEP = st.integers(50, 3_000).map(lambda depth: _nested(depth))
+
+
+def _nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def changed(documents: list[Any]) -> SearchStrategy[Any]:
+    """Make documents of those that are there, each with up to four values replaced by anything, at any depth."""
+    change = st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=5), ANY | DEEP)
+    return st.tuples(st.sampled_from(documents), st.lists(change, max_size=4)).map(_changed)
+
+
+def _changed(drawn: tuple[Any, list[tuple[list[int], Any]]]) -> Any:
+    document = json.loads(json.dumps(drawn[0]))
+    for path, value in drawn[1]:
+        place = document
+        for step in path[:-1]:
+            inner = place[_key(place, step)]
+            if not isinstance(inner, (dict, list)) or not inner:
+                break
+            place = inner
+        place[_key(place, path[-1])] = value
+    return document
+
+
+def _key(place: Any, step: int) -> Any:
+    return list(place)[step % len(place)] if isinstance(place, dict) else step % len(place)
+
+
+def fuzz_run_spec(raw: Any) -> object:
+    """Parse a run spec, and plan its run as it stands."""
+    item = QueueItem(id="item", run_spec=raw)
+    ref = ItemRef(id=item.id, queue="sm", entity="team", run_id=item.run_id)
+    spec = parse_run_spec(raw)
+    return [plan_launch(spec, None, ref, Agent(DEPLOYMENT, parse_launch_config(text), SHAPE), {}) for text in CONFIGS]
+
+
+def fuzz_job(description: Any) -> object:
+    """Parse a job's manifest, and plan a run of the job."""
+    artifact = parse_job_artifact("team/jobs/job:v0", description, artifact_id="job", digest="d")
+    spec = parse_run_spec({**load("code-job", "run_spec.json"), "run_id": "abc"})
+    ref = ItemRef(id="item", queue="sm", entity="team", run_id="abc")
+    job = Job(artifact, ArtifactCode(artifact_id="code", digest="c"))
+    return plan_launch(spec, job, ref, Agent(DEPLOYMENT, parse_launch_config(CONFIGS[0]), SHAPE))
+
+
+def fuzz_launch_config(content: str | bytes) -> object:
+    """Parse a launch-config.yaml, and do with it what is done with one."""
+    config = parse_launch_config(content)
+    return config.fingerprint, list(config.warnings()), config.image_destination, config.model_dump_json()
+
+
+YAML_PIECES = [
+    *(
+        "queues",
+        "queue",
+        "builder",
+        "registry",
+        "environment",
+        "max_jobs",
+        "launchConfig",
+        ": ",
+        "- ",
+        "\n",
+        "  ",
+        ", ",
+    ),
+    *(
+        "[",
+        "]",
+        "{",
+        "}",
+        "a",
+        "5",
+        "-1",
+        "1e999",
+        "0x1F",
+        "1:2",
+        "2024-01-01",
+        "2024-99-99",
+        "null",
+        "~",
+        "yes",
+        ".nan",
+    ),
+    *("*x", "&x ", "<<", "? ", "| ", "> ", "!!set ", "!!int ", "!!bool ", "!!timestamp ", "!!binary ", "!x ", '"', "'"),
+    *("#", "%", "@", "`", "\t", "\0", "\ufeff", "é", "\U0001f600", "---\n", "...\n"),
+]
+YAML = st.lists(st.sampled_from(YAML_PIECES), max_size=40).map("".join)
+PARSERS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
+    "run specs": (ANY | DEEP | changed(SPECS), fuzz_run_spec),
+    "job manifests": (ANY | DEEP | changed(JOBS), fuzz_job),
+    "launch-config.yaml": (
+        YAML | YAML.map(str.encode) | st.binary(max_size=200) | st.text(max_size=200),
+        fuzz_launch_config,
+    ),
+}
