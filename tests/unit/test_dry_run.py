@@ -1,0 +1,142 @@
+"""`make plan`: a run spec without a launch, JSON on stdout and words on stderr."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch_agent.dry_run import Env, dry_run, main
+from launch_agent.run_queue.launch_config import parse_launch_config
+from tests.documents import ROOT
+from tests.golden.cases import load
+
+CONFIG = parse_launch_config("queues: [sagemaker]")
+
+
+def spec(image: str | None, **block: Any) -> dict[str, Any]:
+    raw: dict[str, Any] = load("stopping-condition-empty", "run_spec.json")
+    raw["docker"] = {"docker_image": image} if image else {}
+    raw["resource_args"]["sagemaker"].update(block)
+    return raw
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command in this process; return its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dry_run", *arguments])
+        monkeypatch.delenv("AWS_REGION", raising=False)
+        code = main()
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("host", "partition"),
+    [
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "aws-cn"),
+        ("123456789012.dkr.ecr.us-gov-west-1.amazonaws.com", "aws-us-gov"),
+        ("123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu", "aws-eusc"),
+        ("123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov", "aws-iso"),
+        ("123456789012.dkr-ecr.eu-west-1.on.aws", "aws"),
+    ],
+)
+def test_a_role_by_name_is_one_of_the_images_account_and_partition(host: str, partition: str) -> None:
+    plan = dry_run(spec(f"{host}/train:v1", RoleArn="Training"), Env(), CONFIG)
+    assert plan.training_request["RoleArn"] == f"arn:{partition}:iam::123456789012:role/Training"
+
+
+def test_the_account_is_the_roles_and_not_that_of_one_of_amazons_images() -> None:
+    xgboost = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
+    plan = dry_run(spec(xgboost, RoleArn="Training"), Env(), CONFIG)
+    assert plan.training_request["RoleArn"] == "arn:aws:iam::123456789012:role/Training"
+    given = dry_run(spec(xgboost, RoleArn="Training"), Env(), CONFIG, account_id="210987654321")
+    assert given.training_request["RoleArn"] == "arn:aws:iam::210987654321:role/Training"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_the_command_prints_the_plan_and_nothing_else_on_stdout(
+    tmp_path: Path, command: Command, encoding: str
+) -> None:
+    file = tmp_path / "spec.json"
+    file.write_bytes(json.dumps(spec("123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1")).encode(encoding))
+    code, out, said = command(str(file))
+    assert (code, said) == (0, "")
+    assert json.loads(out)["training_job_name"] == "limzn0a6"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "spec.json: "),
+        (b"{", "spec.json: "),
+        (b"[]", "InvalidRunSpec: The run spec cannot be launched:\n- The run spec is not a JSON object."),
+        (b"[" * 100_000, "spec.json: it is nested too deep"),
+        (b"9" * 5_000, "spec.json: "),
+        (b'"\\ud800"', "InvalidRunSpec: "),
+        ("é".encode("latin-1"), "spec.json: "),
+        (b'{"entity": "e"}', "- project is missing."),
+    ],
+    ids=lambda value: str(value)[:15],
+)
+def test_what_is_wrong_with_the_file_is_said_on_stderr_without_a_traceback(
+    tmp_path: Path, command: Command, content: bytes, said: str
+) -> None:
+    (tmp_path / "spec.json").write_bytes(content)
+    code, out, words = command(str(tmp_path / "spec.json"))
+    assert (code, out) == (1, "")
+    assert said in words
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, command: Command) -> None:
+    missing = tmp_path / "nothing.json"
+    assert command(str(missing)) == (1, "", f"{missing}: No such file or directory\n")
+
+
+def test_without_a_run_spec_the_help_is_shown_on_stderr(command: Command) -> None:
+    code, out, said = command("--config", "layers/config/launch-config.yaml")
+    assert (code, out) == (2, "")
+    assert "make plan SPEC=run_spec.json" in said
+
+
+def test_warnings_of_the_configuration_are_shown_beside_the_plan(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "launch-config.yaml").write_text("queues: [a]\nregistry: {type: ecr, repository: r}")
+    (tmp_path / "spec.json").write_text(json.dumps(spec("123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1")))
+    code, out, said = command("--config", str(tmp_path / "launch-config.yaml"), str(tmp_path / "spec.json"))
+    assert code == 0
+    assert json.loads(out)["item"]["queue"] == "a"
+    assert said.startswith("registry.repository has no effect")
+
+
+@pytest.mark.parametrize("text", ["queues: 5", "agent: {}\nlaunchConfig: {queues: [a]}", "[", "q"])
+def test_a_faulty_configuration_is_answered_in_words(tmp_path: Path, command: Command, text: str) -> None:
+    (tmp_path / "launch-config.yaml").write_text(text)
+    (tmp_path / "spec.json").write_text("{}")
+    code, out, said = command("--config", str(tmp_path / "launch-config.yaml"), str(tmp_path / "spec.json"))
+    assert (code, out) == (1, "")
+    assert said.startswith("InvalidLaunchConfig: launch-config.yaml")
+
+
+def test_make_plan_puts_nothing_but_the_plan_on_stdout_not_even_what_setup_says(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(spec("123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1")))
+    (tmp_path / "bin").mkdir()
+    for name, script in {"python": f'exec {sys.executable} "$@"', "uv": "echo uv installs"}.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    run = ["make", "plan", f"VENV={tmp_path}", f"SPEC={tmp_path / 'spec.json'}"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["training_job_name"] == "limzn0a6"
+    assert "uv installs" in done.stderr
+    without = subprocess.run(run[:-1], cwd=ROOT, capture_output=True, text=True)
+    assert without.stdout == ""
+    assert "usage: " in without.stderr
