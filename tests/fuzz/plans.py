@@ -51,10 +51,10 @@ def _nested(depth: int) -> Any:
     return value
 
 
-def changed(documents: list[Any]) -> SearchStrategy[Any]:
-    """Make documents of those that are there, each with up to four values replaced by anything, at any depth."""
-    change = st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=5), ANY | DEEP)
-    return st.tuples(st.sampled_from(documents), st.lists(change, max_size=4)).map(_changed)
+def changed(documents: list[Any], value: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    """Make documents of those that are there, each with up to three values replaced, at any depth."""
+    change = st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=5), value)
+    return st.tuples(st.sampled_from(documents), st.lists(change, max_size=3)).map(_changed)
 
 
 def _changed(drawn: tuple[Any, list[tuple[list[int], Any]]]) -> Any:
@@ -127,18 +127,43 @@ YAML_PIECES = [
         "2024-99-99",
         "null",
         "~",
-        "yes",
         ".nan",
+        "<<",
     ),
-    *("*x", "&x ", "<<", "? ", "| ", "> ", "!!set ", "!!int ", "!!bool ", "!!timestamp ", "!!binary ", "!x ", '"', "'"),
+    *(
+        "*x",
+        "&x ",
+        "? ",
+        "| ",
+        "> ",
+        "!!set ",
+        "!!int ",
+        "!!bool ",
+        "!!timestamp ",
+        "!!binary ",
+        "!x ",
+        '"',
+        "'",
+        "yes",
+    ),
     *("#", "%", "@", "`", "\t", "\0", "\ufeff", "é", "\U0001f600", "---\n", "...\n"),
 ]
 YAML = st.lists(st.sampled_from(YAML_PIECES), max_size=40).map("".join)
+CONFIG = {
+    "entity": "team",
+    "queues": ["a", "b"],
+    "queue": "c",
+    "max_jobs": 4,
+    "secure_mode": True,
+    "environment": {"type": "aws", "region": "us-east-1", "profile": "x"},
+    "registry": {"type": "ecr", "uri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch", "repository": "r"},
+    "builder": {"type": "kaniko", "build-context-store": "s3://b/c", "platform": "linux/arm64"},
+}
 PARSERS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
-    "run specs": (ANY | DEEP | changed(SPECS), fuzz_run_spec),
-    "job manifests": (ANY | DEEP | changed(JOBS), fuzz_job),
+    "run specs": (ANY | DEEP | changed(SPECS, ANY | DEEP), fuzz_run_spec),
+    "job manifests": (ANY | DEEP | changed(JOBS, ANY | DEEP), fuzz_job),
     "launch-config.yaml": (
-        YAML | YAML.map(str.encode) | st.binary(max_size=200) | st.text(max_size=200),
+        YAML | st.binary(max_size=200) | st.text(max_size=200) | changed([CONFIG], ANY).map(json.dumps),
         fuzz_launch_config,
     ),
 }
