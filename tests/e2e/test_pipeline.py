@@ -57,7 +57,7 @@ def test_a_wrong_override_never_reaches_sagemaker(app: Application, client: Clie
     assert item.error
     assert item.error["stage"] == "agent"
     assert "ResourceConfig.InstanceCount is missing or zero" in item.error["message"]
-    assert 'Environment.EPOCHS must be a string, not 3; write "3".' in item.error["message"]
+    assert "Environment.EPOCHS must be a string, not a number; put quotes around it." in item.error["message"]
     assert app.training_jobs(item) == []
 
 
