@@ -4,7 +4,6 @@ Run by the buildspec of the stack's CodeBuild project, with that project's role.
 with `launch-agent: error:` when there is no image in the end.
 """
 
-import re
 import shutil
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from launch_agent.clients.image_repository import (
 )
 from launch_agent.clients.secrets import WandbApiKey, json_secret
 from launch_agent.clients.wandb import Wandb
+from launch_agent.deployment import ECR_HOST
 from launch_agent.errors import ImageBuildFailed, LaunchError, Transient
 from launch_agent.image.build_failure import BUILDER_ERROR
 from launch_agent.image.dockerfile import entry_point_in
@@ -36,7 +36,6 @@ from launch_agent.image.pins import pinned
 from launch_agent.image.recipe import BuildPlan, GitCode, ImageNote
 from launch_agent.settings import Settings
 
-_ECR_HOST = re.compile(r"\b\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?\b")
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _MAX_WARNINGS = 10
 _WAITS = (10, 60, 300, 600)
@@ -173,7 +172,7 @@ def registries(plan: BuildPlan, dockerfile: str) -> set[str]:
     """Name the ECR registries to sign in to: the image's own, and those of its base images in the same region."""
     own = plan.repository.partition("/")[0]
     region = own.split(".")[3]
-    return {own, *(found[0] for found in _ECR_HOST.finditer(dockerfile) if found["region"] == region)}
+    return {own, *(found[0] for found in ECR_HOST.finditer(dockerfile) if found["region"] == region)}
 
 
 def pushed_digest(plan: BuildPlan, image: str) -> str:
