@@ -48,16 +48,17 @@ def test_in_secure_mode_a_queue_that_cannot_be_read_is_trusted_with_nothing() ->
         ({}, {"_wandb_api_key": None}, API_KEY),
         ({}, {}, KEY_OF_RUN),
         ({"Environment": {"WANDB_API_KEY": "key-of-the-queue"}}, {}, "key-of-the-queue"),
-        ({"launch_agent": {"calls_wandb_init": False}}, {"_wandb_api_key": None}, None),
+        ({"launch_agent": {"calls_wandb_init": False}}, {}, None),
+        ({"launch_agent": {"calls_wandb_init": False}, "Environment": {"WANDB_API_KEY": "own"}}, {}, "own"),
     ],
-    ids=["agent", "run", "queue", "none"],
+    ids=["agent", "run", "queue", "none", "queue without wandb.init"],
 )
 def test_a_container_gets_the_key_it_needs(block: dict[str, Any], spec: dict[str, Any], key: str | None) -> None:
     submitted: list[Any] = []
 
     def script(request: dict[str, Any]) -> Script:
         submitted.append(request["Environment"].get("WANDB_API_KEY"))
-        return Script(calls_init=key is not None)
+        return Script(calls_init="launch_agent" not in block)
 
     with world(33, NoFaults(), script=script) as made:
         push(made, block, **spec)

@@ -1,10 +1,13 @@
 """launch-config.yaml: the reference's file as it is, and words for what is wrong in it."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from launch_agent.errors import InvalidLaunchConfig
 from launch_agent.run_queue.items import Slot
-from launch_agent.run_queue.launch_config import parse_launch_config
+from launch_agent.run_queue.launch_config import main, parse_launch_config
 
 GUIDE = """
 max_jobs: -1
@@ -188,3 +191,26 @@ def test_the_fingerprint_changes_with_the_configuration_and_not_with_its_spellin
     plain = parse_launch_config("queues: [a]").fingerprint
     assert parse_launch_config("max_jobs: 1\nqueues:\n- a").fingerprint == plain
     assert parse_launch_config("queues: [a]\nmax_jobs: 2").fingerprint != plain
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        (b"queues: [a]", 0, ""),
+        (b"queues: [a]\nregistry: {repository: r}", 0, "registry.repository has no effect"),
+        ("queues: [a]".encode("utf-16-le"), 1, "launch-config.yaml is not text in UTF-8"),
+        (b"queues: 5", 1, "launch-config.yaml has faults"),
+    ],
+)
+def test_the_check_before_a_deployment_shows_faults_and_warnings(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+    code: int,
+    said: str,
+) -> None:
+    (tmp_path / "mine.yaml").write_bytes(content)
+    monkeypatch.setattr(sys, "argv", ["launch_config", str(tmp_path / "mine.yaml")])
+    assert main() == code
+    assert capsys.readouterr().err.startswith(said)

@@ -82,9 +82,7 @@ def test_the_images_of_amazons_algorithms_are_known_by_repository_and_account(im
 def test_an_image_of_amazons_with_a_script_of_the_users_is_expected_to_call_wandb_init(script: dict[str, Any]) -> None:
     image = {"AlgorithmSpecification": {"TrainingImage": f"{AMAZON}/sagemaker-xgboost:1.7-1"}}
     assert plan(image).is_provided_algorithm
-    with_script = plan({**image, **script})
-    assert with_script.expects_wandb_init
-    assert with_script.gets_agent_key
+    assert plan({**image, **script}).expects_wandb_init
 
 
 @pytest.mark.parametrize("said", [{}, None, {"calls_wandb_init": None}])
@@ -92,9 +90,9 @@ def test_a_queue_that_does_not_say_has_it_told_from_the_image(said: Any) -> None
     assert plan({"launch_agent": said}).expects_wandb_init
 
 
-def test_a_container_that_never_calls_wandb_init_gets_no_key_of_the_launch_agents() -> None:
+def test_a_queue_can_say_that_its_containers_never_call_wandb_init() -> None:
     said = plan({"launch_agent": {"calls_wandb_init": False}, "EnableNetworkIsolation": True})
-    assert (said.is_provided_algorithm, said.expects_wandb_init, said.gets_agent_key) == (True, False, False)
+    assert (said.is_provided_algorithm, said.expects_wandb_init) == (True, False)
     assert "LaunchAgent" not in said.training_request
 
 

@@ -24,7 +24,7 @@ _LEADS_ASIDE = frozenset(
 def environment_faults(
     variables: Mapping[str, Any], *, own: Mapping[str, Any], computed: Mapping[str, str], has_own_key: bool
 ) -> Iterator[Fault]:
-    """Say what is wrong with the final `variables`, of which the queue gives `own` and the launch agent `computed`."""
+    """Say what is wrong with the final `variables`: those that the queue gives, `own`, and ours, `computed`."""
     yield from _too_many(variables, own)
     artifacts = variables.get(ARTIFACTS)
     if isinstance(artifacts, str) and len(artifacts) > MAX_VALUE:

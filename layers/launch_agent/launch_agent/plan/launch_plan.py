@@ -1,7 +1,7 @@
 """The launch plan: everything decided about one run, once, before anything is submitted."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -48,10 +48,16 @@ class LaunchPlan(Model):
             "image_ready": image != "to be built",
         }
 
-    @property
-    def gets_agent_key(self) -> bool:
-        """Whether the container needs the launch agent's API key, where neither the queue nor the run brings one."""
-        return not self.is_provided_algorithm
+    def api_key(self, spec: RunSpec, agents: Callable[[], str]) -> str | None:
+        """Return the W&B API key for the container: the queue's, else the run spec's, else the launch agent's.
+
+        A container that never calls wandb.init gets the queue's only.
+        """
+        environment = sagemaker_args(spec.resource_args.get(RESOURCE) or {}).get("Environment") or {}
+        of_the_queue = environment.get(API_KEY)
+        if of_the_queue or self.is_provided_algorithm:
+            return of_the_queue or None
+        return spec.api_key.get_secret_value() if spec.api_key else agents()
 
     def with_image(self, address: str, note: ImageNote) -> "LaunchPlan":
         """Return the plan with its image as it was built: at an address by digest, started as the builder noted."""
@@ -98,12 +104,6 @@ def plan_launch(
         build=source.build,
         dockerfile=expected_choice(source.build.recipe) if source.build else None,
     )
-
-
-def own_api_key(spec: RunSpec) -> str | None:
-    """Return the W&B API key that the queue's configuration or the run spec brings, in this order of precedence."""
-    environment = sagemaker_args(spec.resource_args.get(RESOURCE) or {}).get("Environment") or {}
-    return environment.get(API_KEY) or (spec.api_key.get_secret_value() if spec.api_key else None)
 
 
 def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec) -> Iterator[str]:

@@ -192,7 +192,7 @@ def _choice(value: str, values: Sequence[str]) -> str:
 def compiled_pattern(pattern: str) -> re.Pattern[str]:
     r"""Compile a pattern of the service model with Python's own `re`, which lacks `\p{...}`.
 
-    The three Unicode classes the model uses stand inside brackets, `\p{L}` and `\p{N}` beside `_`, where `\w` says
+    The three Unicode classes the model uses stand inside brackets, `\p{L}` and `\p{N}` next to `_`, where `\w` says
     the same: letters, numbers and the underscore.
     """
     for theirs, ours in _UNICODE_CLASSES.items():

@@ -55,7 +55,7 @@ class Source(NamedTuple):
         kind = self.artifact.source_type
         what = "an image without a name" if kind == "image" else f'of the unknown kind "{kind}"'
         return (
-            f'job "{self.spec.job}" is {what}. Make the job anew, or name an image in the queue\'s '
+            f'job "{self.spec.job}" is {what}. Recreate the job, or name an image in the queue\'s '
             "AlgorithmSpecification.TrainingImage."
         )
 
@@ -86,7 +86,7 @@ def check_kind(spec: RunSpec) -> None:
     """Raise UnsupportedJobSource for a sweep scheduler, and for what is for another resource."""
     if spec.uri == SCHEDULER_URI:
         raise UnsupportedJobSource(
-            "the item is a sweep scheduler, which has to run beside a launch agent with a server. Serve the "
+            "the item is a sweep scheduler, which needs a launch agent with a server. Serve the "
             "scheduler's queue with `wandb launch-agent`; the runs of the sweep can still go to this queue."
         )
     if spec.resource not in (None, RESOURCE):

@@ -136,9 +136,9 @@ def legal_tag(text: str, longest: int) -> str:
     return re.sub(r"[^\w .:/=+\-@]", "-", text)[:longest]
 
 
-def legal_training_job_name(wanted: str) -> str:
+def legal_training_job_name(text: str) -> str:
     """Make a name legal for SageMaker: letters, digits and hyphens between them, at most 63 characters."""
-    return re.sub(r"[^a-zA-Z0-9]+", "-", wanted)[:MAX_NAME].strip("-") or "run"
+    return re.sub(r"[^a-zA-Z0-9]+", "-", text)[:MAX_NAME].strip("-") or "run"
 
 
 def alternative_training_job_name(name: str, item_id: str, attempt: int) -> str:

@@ -116,7 +116,7 @@ class LaunchConfig(Model):
 
     @property
     def fingerprint(self) -> str:
-        """Change if and only if the configuration changes: a changed one is registered with W&B anew."""
+        """Change if and only if the configuration changes: a changed one is registered with W&B again."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     def limit(self, slot: Slot) -> int:

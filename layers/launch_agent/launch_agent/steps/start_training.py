@@ -18,7 +18,7 @@ from launch_agent.image.dockerfile import is_entry_point_of
 from launch_agent.image.recipe import BuildPlan
 from launch_agent.model import Model
 from launch_agent.outcome.report import capacity_warning
-from launch_agent.plan.launch_plan import LaunchPlan, own_api_key
+from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.plan.run_environment import final_environment
 from launch_agent.plan.training_request import alternative_training_job_name
 from launch_agent.run_queue.items import parse_run_spec
@@ -114,8 +114,8 @@ class StartTraining:
         return built
 
     def _environment(self, record: RunRecord, plan: LaunchPlan) -> dict[str, str]:
-        """Return the container's environment with the API key: the queue's, else the run spec's, else this agent's."""
-        key = own_api_key(parse_run_spec(record.spec)) or (self._agent_api_key() if plan.gets_agent_key else None)
+        """Return the container's environment, with its API key."""
+        key = plan.api_key(parse_run_spec(record.spec), self._agent_api_key)
         again = bool(record.ended_jobs or record.redrives)
         return final_environment(plan.training_request["Environment"], api_key=key, again=again)
 
