@@ -54,6 +54,7 @@ def test_what_only_looks_like_a_private_registry_is_none(address: str) -> None:
 def test_a_registry_is_found_within_a_text_too() -> None:
     text = "FROM 123456789012.dkr.ecr.us-east-1.amazonaws.com/base:1 AS base"
     assert [found[0] for found in ECR_HOST.finditer(text)] == ["123456789012.dkr.ecr.us-east-1.amazonaws.com"]
+    assert ECR_HOST.search(text.replace("1234", "91234")) is None
 
 
 def test_a_long_text_without_a_registry_is_read_once() -> None:

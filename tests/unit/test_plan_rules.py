@@ -74,7 +74,12 @@ def test_the_images_of_amazons_algorithms_are_known_by_repository_and_account(im
     [
         {"HyperParameters": {"sagemaker_program": "train.py"}},
         environment(SAGEMAKER_PROGRAM="train.py"),
-        {"AlgorithmSpecification": {"TrainingImage": f"{AMAZON}/xgboost:1", "ContainerEntrypoint": ["python", "a.py"]}},
+        {
+            "AlgorithmSpecification": {
+                "TrainingImage": f"{AMAZON}/sagemaker-xgboost:1.7-1",
+                "ContainerEntrypoint": ["python"],
+            }
+        },
         {"launch_agent": {"calls_wandb_init": True}},
     ],
     ids=["hyperparameter", "variable", "command", "said"],
@@ -231,6 +236,16 @@ def test_combinations_that_exclude_each_other_are_refused(keys: dict[str, Any], 
 )
 def test_what_sagemaker_takes_of_instances_passes(keys: dict[str, Any]) -> None:
     assert plan(resources(**keys))
+
+
+@pytest.mark.parametrize(("wait", "fits"), [(59, False), (60, True), (None, False)])
+def test_spot_waits_at_least_as_long_as_it_runs(wait: int | None, fits: bool) -> None:
+    condition = {"MaxRuntimeInSeconds": 60, **({"MaxWaitTimeInSeconds": wait} if wait else {})}
+    block = {"EnableManagedSpotTraining": True, "StoppingCondition": condition}
+    if fits:
+        assert plan(block)
+    else:
+        assert f"of at least MaxRuntimeInSeconds, which is 60. It is {wait or 'missing'}." in faults(block)
 
 
 def test_the_families_with_local_storage_are_ones_that_sagemaker_trains_on() -> None:
