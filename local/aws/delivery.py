@@ -35,8 +35,9 @@ class Delivery:
     ) -> None:
         """Remember for whom something is delivered; a schedule acts with the role of its target."""
         role = target.get("RoleArn", "")
-        if event.get("Source") == "aws.scheduler" and not self._iam.allows(
-            role, "lambda:InvokeFunction", target["Arn"]
+        if event.get("Source") == "aws.scheduler" and not (
+            self._iam.trusts(role, "scheduler.amazonaws.com")
+            and self._iam.allows(role, "lambda:InvokeFunction", target["Arn"])
         ):
             return
         token = _rule.set(rule)

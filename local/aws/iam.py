@@ -1,16 +1,18 @@
 """Roles, where AWS checks them by itself: when one role is handed to a service, and when a service acts with it.
 
-ministack checks every signed API call. What has no API call of its own is asked here. Every denial is kept, since some
-fail nothing that a test would see: a log line that may not be written, for instance.
+ministack checks every signed API call. What has no API call of its own is asked here, and the condition keys that it
+lacks are added. Every denial is kept, since some fail nothing that a test would see: a log line that may not be
+written, for instance.
 """
 
+import contextvars
 import fnmatch
 import json
 import re
 from collections.abc import Iterable
 from typing import Any
 
-from local.aws import seams
+from local.aws import iam_request, seams
 from local.aws.cloud import ACCOUNT_ID, REGION, Cloud
 
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
@@ -25,6 +27,10 @@ LOG_DELIVERY = (
     "logs:DescribeLogGroups",
 )
 _ECR_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<repository>[^:@]+)")
+
+
+caller: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("caller")
+"""The headers of the request being answered, for the operations whose answers depend on who asks."""
 
 
 class Denied(Exception):
@@ -42,9 +48,29 @@ class Iam:
     def install(self) -> None:
         """Keep every denial of an API call, and name the resources of the calls that ministack does not know."""
         seams.wrap("ministack.core.iam_actions:access_denied_response", self._note_denial)
-        seams.wrap("ministack.core.iam_actions:extract_resource_arn", _resource_arn)
-        seams.wrap("ministack.core.iam_actions:extract_iam_action", _action)
+        seams.wrap("ministack.core.iam_actions:extract_resource_arn", iam_request.resource_arn)
+        seams.wrap("ministack.core.iam_actions:extract_iam_action", iam_request.action)
+        seams.wrap("ministack.core.iam_actions:dynamodb_service_context", iam_request.with_leading_keys)
+        seams.wrap("ministack.services.secretsmanager:_get_secret_value", self._get_secret_value)
         seams.add("ministack.core.iam_actions:SERVICE_TO_IAM_NAMESPACE", "sagemaker", "sagemaker")
+
+    def know_tags(self, tags: dict[str, list[dict[str, str]]]) -> None:
+        """Take the tags of training jobs, by ARN: policies have conditions on them."""
+        collectors = "ministack.services.tagging:_RESOURCE_TAG_COLLECTORS"
+        seams.add(collectors, "sagemaker", lambda: list(tags.items()))
+
+    def _get_secret_value(self, old: Any, data: dict[str, Any]) -> Any:
+        """Read a secret for who may decrypt it too: ministack does not ask about the key of a secret."""
+        _, secret = seams.use("ministack.services.secretsmanager:_resolve")(data.get("SecretId"))
+        key = (secret or {}).get("KmsKeyId")
+        try:
+            if key:
+                through = {"kms:viaservice": f"secretsmanager.{REGION}.amazonaws.com"}
+                self.caller_needs(caller.get(), "kms:Decrypt", key, **through)
+        except Denied:
+            refuse = seams.use("ministack.core.responses:error_response_json")
+            return refuse("AccessDeniedException", "Access to KMS is not allowed", 400)
+        return old(data)
 
     def _note_denial(self, old: Any, service: str, action: str, principal_arn: str, *rest: Any, **named: Any) -> Any:
         self.denials.append(f"{principal_arn} {action} {named.get('resource_arn', '')}")
@@ -99,10 +125,26 @@ class Iam:
             self.need(role_arn, PULL, arn)
 
     def trusts(self, role_arn: str, service: str) -> bool:
-        """Say whether a role is there and lets a service assume it."""
+        """Say whether a role is there and lets a service assume it for this account."""
         role = seams.use("ministack.services.iam:_roles").get(role_arn.rsplit("/", 1)[-1])
-        document = role.get("AssumeRolePolicyDocument") if role else ""
-        return service in (document if isinstance(document, str) else json.dumps(document))
+        document = (role or {}).get("AssumeRolePolicyDocument") or {}
+        trust = json.loads(document) if isinstance(document, str) else document
+        context = seams.use("ministack.core.iam_evaluator:EvalContext")(
+            principal_arn=service,
+            principal_type="Service",
+            principal_account="",
+            action="sts:AssumeRole",
+            resource_arn=role_arn,
+            region=REGION,
+            service_context={"aws:sourceaccount": ACCOUNT_ID},
+        )
+        met = seams.use("ministack.core.iam_evaluator:_conditions_met")
+        return any(
+            statement["Effect"] == "Allow"
+            and service in _listed(statement["Principal"].get("Service", []))
+            and met(statement.get("Condition") or {}, context)
+            for statement in trust.get("Statement", [])
+        )
 
     def rule_may_invoke(self, rule_arn: str, function_arn: str) -> bool:
         """Say whether a function's resource policy lets a rule of EventBridge invoke it."""
@@ -118,54 +160,5 @@ class Iam:
         return False
 
 
-def _resource_arn(
-    old: Any,
-    service: str,
-    method: str,
-    path: str,
-    headers: dict[str, str],
-    body: bytes,
-    query_params: Any,
-    region: str,
-    account_id: str,
-) -> Any:
-    if service == "lambda" and _asks_for_layer_version(path, query_params):
-        return _first(query_params["Arn"])
-    if service == "codebuild":
-        return _project_arn(body, region, account_id)
-    if service != "sagemaker":
-        return old(service, method, path, headers, body, query_params, region, account_id)
-    try:
-        request = json.loads(body or b"{}")
-    except ValueError:
-        return "*"
-    name = request.get("TrainingJobName")
-    own = f"arn:aws:sagemaker:{region}:{account_id}:training-job/{name}" if name else "*"
-    return request.get("ResourceArn", own)
-
-
-def _action(
-    old: Any, service: str, method: str, path: str, headers: dict[str, str], body: bytes, query_params: Any
-) -> Any:
-    """Name the action of a layer that is asked for by the ARN of its version, which ministack takes for a list."""
-    if service == "lambda" and _asks_for_layer_version(path, query_params):
-        return "lambda:GetLayerVersion"
-    return old(service, method, path, headers, body, query_params)
-
-
-def _asks_for_layer_version(path: str, query_params: Any) -> bool:
-    return path.endswith("/layers") and _first((query_params or {}).get("find")) == "LayerVersion"
-
-
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, list) else value
-
-
-def _project_arn(body: bytes, region: str, account_id: str) -> str:
-    """Name the project that a call of CodeBuild is about: a build has no ARN of its own in policies."""
-    request = json.loads(body or b"{}")
-    name = (
-        request.get("projectName") or request.get("name") or request.get("id") or next(iter(request.get("ids", [])), "")
-    )
-    name = name.rpartition(":build/")[2].partition(":")[0]
-    return f"arn:aws:codebuild:{region}:{account_id}:project/{name}" if name else "*"
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

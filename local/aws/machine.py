@@ -236,6 +236,8 @@ class Machine:
             seams.use(f"{_ASL}parse.asl_parser:AmazonStateLanguageParser").parse(definition)
         except Exception as error:
             raise ValueError(f"Invalid State Machine Definition: {error}") from error
+        if not self._iam.trusts(role_arn, "states.amazonaws.com"):
+            raise Denied(f"states.amazonaws.com is not authorized to assume the provided role: {role_arn}")
         if {key.lower(): value for key, value in (logging or {}).items()}.get("level", "OFF") != "OFF":
             self._iam.need(role_arn, LOG_DELIVERY)
         if build_task.RESOURCE in definition:

@@ -4,7 +4,6 @@ ministack speaks the protocol (https://distribution.github.io/distribution/spec/
 """
 
 import base64
-import contextvars
 import fnmatch
 import hashlib
 import json
@@ -18,7 +17,7 @@ import urllib3
 
 from local.aws import seams
 from local.aws.cloud import ACCOUNT_ID, REGION, Cloud
-from local.aws.iam import Denied, Iam
+from local.aws.iam import Denied, Iam, caller
 from local.aws.json_service import JsonService, Operation
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -39,9 +38,6 @@ _ACTIONS = {
     ("blobs", "PATCH"): "UploadLayerPart",
     ("blobs", "PUT"): "CompleteLayerUpload",
 }
-
-caller: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("caller")
-"""The headers of the request being answered, for the one operation whose answer depends on who asks."""
 
 
 class Registry:

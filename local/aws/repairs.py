@@ -1,6 +1,7 @@
 """What ministack does otherwise than AWS, mended. Each goes when upstream has mended it: a test says when."""
 
 import json
+import re
 from typing import Any
 
 from local.aws import seams
@@ -9,6 +10,8 @@ _HANDLERS = "ministack.services.cloudformation.provisioners:_RESOURCE_HANDLERS"
 _SECRET = "AWS::SecretsManager::Secret"
 _PROJECT = "AWS::CodeBuild::Project"
 _REPOSITORY = "AWS::ECR::Repository"
+_FILTER = re.compile(r'\s*([?-]?(\w+|"[^"]*")(\s+|$))*')
+"""Terms of a filter of logs: words, or anything in quotes."""
 
 
 def install() -> None:
@@ -18,6 +21,7 @@ def install() -> None:
     handlers[_PROJECT] = _with_log_group(handlers[_PROJECT])
     handlers[_REPOSITORY] = _with_exclusions(handlers[_REPOSITORY])
     seams.wrap("ministack.services.ecr:_describe_images", _image_not_found)
+    seams.wrap("ministack.services.cloudwatch_logs:_filter_log_events", _filter_refused)
 
 
 def _with_arn_as_ref(theirs: dict[str, Any]) -> dict[str, Any]:
@@ -68,3 +72,12 @@ def _image_not_found(old: Any, data: dict[str, Any]) -> Any:
             "ImageNotFoundException", f"The image with imageId {asked} does not exist within the repository", 400
         )
     return status, headers, body
+
+
+def _filter_refused(old: Any, data: dict[str, Any]) -> Any:
+    """Refuse a filter whose terms have other characters than letters and digits, and are not in quotes."""
+    pattern = data.get("filterPattern", "")
+    if not pattern.startswith("{") and not _FILTER.fullmatch(pattern):
+        refuse = seams.use("ministack.core.responses:error_response_json")
+        return refuse("InvalidParameterException", f"Invalid filter pattern: {pattern}", 400)
+    return old(data)

@@ -17,9 +17,9 @@ from local.aws.codebuild import CodeBuild
 from local.aws.containers import Containers, find_tool
 from local.aws.delivery import Delivery
 from local.aws.functions import Functions
-from local.aws.iam import Iam
+from local.aws.iam import Iam, caller
 from local.aws.machine import Machine
-from local.aws.registry import Registry, caller
+from local.aws.registry import Registry
 from local.aws.runner import Images
 from local.aws.training import Training
 

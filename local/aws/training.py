@@ -63,6 +63,7 @@ class Training:
         patterns = {"target_prefixes": ["SageMaker."], "host_patterns": [r"api\.sagemaker\."]}
         seams.add("ministack.core.router:SERVICE_PATTERNS", "sagemaker", patterns)
         seams.add("ministack.app:SERVICE_HANDLERS", "sagemaker", self._service.handle)
+        self._iam.know_tags(self._tags)
 
     def close(self) -> None:
         """Stop every job, and wait until its containers have ended."""
@@ -80,7 +81,9 @@ class Training:
             headers, "iam:PassRole", asked["RoleArn"], **{"iam:passedtoservice": "sagemaker.amazonaws.com"}
         )
         if asked.get("Tags"):
-            self._iam.caller_needs(headers, "sagemaker:AddTags", arn)
+            tags = {f"aws:requesttag/{tag['Key']}": tag["Value"] for tag in asked["Tags"]}
+            context = {"sagemaker:taggingaction": "CreateTrainingJob", **tags}
+            self._iam.caller_needs(headers, "sagemaker:AddTags", arn, **context)
         if not self._iam.trusts(asked["RoleArn"], "sagemaker.amazonaws.com"):
             raise Refused(
                 "ValidationException",

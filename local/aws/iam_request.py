@@ -1,0 +1,99 @@
+"""What a request is to IAM: its action, its resource and its condition keys, where ministack does not know them."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from local.aws import seams
+
+_ON_A_STREAM = ("CreateLogStream", "GetLogEvents", "PutLogEvents")
+_EQUALS = re.compile(r"(\S+)\s*=\s*(:\w+)")
+
+
+def resource_arn(
+    old: Any,
+    service: str,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    query_params: Any,
+    region: str,
+    account_id: str,
+) -> Any:
+    """Name the resource that a request is about."""
+    if service == "lambda" and _asks_for_layer_version(path, query_params):
+        return _first(query_params["Arn"])
+    if service == "codebuild":
+        return _project_arn(body, region, account_id)
+    if service == "logs":
+        return _log_arn(old(service, method, path, headers, body, query_params, region, account_id), headers, body)
+    if service != "sagemaker":
+        return old(service, method, path, headers, body, query_params, region, account_id)
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError:
+        return "*"
+    name = request.get("TrainingJobName")
+    own = f"arn:aws:sagemaker:{region}:{account_id}:training-job/{name}" if name else "*"
+    return request.get("ResourceArn", own)
+
+
+def action(
+    old: Any, service: str, method: str, path: str, headers: dict[str, str], body: bytes, query_params: Any
+) -> Any:
+    """Name the action of a layer that is asked for by the ARN of its version, which ministack takes for a list."""
+    if service == "lambda" and _asks_for_layer_version(path, query_params):
+        return "lambda:GetLayerVersion"
+    return old(service, method, path, headers, body, query_params)
+
+
+def _asks_for_layer_version(path: str, query_params: Any) -> bool:
+    return path.endswith("/layers") and _first((query_params or {}).get("find")) == "LayerVersion"
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def _log_arn(arn: str, headers: dict[str, str], body: bytes) -> str:
+    """Name the log stream that a call is about; a call about a whole group is checked on the stream without a name."""
+    if ":log-group:" not in arn or ":log-stream:" in arn:
+        return arn
+    operation = headers.get("x-amz-target", "").rpartition(".")[2]
+    stream = json.loads(body).get("logStreamName", "") if operation in _ON_A_STREAM else ""
+    return f"{arn}:log-stream:{stream}"
+
+
+def with_leading_keys(old: Any, body: bytes) -> dict[str, Any]:
+    """Add the partition keys that a call of DynamoDB names: in a transaction, those of all its items."""
+    context: dict[str, Any] = old(body)
+    try:
+        asked = json.loads(body or b"{}")
+    except ValueError:
+        return context
+    keys = list(_leading_keys(asked))
+    return {**context, "dynamodb:LeadingKeys": keys} if keys else context
+
+
+def _leading_keys(asked: dict[str, Any]) -> Iterator[str]:
+    for item in asked.get("TransactItems", []):
+        for part in item.values():
+            yield from _leading_keys(part)
+    table = seams.use("ministack.services.dynamodb:_tables").get(asked.get("TableName", ""), {})
+    for name in (each["AttributeName"] for each in table.get("KeySchema", []) if each["KeyType"] == "HASH"):
+        for value in ((asked.get("Key") or asked.get("Item") or {}).get(name) or {}).values():
+            yield str(value)
+    for _, value in _EQUALS.findall(asked.get("KeyConditionExpression", ""))[:1]:
+        yield str(next(iter(asked["ExpressionAttributeValues"][value].values())))
+
+
+def _project_arn(body: bytes, region: str, account_id: str) -> str:
+    """Name the project that a call of CodeBuild is about: a build has no ARN of its own in policies."""
+    request = json.loads(body or b"{}")
+    name = (
+        request.get("projectName") or request.get("name") or request.get("id") or next(iter(request.get("ids", [])), "")
+    )
+    name = name.rpartition(":build/")[2].partition(":")[0]
+    return f"arn:aws:codebuild:{region}:{account_id}:project/{name}" if name else "*"
