@@ -20,6 +20,9 @@ import boto3
 import urllib3
 from botocore.config import Config
 
+from operate.api_key import store_api_key
+from operate.sam import overrides as sam_overrides
+
 ROOT = Path(__file__).parent.parent
 CLOUD_PYTHON = ROOT / ".venvs/cloud/bin/python"
 LAMBDA_PYTHON = ROOT / ".venvs/lambda/bin/python"
@@ -177,7 +180,15 @@ def _wait_until_healthy(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
 
 
 def deploy(
-    cloud: Cloud, wandb: Wandb, *, max_jobs: int, grace_seconds: int, say: Say, stopped_run_timeout: int = 60
+    cloud: Cloud,
+    wandb: Wandb,
+    *,
+    max_jobs: int,
+    grace_seconds: int,
+    say: Say,
+    stopped_run_timeout: int = 60,
+    stack_name: str = STACK_NAME,
+    more_parameters: Mapping[str, str] | None = None,
 ) -> Deployed:
     """Build the template and deploy it into the embedded AWS with the real SAM CLI; return its outputs."""
     config = cloud.folder / "launch-config.yaml"
@@ -188,11 +199,12 @@ def deploy(
     parameters = {
         "Architecture": "arm64" if machine in ("arm64", "aarch64") else "x86_64",
         "PythonRuntime": f"python{runtime}",
-        "WandbApiKey": wandb.api_key,
+        "WandbApiKeySecretArn": store_api_key(cloud.client("secretsmanager"), stack_name, wandb.api_key),
         "WandbBaseUrl": wandb.url,
         "WandbInitGraceSeconds": str(grace_seconds),
+        **(more_parameters or {}),
     }
-    overrides = ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+    overrides = sam_overrides(parameters)
     environment = {
         "LAUNCH_CONFIG": str(config),
         "LAYER_PYTHON": runtime,
@@ -201,15 +213,15 @@ def deploy(
     with timed("building the template with sam build", say):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment)
     with timed("deploying it with sam deploy", say):
-        deploy_built(cloud, overrides)
-    (stack,) = cloud.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+        deploy_built(cloud, overrides, stack_name=stack_name)
+    (stack,) = cloud.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
     return Deployed(cloud, wandb, {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]})
 
 
-def deploy_built(cloud: Cloud, overrides: Sequence[str] = ()) -> None:
+def deploy_built(cloud: Cloud, overrides: Sequence[str] = (), *, stack_name: str = STACK_NAME) -> None:
     """Deploy what `sam build` has left in the cloud's folder; parameters that are not overridden stay."""
     built = str(cloud.folder / "build/template.yaml")
-    _sam(cloud, ["deploy", "--template-file", built, "--stack-name", STACK_NAME, *overrides], {})
+    _sam(cloud, ["deploy", "--template-file", built, "--stack-name", stack_name, *overrides], {})
 
 
 def _sam(cloud: Cloud, arguments: list[str], environment: Mapping[str, str]) -> str:
@@ -219,7 +231,14 @@ def _sam(cloud: Cloud, arguments: list[str], environment: Mapping[str, str]) -> 
     finished = subprocess.run(
         [str(SAM), *arguments, "--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"],
         cwd=ROOT,
-        env={**kept, **cloud.environment, "PATH": path, "SAM_CLI_TELEMETRY": "0", **environment},
+        env={
+            **kept,
+            **cloud.environment,
+            "PATH": path,
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.5",
+            **environment,
+        },
         capture_output=True,
         text=True,
         check=False,

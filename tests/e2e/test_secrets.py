@@ -43,7 +43,7 @@ def test_a_key_that_is_planted_is_found_wherever_it_is(app: Application, tmp_pat
     planted = "planted" * 6
     cloud, outputs = app.deployed.cloud, app.deployed.outputs
     logs, table = cloud.client("logs"), outputs["RunsTable"]
-    where = {"logGroupName": "/aws/lambda/wandb-launch", "logStreamName": "planted"}
+    where = {"logGroupName": app.deployed.outputs["FunctionsLogGroupName"], "logStreamName": "planted"}
     logs.create_log_stream(**where)
     logs.put_log_events(**where, logEvents=[{"timestamp": int(time.time() * 1000), "message": f"key={planted}"}])
     packed = gzip.compress(json.dumps({"deep": [planted]}).encode())

@@ -1,0 +1,343 @@
+"""What the template becomes when SAM has transformed it, and what its patterns and policies say."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+
+from local.stack import CLOUD_PYTHON
+from tests.documents import ROOT, resources, template
+
+STACK = "mine"
+_SAM_PYTHON = ROOT / ".venvs/sam/bin/python"
+_MATCH = """
+import json, sys
+from ministack.services.eventbridge import _matches_pattern
+pattern, events = json.load(sys.stdin)
+print(json.dumps([_matches_pattern(json.dumps(pattern), event) for event in events]))
+"""
+
+
+@cache
+def transformed() -> dict[str, Any]:
+    """The template as CloudFormation deploys it."""
+    command = [_SAM_PYTHON, ROOT / "tests/contract/transformed.py", ROOT / "template.yaml"]
+    environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return dict(json.loads(printed))
+
+
+def deployed(kind: str) -> dict[str, Any]:
+    """The properties of all resources of a kind, as they are deployed."""
+    return {name: each["Properties"] for name, each in transformed()["Resources"].items() if each["Type"] == kind}
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def statements_of(role: str) -> Iterator[dict[str, Any]]:
+    """Every statement that a role has, in its own policies and those attached to it."""
+    documents = [each["PolicyDocument"] for each in deployed("AWS::IAM::Role")[role].get("Policies", [])]
+    for policy in deployed("AWS::IAM::Policy").values():
+        if f'"{role}"' in json.dumps(policy["Roles"]):
+            documents.append(policy["PolicyDocument"])
+    for document in documents:
+        yield from document["Statement"]
+
+
+def allowed(role: str, action: str) -> list[dict[str, Any]]:
+    return [each for each in statements_of(role) if action in listed(each.get("Action", []))]
+
+
+FUNCTION_ROLES = [name for name in resources("AWS::IAM::Role") if name.endswith("FunctionRole")]
+
+
+# --- several stacks in one account
+def test_schedules_are_named_by_their_stack() -> None:
+    schedules = deployed("AWS::Scheduler::Schedule")
+    assert len(schedules) == 2
+    # Without a name CloudFormation makes one of the stack's and the schedule's.
+    assert all("Name" not in each for each in schedules.values())
+
+
+def test_a_schedule_says_what_it_sends() -> None:
+    assert {each["Target"]["Input"] for each in deployed("AWS::Scheduler::Schedule").values()} == {"{}"}
+
+
+def test_nothing_else_has_a_name_that_a_second_stack_would_need() -> None:
+    # What has a name of ours in the template would have it in every stack; a reference has the stack's.
+    named = re.compile(r"(Function|Role|Table|Bucket|Queue|Topic|StateMachine|Repository|Alarm|Project)Name|Name")
+    for name, each in transformed()["Resources"].items():
+        given = {key: value for key, value in each["Properties"].items() if named.fullmatch(key)}
+        assert not [value for value in given.values() if isinstance(value, str)], name
+
+
+def test_log_groups_have_names_that_no_earlier_stack_can_have_left_behind() -> None:
+    groups = deployed("AWS::Logs::LogGroup")
+    assert groups
+    assert all("AWS::StackId" in json.dumps(each["LogGroupName"]) for each in groups.values())
+
+
+@pytest.mark.parametrize("role", FUNCTION_ROLES)
+def test_a_function_can_write_its_log_and_cannot_make_a_log_group(role: str) -> None:
+    assert not allowed(role, "logs:CreateLogGroup")
+    (written,) = allowed(role, "logs:PutLogEvents")
+    assert written["Resource"] == {"Fn::GetAtt": ["FunctionsLogGroup", "Arn"]}
+
+
+def test_every_function_has_a_role_of_its_own() -> None:
+    roles = [json.dumps(each["Role"]) for each in deployed("AWS::Lambda::Function").values()]
+    assert len(set(roles)) == len(roles) == len(FUNCTION_ROLES)
+
+
+# --- the events that wake a function
+def rendered(value: Any) -> Any:
+    """A pattern, with the stack's name in it."""
+    if isinstance(value, dict):
+        return STACK if value == {"Ref": "AWS::StackName"} else {key: rendered(item) for key, item in value.items()}
+    return [rendered(item) for item in value] if isinstance(value, list) else value
+
+
+@cache
+def status_pattern() -> dict[str, Any]:
+    rules = deployed("AWS::Events::Rule")
+    return dict(rendered(rules["ResumeRunFunctionTrainingJobStateChange"]["EventPattern"]))
+
+
+NO_TAGS = object()
+OURS = {"WandbRunId": "r", "LaunchStack": STACK}
+FOREIGN = {"WandbRunId": "r", "LaunchStack": "theirs"}
+
+
+def as_list(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+@cache
+def matches() -> dict[str, bool]:
+    """Whether the pattern takes an event with these tags, by what they are, as the embedded AWS matches it."""
+    detail = {"TrainingJobName": "job", "FailureReason": None, "TrainingEndTime": None}
+    details = {name: detail if tags is NO_TAGS else {**detail, "Tags": tags} for name, tags in TAGS.items()}
+    known = {"Source": "aws.sagemaker", "DetailType": "SageMaker Training Job State Change"}
+    events = [{**known, "Detail": json.dumps(each)} for each in details.values()]
+    given = json.dumps([status_pattern(), events])
+    command = [str(CLOUD_PYTHON), "-c", _MATCH]
+    printed = subprocess.run(command, input=given, capture_output=True, text=True, check=True).stdout
+    return dict(zip(details, json.loads(printed), strict=True))
+
+
+TAGS: dict[str, Any] = {
+    "our map": OURS,
+    "our list": as_list(OURS),
+    "no tags": NO_TAGS,
+    "null": None,
+    "an empty map": {},
+    "an empty list": [],
+    "a map of another stack": FOREIGN,
+    "a list of another stack": as_list(FOREIGN),
+    "a list in which our name is another tag's": as_list({"LaunchStack": "theirs", "Project": STACK}),
+    "a list of another's without a stack": as_list({"Project": "p"}),
+    "a map without a stack": {"Project": "p"},
+}
+
+
+@pytest.mark.parametrize("tags", ["our map", "our list"])
+def test_events_of_our_jobs_arrive_however_their_tags_are_written(tags: str) -> None:
+    assert matches()[tags]
+
+
+@pytest.mark.parametrize("tags", ["no tags", "null", "an empty map", "an empty list", "a map without a stack"])
+def test_events_without_tags_arrive_and_are_settled_by_the_function(tags: str) -> None:
+    assert matches()[tags]
+
+
+@pytest.mark.parametrize("tags", [name for name in TAGS if "another" in name])
+def test_events_of_other_stacks_do_not_arrive(tags: str) -> None:
+    assert not matches()[tags]
+
+
+def test_the_pattern_is_within_the_limits_of_eventbridge() -> None:
+    longest = {"Ref": "AWS::StackName"}, "s" * 128
+    text = json.dumps(deployed("AWS::Events::Rule")["ResumeRunFunctionTrainingJobStateChange"]["EventPattern"])
+    assert len(text.replace(json.dumps(longest[0]), json.dumps(longest[1]))) < 4096
+
+
+# --- who may do what
+def test_what_is_traced_may_write_traces_from_the_first_moment() -> None:
+    (statement,) = deployed("AWS::IAM::ManagedPolicy")["Trace"]["PolicyDocument"]["Statement"]
+    assert "xray:PutTraceSegments" in statement["Action"]
+    given = [{"Fn::If": ["Traces", {"Ref": "Trace"}, {"Ref": "AWS::NoValue"}]}]
+    roles = deployed("AWS::IAM::Role")
+    traced = {name for name, role in roles.items() if role.get("ManagedPolicyArns") == given}
+    assert traced == {*FUNCTION_ROLES, "LaunchRunRole"}
+    assert not [name for name in set(roles) - traced if "ManagedPolicyArns" in roles[name]]
+
+
+def test_a_function_may_send_to_its_destination_before_it_is_given_one() -> None:
+    for name, config in deployed("AWS::Lambda::EventInvokeConfig").items():
+        if "OnFailure" in config["DestinationConfig"]:
+            assert transformed()["Resources"][config["FunctionName"]["Ref"]]["DependsOn"] == "SendFailedEvents", name
+    assert allowed("ResumeRunFunctionRole", "sqs:SendMessage")
+
+
+@pytest.mark.parametrize("role", ["LaunchRunRole", "SchedulesRole", "TrainingRole"])
+def test_a_service_takes_a_role_for_this_account_only(role: str) -> None:
+    (statement,) = deployed("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+def test_a_training_job_is_created_with_our_tag_and_stopped_by_it() -> None:
+    (create,) = allowed("StartTrainingFunctionRole", "sagemaker:CreateTrainingJob")
+    (tag,) = allowed("StartTrainingFunctionRole", "sagemaker:AddTags")
+    ours = {"Ref": "AWS::StackName"}
+    assert create["Condition"]["StringEquals"] == {"aws:RequestTag/LaunchStack": ours}
+    # Who could tag another's job could stop it.
+    assert tag["Condition"]["StringEquals"]["sagemaker:TaggingAction"] == "CreateTrainingJob"
+    stopping = [stop for role in FUNCTION_ROLES for stop in allowed(role, "sagemaker:StopTrainingJob")]
+    assert stopping
+    assert all(stop["Condition"] == {"StringEquals": {"aws:ResourceTag/LaunchStack": ours}} for stop in stopping)
+
+
+@pytest.mark.parametrize("role", FUNCTION_ROLES)
+def test_a_function_reaches_the_items_of_the_table_that_its_step_is_about(role: str) -> None:
+    kinds = {
+        key
+        for statement in statements_of(role)
+        if statement["Resource"] == {"Fn::GetAtt": ["Runs", "Arn"]}
+        for operator in statement["Condition"].values()
+        for key in operator["dynamodb:LeadingKeys"]
+    }
+    counts_slots = role not in ("StartTrainingFunctionRole", "ResumeRunFunctionRole")
+    builds = role not in ("PollQueuesFunctionRole", "ResumeRunFunctionRole", "RelaunchRunFunctionRole")
+    sweeps = role == "SweepRunsFunctionRole"
+    expected = {"run#*": True, "agent#*": counts_slots, "image#*": builds, "sweep": sweeps}
+    assert kinds == {key for key, reached in expected.items() if reached}
+
+
+def test_the_training_role_pulls_from_this_account_and_the_listed_ones() -> None:
+    (pull,) = allowed("TrainingRole", "ecr:BatchGetImage")
+    accounts = {"Fn::Split": [",", {"Fn::Sub": "${AWS::AccountId},${BaseImageAccounts}"}]}
+    assert pull["Condition"] == {"StringEquals": {"aws:ResourceAccount": accounts}}
+    assert template()["Parameters"]["BaseImageAccounts"]["Default"].startswith("763104351884,")
+
+
+def test_the_training_role_writes_to_the_log_of_training_jobs_only() -> None:
+    actions = {action for each in statements_of("TrainingRole") for action in listed(each["Action"])}
+    assert {action for action in actions if action.startswith("logs:")} == {
+        *("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
+    }
+    for statement in allowed("TrainingRole", "logs:PutLogEvents"):
+        assert statement["Resource"]["Fn::Sub"].endswith(":log-group:/aws/sagemaker/TrainingJobs:*")
+
+
+@pytest.mark.parametrize("role", ["StartTrainingFunctionRole", "TrainingRole"])
+def test_the_key_of_volumes_is_granted_to_aws_through_sagemaker_only(role: str) -> None:
+    (grant,) = allowed(role, "kms:CreateGrant")
+    assert grant["Resource"] == {"Ref": "VolumeKmsKeyArn"}
+    assert grant["Condition"]["StringEquals"] == {
+        # In lower case: IAM compares it letter by letter.
+        "kms:ViaService": {"Fn::Sub": "sagemaker.${AWS::Region}.${AWS::URLSuffix}"}
+    }
+    assert grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": True}
+    assert transformed()["Resources"]["UseVolumeKey"]["Condition"] == "HasVolumeKey"
+
+
+@pytest.mark.parametrize("role", [*FUNCTION_ROLES, "BuildRole"])
+def test_the_key_of_secrets_decrypts_through_secrets_manager_only(role: str) -> None:
+    (decrypt,) = allowed(role, "kms:Decrypt")
+    through = {"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"}
+    assert decrypt["Condition"] == {"StringEquals": {"kms:ViaService": through}}
+    assert decrypt["Resource"] == {"Ref": "SecretKmsKeyArn"}
+
+
+def test_every_role_that_queues_may_name_can_be_passed() -> None:
+    (passing,) = allowed("StartTrainingFunctionRole", "iam:PassRole")
+    made, named = passing["Resource"]["Fn::If"][1:]
+    assert made == [{"Fn::GetAtt": ["TrainingRole", "Arn"]}]
+    assert named == {"Fn::Split": [",", {"Ref": "TrainingRoleArns"}]}
+
+
+def test_network_interfaces_are_for_training_in_a_vpc() -> None:
+    assert allowed("TrainingRole", "ec2:CreateNetworkInterface")
+    assert transformed()["Conditions"]["TrainsInVpcWithRole"]["Fn::And"][1] == {
+        "Fn::Equals": [{"Ref": "TrainingInVpc"}, "true"]
+    }
+    assert transformed()["Resources"]["TrainInVpc"]["Condition"] == "TrainsInVpcWithRole"
+
+
+# --- parameters
+SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:wandb-key"
+ROLE = "arn:aws-cn:iam::123456789012:role/service-role/Train"
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "refused"),
+    [
+        ("WandbApiKeySecretArn", [f"{SECRET}-AbC123"], ["", SECRET, f"{SECRET}-AbC12", "wandb-key"]),
+        ("GitCredentialsSecretArn", ["", f"{SECRET}-AbC123"], [SECRET]),
+        ("TrainingRoleArns", ["", ROLE, f"{ROLE},{ROLE}2"], [f"{ROLE}, {ROLE}", f"{ROLE},", "Train"]),
+        ("InputBucketArns", ["", "arn:aws:s3:::a-b", "arn:aws:s3:::a,arn:aws:s3:::b.c"], ["a-b", "arn:aws:s3:::a/*"]),
+        ("BaseImageAccounts", ["", "763104351884", "763104351884,123456789012"], ["1", "763104351884, 123456789012"]),
+        ("VolumeKmsKeyArn", ["", "arn:aws:kms:us-east-1:123456789012:key/1-2"], ["arn:aws:kms:us-east-1:1:alias/a"]),
+        ("SecretKmsKeyArn", ["", "arn:aws:kms:us-east-1:123456789012:key/1-2"], ["alias/a"]),
+    ],
+)
+def test_a_parameter_takes_what_can_work_and_refuses_the_rest(name: str, taken: list[str], refused: list[str]) -> None:
+    pattern = template()["Parameters"][name]["AllowedPattern"]
+    assert all(re.search(pattern, value) for value in taken)
+    assert not any(re.search(pattern, value) for value in refused)
+
+
+def test_no_parameter_holds_the_api_key() -> None:
+    assert not [name for name, each in template()["Parameters"].items() if each.get("NoEcho")]
+
+
+# --- what is kept, and what is told
+def test_what_holds_data_stays_when_the_stack_is_deleted_and_goes_when_it_never_was() -> None:
+    kinds = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::ECR::Repository")
+    kept = [each for each in template()["Resources"].values() if each["Type"] in kinds]
+    assert len(kept) == 4
+    assert {each["DeletionPolicy"] for each in kept} == {"RetainExceptOnCreate"}
+    assert {each["UpdateReplacePolicy"] for each in kept} == {"Retain"}
+
+
+def test_the_table_is_encrypted_with_the_key_that_costs_nothing() -> None:
+    assert "SSESpecification" not in resources("AWS::DynamoDB::Table")["Runs"]
+
+
+def test_links_lead_to_the_console_of_the_partition() -> None:
+    hosts = {name: each["Console"] for name, each in template()["Mappings"]["Partitions"].items()}
+    assert hosts == {
+        "aws": "console.aws.amazon.com",
+        "aws-cn": "console.amazonaws.cn",
+        "aws-us-gov": "console.amazonaws-us-gov.com",
+    }
+    assert "console.aws" not in json.dumps(template()["Outputs"])
+
+
+def test_an_alarm_tells_of_errors_of_every_function() -> None:
+    alarms = resources("AWS::CloudWatch::Alarm").values()
+    watched = [each["Dimensions"][0]["Value"]["Ref"] for each in alarms if each["MetricName"] == "Errors"]
+    assert sorted(watched) == sorted(resources("AWS::Serverless::Function"))
+
+
+def test_an_alarm_tells_of_polls_that_do_not_happen() -> None:
+    alarm = resources("AWS::CloudWatch::Alarm")["PollsStop"]
+    assert (alarm["MetricName"], alarm["TreatMissingData"]) == ("Invocations", "breaching")
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "PollQueuesFunction"}}]
+
+
+def test_an_alarm_tells_of_launches_that_fail() -> None:
+    alarm = resources("AWS::CloudWatch::Alarm")["ExecutionsFail"]
+    assert alarm["Dimensions"] == [{"Name": "StateMachineArn", "Value": {"Ref": "LaunchRun"}}]
+
+
+def test_every_alarm_tells_whoever_wants_to_know() -> None:
+    for name, alarm in resources("AWS::CloudWatch::Alarm").items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}], name
