@@ -55,7 +55,7 @@ local: setup ## Run the main job on the embedded cloud: runs of images and of co
 
 plan: ## Plan a run spec without launching it: make plan SPEC=run_spec.json [ARGS="--region eu-west-1"] [CONFIG=...]
 	@$(MAKE) --no-print-directory $(VENV)/.installed >&2
-	@$(BIN)/python -m launch_agent.dry_run --config "$(CONFIG)" $(ARGS) $(if $(SPEC),"$(SPEC)")
+	@$(BIN)/python -m launch_agent.dry_run --config "$(or $(CONFIG),layers/config/launch-config.yaml)" $(ARGS) $(if $(SPEC),"$(SPEC)")
 
 # --- work on it
 # Tests of the embedded AWS mostly wait, so one more process than there are processors has work.
@@ -91,20 +91,17 @@ hooks: $(VENV)/.installed ## Check what is committed before it is
 
 # --- deploy it
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$$PATH" .venvs/sam/bin/sam
-CONFIG ?= layers/config/launch-config.yaml
 STACK ?= wandb-launch
 
 .PHONY: build deploy logs destroy
-build: $(VENV)/.installed .venvs/sam/.installed ## Build the application, with the launch-config.yaml that CONFIG names
-	@$(BIN)/python -m launch_agent.run_queue.launch_config "$(CONFIG)"
-	@LAUNCH_CONFIG="$(abspath $(CONFIG))" $(SAM) build --no-cached
+build: $(VENV)/.installed .venvs/sam/.installed ## Build the application: make build [CONFIG=launch-config.yaml]
+	@$(BIN)/python -m operate build --config "$(abspath $(CONFIG))"
 
-deploy: build ## Deploy it into your AWS account; asks for what it needs
-	@$(SAM) deploy --guided --stack-name $(STACK)
+deploy: $(VENV)/.installed .venvs/sam/.installed ## Deploy it: asks what it needs, the first time. make deploy [STACK=name] [CONFIG=launch-config.yaml]
+	@$(BIN)/python -m operate deploy --stack "$(STACK)" --config "$(abspath $(CONFIG))"
 
-logs: .venvs/sam/.installed ## Show what was logged of a run: make logs RUN=run-id [SINCE=1hour]
-	@$(SAM) logs --stack-name $(STACK) --cw-log-group /aws/lambda/$(STACK) --filter "$(RUN)" \
-		--start-time "$(or $(SINCE),1hour) ago"
+logs: $(VENV)/.installed ## Show what was logged of a run: make logs RUN=run-id [SINCE="2 days"] [ARGS=--raw]
+	@$(BIN)/python -m operate logs --stack "$(STACK)" --run "$(RUN)" --since "$(or $(SINCE),1 hour)" $(ARGS)
 
-destroy: .venvs/sam/.installed ## Delete the stack; its table and its bucket stay
-	@$(SAM) delete --stack-name $(STACK)
+destroy: $(VENV)/.installed .venvs/sam/.installed ## Delete the stack; its tables, buckets and images stay
+	@$(BIN)/python -m operate destroy --stack "$(STACK)" $(ARGS)

@@ -1,0 +1,99 @@
+"""`make logs`: what the functions logged of a run."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from operate.account import Account
+from operate.errors import CannotOperate
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+
+_SINCE = re.compile(r"(\d+)\s*(m|h|d|min|minutes?|hours?|days?)")
+_FUNCTION = re.compile(r"([A-Z]\w+)Function")
+_SHOWN_FIRST = ("level", "message", "function_name", "exception", "exception_name")
+_NOT_SHOWN = (
+    *("cold_start", "function_arn", "function_memory_size", "function_request_id", "location", "service"),
+    *("stack_trace", "timestamp", "xray_trace_id"),
+)
+
+
+def logs(stack: str, region: str | None, run: str, *, since: str, raw: bool) -> None:
+    """Print what was logged of a run, by its id or its queue item's. Raises CannotOperate when that is nothing."""
+    if not run:
+        raise CannotOperate("Name the run by its id, or its queue item's: make logs RUN=run-id")
+    account = Account(region)
+    group = account.outputs(stack)["FunctionsLogGroupName"]
+    begin = datetime.now(UTC) - duration(since)
+    events = _events_of(account.client("logs"), group, run, begin)
+    if not events:
+        raise CannotOperate(
+            f"The stack {stack} has logged nothing of a run {run} since {begin.astimezone():%Y-%m-%d %H:%M}. Check the "
+            'id, or look further back, for instance with SINCE="7 days".'
+        )
+    for timestamp, text in events:
+        print(text if raw else line_for_people(timestamp, text))
+
+
+def duration(text: str) -> timedelta:
+    """Return how long a text such as `30min`, `1 hour` or `2days` means. Raises CannotOperate for another one."""
+    found = _SINCE.fullmatch(text.strip().lower())
+    if not found:
+        raise CannotOperate(f'SINCE="{text}" is not a time. Write, for instance, 30min, 1hour or 2days.')
+    unit = {"m": "minutes", "h": "hours", "d": "days"}[found[2][0]]
+    return timedelta(**{unit: int(found[1])})
+
+
+def _events_of(client: "CloudWatchLogsClient", group: str, run: str, begin: datetime) -> list[tuple[int, str]]:
+    """Return the time and text of each line about a run. Not every line has its id: the others have its item's."""
+    found = set(_find(client, group, run, begin))
+    items = {_fields(text).get("run_queue_item_id", run) for _, text in found}
+    for item in items - {run}:
+        found |= set(_find(client, group, item, begin))
+    return sorted(found)
+
+
+def _find(client: "CloudWatchLogsClient", group: str, term: str, begin: datetime) -> Iterator[tuple[int, str]]:
+    # In quotes, a term is taken as it is; otherwise a hyphen excludes.
+    pages = client.get_paginator("filter_log_events").paginate(
+        logGroupName=group, filterPattern=json.dumps(term), startTime=int(begin.timestamp() * 1000)
+    )
+    # The filter finds the term within longer ones too, such as the ids of other runs.
+    whole = re.compile(rf"(?<![\w-]){re.escape(term)}(?![\w-])")
+    for event in (event for page in pages for event in page["events"]):
+        if whole.search(event["message"]):
+            yield event["timestamp"], event["message"].rstrip()
+
+
+def _fields(text: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def line_for_people(timestamp: int, text: str) -> str:
+    """Return a line of the log as one line to read: when, how bad, which function, what, and what else it says."""
+    fields = _fields(text)
+    when = datetime.fromtimestamp(timestamp / 1000, UTC).astimezone().strftime("%H:%M:%S")
+    if "message" not in fields:
+        return f"{when}  {_one_line(text)}"
+    function = _FUNCTION.search(fields.get("function_name", ""))
+    exception = str(fields.get("exception") or "").strip().splitlines()
+    more = (f"{name}={_one_line(value)}" for name, value in fields.items() if name not in (*_SHOWN_FIRST, *_NOT_SHOWN))
+    words = [
+        f"{fields.get('level', ''):7}",
+        f"{function[1] if function else '':13}",
+        _one_line(fields["message"]),
+        *exception[-1:],
+        *more,
+    ]
+    return "  ".join([when, *words])
+
+
+def _one_line(value: object) -> str:
+    return " ".join((value if isinstance(value, str) else json.dumps(value)).split())

@@ -1,0 +1,263 @@
+"""Deployments as people make them: typed at a terminal, upgraded, read, removed, made again, and side by side."""
+
+import json
+import os
+import platform
+import re
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from local.stack import ROOT, Cloud, Deployed, Wandb, deploy, embedded_cloud
+from local.wandb import WandbServer
+from operate.stack_file import path_of
+from tests.e2e.conftest import wait_for
+from tests.terminal import Terminal
+
+ENTITY = "team"
+API_KEY = f"{uuid.uuid4().hex}{uuid.uuid4().hex[:8]}"
+NOTHING_TO_INSTALL = ("-o", ".venv/.installed", "-o", ".venvs/sam/.installed")
+"""The environments that the tests run in are there: make is not to look at their locks."""
+
+
+class Operator(NamedTuple):
+    """Somebody with a checkout, credentials of an account, and a stack of their own."""
+
+    cloud: Cloud
+    stack: str
+    launch_config: Path
+
+    def types(self, *command: str) -> Terminal:
+        """Type a command of make's."""
+        host = {
+            "LAYER_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
+            "LAYER_PLATFORMS": f"manylinux2014_{platform.machine()}",
+            "SAM_CLI_POLL_DELAY": "0.5",
+        }
+        known = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        make = ["make", *NOTHING_TO_INSTALL, *command, f"STACK={self.stack}"]
+        return Terminal(make, ROOT, {**known, **host, **self.cloud.environment})
+
+    def sees(self, *command: str, within: float = 240, exit_code: int = 0) -> str:
+        """Type a command that asks nothing; return what it shows."""
+        terminal = self.types(*command)
+        assert terminal.ended(within=within) == exit_code, terminal.shown
+        return terminal.shown
+
+
+@contextmanager
+def nobody_sees(secret: str) -> Iterator[None]:
+    """Look at the command line of every process of this machine until the block ends: none may show a secret."""
+    seen: list[str] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                except OSError:
+                    continue
+                if secret in command:
+                    seen.append(command)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    assert seen == []
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[WandbServer, str]]:
+    server = WandbServer(entity=ENTITY, api_key=API_KEY)
+    server.create_queue("sagemaker", config={})
+    with server.running() as url:
+        yield server, url
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    with embedded_cloud(tmp_path, port=0, speed=60.0, iam=True) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def operator(cloud: Cloud) -> Iterator[Operator]:
+    launch_config = cloud.folder / "launch-config.yaml"
+    launch_config.write_text(json.dumps({"entity": ENTITY, "queues": ["sagemaker"]}))
+    operator = Operator(cloud, f"typed-{uuid.uuid4().hex[:6]}", launch_config)
+    yield operator
+    path_of(operator.stack).unlink(missing_ok=True)
+
+
+def queued(server: WandbServer, cloud: Cloud, queue: str, run_id: str) -> str:
+    """Queue a run that ends at once; return its item's id."""
+    image = cloud.put_image("tests:true", {"entrypoint": ["true"], "env": {"PATH": "/usr/bin:/bin"}})
+    offline = {"sagemaker": {"Environment": {"WANDB_MODE": "offline"}}}
+    spec = {"entity": ENTITY, "project": "p", "run_id": run_id, "docker": {"docker_image": image}}
+    return server.push(queue, {**spec, "resource": "sagemaker", "resource_args": offline})
+
+
+def verdict(cloud: Cloud, table: str, item_id: str) -> str:
+    """Wait for the end of a run, in a stack's table; return its verdict."""
+    dynamodb = cloud.client("dynamodb")
+
+    def look() -> dict[str, Any] | None:
+        found = dynamodb.get_item(TableName=table, Key={"pk": {"S": f"run#{item_id}"}}, ConsistentRead=True)
+        outcome = found.get("Item", {}).get("outcome")
+        return dict(outcome["M"]) if outcome else None
+
+    return str(wait_for(look, within=90)["verdict"]["S"])
+
+
+def outputs(cloud: Cloud, stack: str) -> dict[str, str]:
+    (found,) = cloud.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    return {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
+
+
+def printed_configuration(shown: str) -> dict[str, Any]:
+    """The queue's configuration, as somebody copies it from the terminal."""
+    copied = re.search(r"for its run queues in W&B:\n+(\{.*?\n\})\n", shown, re.DOTALL)
+    assert copied
+    return dict(json.loads(copied[1]))
+
+
+def answers_the_first_time(operator: Operator, url: str) -> str:
+    """Deploy as a new user does, who mistypes an address and pastes a wrong key; return what was shown."""
+    terminal = operator.types("deploy", f"CONFIG={operator.launch_config}")
+    terminal.answer("WandbBaseUrl [https://api.wandb.ai]:", url)
+    terminal.answer("AlarmEmail:", "me@")
+    terminal.answer("Enter an e-mail address, or leave it empty.\n  AlarmEmail:", "")
+    terminal.answer("WandbApiKeySecretArn:", "")
+    terminal.answer(f"Deploy {operator.stack} now? [Y/n]", "")
+    terminal.answer("W&B API key (it is not shown):", "wrong" * 8)
+    terminal.answer("rejects this key. Enter another one.\n  W&B API key (it is not shown):", API_KEY)
+    assert terminal.ended(within=240) == 0, terminal.shown
+    return terminal.shown
+
+
+def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
+    operator: Operator, server: tuple[WandbServer, str]
+) -> None:
+    wandb, url = server
+    cloud, tracked = operator.cloud, (ROOT / "samconfig.toml").read_bytes()
+    with nobody_sees(API_KEY):
+        shown = answers_the_first_time(operator, url)
+    assert API_KEY not in shown
+    assert "W&B accepts the key" in shown
+    assert API_KEY not in path_of(operator.stack).read_text()
+    assert (ROOT / "samconfig.toml").read_bytes() == tracked
+    stack = outputs(cloud, operator.stack)
+    assert printed_configuration(shown) == json.loads(stack["QueueConfiguration"])
+    assert "Run queue sagemaker: it has no configuration yet. Paste the one above." in shown
+
+    # The configuration is pasted, a run is launched, and its key renewed by hand.
+    wandb.create_queue("sagemaker", config=printed_configuration(shown))
+    assert verdict(cloud, stack["RunsTable"], queued(wandb, cloud, "sagemaker", "run-with-hyphens")) == "finished"
+    secrets, secret = cloud.client("secretsmanager"), f"{operator.stack}/wandb-api-key"
+    renewed = json.dumps({"WANDB_API_KEY": API_KEY})
+    secrets.put_secret_value(SecretId=secret, SecretString=renewed)
+
+    # An upgrade on another machine asks nothing, has the answers from the stack, and leaves the key alone.
+    path_of(operator.stack).unlink()
+    again = operator.sees("deploy", f"CONFIG={operator.launch_config}")
+    assert f"WandbBaseUrl: {url}" in path_of(operator.stack).read_text()
+    assert "W&B API key" not in again
+    assert "[Y/n]" not in again
+    assert "Run queue sagemaker: its configuration in W&B fits this stack." in again
+    assert secrets.get_secret_value(SecretId=secret)["SecretString"] == renewed
+
+    # What was logged is found, though the group's name is not known beforehand.
+    people = operator.sees("logs", "RUN=run-with-hyphens")
+    assert re.search(r"^\d\d:\d\d:\d\d  INFO +PlanRun +run planned ", people, re.MULTILINE)
+    assert "ReportOutcome" in people
+    raw = operator.sees("logs", "RUN=run-with-hyphens", "ARGS=--raw").splitlines()
+    assert len(raw) == len(people.splitlines())
+    assert {json.loads(line)["message"] for line in raw} >= {"run planned", "run closed"}
+    unknown = operator.sees("logs", "RUN=run-with", exit_code=2)
+    assert f"The stack {operator.stack} has logged nothing of a run run-with since" in unknown
+
+    # Destroyed and deployed again under its name, while the schedules tick: the same answers, the same key.
+    terminal = operator.types("destroy")
+    terminal.answer(f"Delete the stack {operator.stack} of account 000000000000, region us-east-1? [y/N]", "y")
+    terminal.answer(f"Delete the secret {secret} with the W&B API key too? [y/N]", "", within=240)
+    assert terminal.ended(within=60) == 0, terminal.shown
+    assert stack["RunsTable"] in terminal.shown
+    shown = operator.sees("deploy")
+    assert "W&B API key (it is not shown)" not in shown
+    assert "Run queue sagemaker: its S3OutputPath is" in shown
+    wandb.create_queue("sagemaker", config=printed_configuration(shown))
+    table = outputs(cloud, operator.stack)["RunsTable"]
+    assert verdict(cloud, table, queued(wandb, cloud, "sagemaker", "run-after-that")) == "finished"
+    assert cloud.get("denials") == []
+
+
+def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
+    cloud: Cloud, server: tuple[WandbServer, str]
+) -> None:
+    wandb, url = server
+    stacks: dict[str, Deployed] = {}
+    for name, choices in {"plain": {}, "chosen": every_choice(cloud)}.items():
+        wandb.create_queue(name, config={})
+        of_queue = Wandb(url, ENTITY, name, API_KEY)
+        stacks[name] = deploy(
+            cloud,
+            of_queue,
+            max_jobs=2,
+            grace_seconds=2,
+            stack_name=name,
+            say=lambda _: None,
+            more_parameters=choices,
+        )
+        wandb.create_queue(name, config=json.loads(stacks[name].outputs["QueueConfiguration"]))
+    schedules = cloud.client("scheduler").list_schedules()["Schedules"]
+    assert len({each["Name"] for each in schedules}) == len(schedules) == 2 * len(stacks)
+    items = {name: queued(wandb, cloud, name, f"run-of-{name}") for name in stacks}
+    for name, item_id in items.items():
+        assert verdict(cloud, stacks[name].outputs["RunsTable"], item_id) == "finished"
+    what_was_chosen_is_there(cloud, stacks["chosen"])
+    assert cloud.get("denials") == []
+
+
+def every_choice(cloud: Cloud) -> dict[str, str]:
+    """A value for every parameter that gives a role more than it has by default."""
+    volume_key, secret_key = (cloud.client("kms").create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    secret = cloud.client("secretsmanager").create_secret(Name="own", SecretString=API_KEY, KmsKeyId=secret_key)
+    return {
+        "AlarmEmail": "ops@example.com",
+        "BaseImageAccounts": "",
+        "InputBucketArns": "arn:aws:s3:::data,arn:aws:s3:::more.data",
+        "SecretKmsKeyArn": secret_key,
+        "Tracing": "Active",
+        "TrainingInVpc": "true",
+        "VolumeKmsKeyArn": volume_key,
+        "WandbApiKeySecretArn": secret["ARN"],
+    }
+
+
+def what_was_chosen_is_there(cloud: Cloud, stack: Deployed) -> None:
+    configuration = json.loads(stack.outputs["QueueConfiguration"])
+    role = configuration["RoleArn"].rpartition("/")[2]
+    objects = statements(cloud, role, "ReadInputBuckets")[0]
+    assert objects["Resource"] == ["arn:aws:s3:::data/*", "arn:aws:s3:::more.data/*"]
+    (grant,) = statements(cloud, role, "UseVolumeKey")
+    assert grant["Resource"] == configuration["ResourceConfig"]["VolumeKmsKeyId"]
+    assert grant["Condition"]["StringEquals"] == {"kms:ViaService": "sagemaker.us-east-1.amazonaws.com"}
+    assert statements(cloud, role, "TrainInVpc")
+
+
+def statements(cloud: Cloud, role: str, name: str) -> list[dict[str, Any]]:
+    """The statements of a policy of a role, as they were deployed."""
+    found: Any = cloud.client("iam").get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    document = found if isinstance(found, dict) else json.loads(found)
+    return list(document["Statement"])
