@@ -12,6 +12,10 @@ settings.load_profile("suite")
 # A logger takes its name, and with it its parent, when its module is imported, by whichever test that is.
 os.environ["POWERTOOLS_SERVICE_NAME"] = "launch-agent"
 
+# Tests type `make plan` and others as a user does. Below `make test` it would print which folder it enters.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
+
 
 @pytest.fixture(autouse=True)
 def fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
