@@ -4,9 +4,9 @@ Their errors hide the values, which may be secrets; `faults_of` shows those a pe
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 
 class Model(BaseModel):
@@ -16,9 +16,16 @@ class Model(BaseModel):
 
 
 class Wire(BaseModel):
-    """A value of theirs: frozen, and ignoring what it does not know."""
+    """A value of theirs: frozen, ignoring what it does not know, and taking a key that is null for one that is absent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        return {key: value for key, value in raw.items() if value is not None}
 
 
 _MAX_DEPTH = 100

@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from pydantic import Field, Json, ValidationError
+
+from launch_agent.model import Wire
 from launch_agent.run_queue.items import Slot
 from launch_agent.runs.record import RunRecord, RunState
 
@@ -19,6 +22,30 @@ class Repair(StrEnum):
     START = "start its execution"
     CLOSE = "report and close it, as its execution did not"
     RESUME = "answer the task token, if its training job has ended"
+
+
+class _Input(Wire):
+    run_queue_item_id: str = Field(min_length=1)
+
+
+class _Detail(Wire):
+    input: Json[_Input]
+
+
+class _ExecutionEnded(Wire):
+    detail: _Detail
+
+
+def item_to_repair(event: object) -> str | None:
+    """Return the run queue item of an event "Step Functions Execution Status Change"
+    (https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html).
+
+    None for everything else, and where the execution's input was too long for the event: all runs are looked at then.
+    """
+    try:
+        return _ExecutionEnded.model_validate(event).detail.input.run_queue_item_id
+    except ValidationError:
+        return None
 
 
 class OrphanJob(NamedTuple):

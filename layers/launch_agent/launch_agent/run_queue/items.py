@@ -100,10 +100,6 @@ Name = Annotated[Text, Field(min_length=1)]
 RunId = Annotated[Annotated[str, AfterValidator(_run_id)] | None, BeforeValidator(_absent_if_empty)]
 
 
-def _absent_if_null(value: object) -> object:
-    return {} if value is None else value
-
-
 class Docker(Wire):
     """The `docker` block of a run spec."""
 
@@ -129,15 +125,15 @@ class RunSpec(Wire):
     project: Name
     run_id: RunId = None
     job: Text | None = None
-    docker: Annotated[Docker, BeforeValidator(_absent_if_null)] = Docker()
+    docker: Docker = Docker()
     image_uri: Text | None = None
     uri: Text | None = None
     name: Text | None = None
     author: Text | None = None
     python_version: Text | None = None
     resource: Text | None = None
-    resource_args: Annotated[dict[str, Any], BeforeValidator(_absent_if_null)] = Field(default_factory=dict)
-    overrides: Annotated[Overrides, BeforeValidator(_absent_if_null)] = Overrides()
+    resource_args: dict[str, Any] = Field(default_factory=dict)
+    overrides: Overrides = Overrides()
     sweep_id: Text | None = None
     resume_count: int | None = Field(alias="_resume_count", default=None)
     api_key: SecretStr | None = Field(alias="_wandb_api_key", default=None)

@@ -1,11 +1,12 @@
 """A SageMaker training job as others show it to us, and what its status means in our words."""
 
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from launch_agent.model import Model, Wire
 from launch_agent.training.retries import NEVER_STARTED
@@ -31,16 +32,31 @@ VERDICTS: dict[str, Verdict | None] = {
 """What each TrainingJobStatus means; None while the job lives. A status that is not here is waited on."""
 
 
-def _instant(value: object) -> object:
-    """Read the times of events: epoch milliseconds, as a number or as text."""
-    if isinstance(value, str) and value.isdigit():
-        value = int(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value / 1000, UTC)
-    return value
+def _utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is out of range") from None
 
 
-Instant = Annotated[datetime, BeforeValidator(_instant)]
+Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+"""A time as an event or an API has it: epoch milliseconds as a number or as text, or ISO 8601."""
+
+
+ITEM_TAG = "WandbRunQueueItemId"
+STACK_TAG = "LaunchStack"
+"""The tags that prove whose a training job is: the run queue item, and the stack that made it for the item."""
+
+
+def tags_in(value: object) -> dict[str, str]:
+    """Read tags as events have them, a map, or as APIs and other events do, a list of Key and Value. Else there are none."""
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, (list, tuple)):
+        pairs = [(each.get("Key"), each.get("Value")) for each in value if isinstance(each, Mapping)]
+    else:
+        pairs = []
+    return {key: tag for key, tag in pairs if isinstance(key, str) and isinstance(tag, str)}
 
 
 ITEM_TAG = "WandbRunQueueItemId"
@@ -64,14 +80,12 @@ class Transition(Wire):
 class Algorithm(Wire):
     """What a training job runs, as far as a failure is explained by it."""
 
-    entry_point: Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())] = Field(
-        alias="ContainerEntrypoint", default=()
-    )
+    entry_point: tuple[str, ...] = Field(alias="ContainerEntrypoint", default=())
 
 
 class TrainingJob(Wire):
-    """A training job as an event or DescribeTrainingJob shows it
-    (https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html).
+    """A training job as DescribeTrainingJob or an event shows it
+    (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html).
     """
 
     name: str = Field(alias="TrainingJobName")
@@ -84,15 +98,9 @@ class TrainingJob(Wire):
     started_at: Instant | None = Field(alias="TrainingStartTime", default=None)
     ended_at: Instant | None = Field(alias="TrainingEndTime", default=None)
     billable_seconds: int | None = Field(alias="BillableTimeInSeconds", default=None)
-    algorithm: Annotated[Algorithm, BeforeValidator(lambda value: value or {})] = Field(
-        alias="AlgorithmSpecification", default=Algorithm()
-    )
-    metrics: Annotated[tuple[Metric, ...], BeforeValidator(lambda value: value or ())] = Field(
-        alias="FinalMetricDataList", default=()
-    )
-    transitions: Annotated[tuple[Transition, ...], BeforeValidator(lambda value: value or ())] = Field(
-        alias="SecondaryStatusTransitions", default=()
-    )
+    algorithm: Algorithm = Field(alias="AlgorithmSpecification", default=Algorithm())
+    metrics: tuple[Metric, ...] = Field(alias="FinalMetricDataList", default=())
+    transitions: tuple[Transition, ...] = Field(alias="SecondaryStatusTransitions", default=())
 
     @property
     def failure_kind(self) -> str:
