@@ -10,7 +10,7 @@ from launch_agent.model import Model
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import ItemRef, Slot
 
-_MAX_EXECUTION_NAME = 80
+_MAX_ID_IN_NAME = 75  # of the 80 characters that Step Functions takes; attempts have a number
 
 
 class RunState(StrEnum):
@@ -83,10 +83,11 @@ class AgentRecord(Model):
 def execution_name(item_id: str, attempt: int) -> str:
     """Name the execution of an item: the item's id, so that the console finds it, and a number from attempt 2 on.
 
-    What Step Functions does not take in a name is replaced, with a hash that keeps two items apart
-    (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html).
+    CloudWatch Logs gets nothing of an execution whose name has other characters than letters, digits, - and _
+    (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html). W&B's ids are base64, of
+    which the padding can be left out. What is not is cut and replaced, with a hash that keeps two items apart.
     """
-    legal = re.sub(r"[^A-Za-z0-9=+@._-]", "-", item_id)
-    if legal != item_id or len(legal) > _MAX_EXECUTION_NAME - 5:
-        legal = f"{legal[:50]}-{hashlib.sha256(item_id.encode()).hexdigest()[:16]}"
-    return legal if attempt == 1 else f"{legal}-{attempt}"
+    name = item_id.rstrip("=")
+    if len(name) > _MAX_ID_IN_NAME or len(item_id) % 4 or not re.fullmatch("[A-Za-z0-9]+={0,2}", item_id):
+        name = f"{re.sub('[^A-Za-z0-9_-]', '-', name)[:50]}-{hashlib.sha256(item_id.encode()).hexdigest()[:16]}"
+    return name if attempt == 1 else f"{name}-{attempt}"
