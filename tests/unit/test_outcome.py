@@ -1,17 +1,19 @@
 """How a run ended, by what SageMaker and W&B say."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from launch_agent.errors import RunNotSeen
-from launch_agent.outcome.judgement import Failure, Judgement, OnItem, judge
+from launch_agent.outcome.judgement import Failure, Judgement, OnItem, SeenRun, judge
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 
 ENDED = datetime(2026, 11, 24, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=60)
+EXIT_1 = "AlgorithmError: , exit code: 1"
 
 
 def job(status: str, secondary: str = "", **more: Any) -> TrainingJob:
@@ -35,9 +37,23 @@ def end(*arguments: Any, **more: Any) -> TrainingEnd:
     return ended
 
 
-def judged(ended: TrainingEnd, run_state: str | None, *, after: float = 61, expects: bool = True) -> Judgement:
-    now = ENDED + timedelta(seconds=after)
-    return judge(ended, run_state=run_state, expects_wandb_init=expects, now=now, grace=GRACE)
+def judged(
+    ended: TrainingEnd,
+    run_state: str | None,
+    *,
+    after: float = 61,
+    expects: bool = True,
+    stopped: bool = False,
+    stop_requested: bool = False,
+) -> Judgement:
+    return judge(
+        ended,
+        run=SeenRun(state=run_state, stopped=stopped),
+        stop_requested=stop_requested,
+        expects_wandb_init=expects,
+        now=ENDED + timedelta(seconds=after),
+        grace=GRACE,
+    )
 
 
 def test_a_stopped_job_is_not_a_finished_run() -> None:
@@ -110,7 +126,7 @@ def test_a_job_that_found_no_command_to_run_is_judged_at_once() -> None:
     assert "./run.sh 'a b'" in judgement.reason
 
 
-@pytest.mark.parametrize("run_state", ["running", "finished", "failed", "crashed", "killed", "something new"])
+@pytest.mark.parametrize("run_state", ["running", "finished", "failed", "crashed", "something new"])
 def test_a_completed_job_whose_run_is_there_leaves_the_item_alone(run_state: str) -> None:
     judgement = judged(end("Completed"), run_state, after=0)
     assert (judgement.verdict, judgement.on_item) == (Verdict.FINISHED, OnItem.LEAVE)
@@ -124,6 +140,57 @@ def test_a_failed_job_whose_run_is_there_puts_a_warning_on_the_item() -> None:
 def test_a_run_somebody_stopped_needs_no_warning_and_one_a_limit_stopped_does() -> None:
     assert judged(end("Stopped", "Stopped"), "killed").on_item is OnItem.LEAVE
     assert judged(end("Stopped", "MaxRuntimeExceeded"), "crashed").on_item is OnItem.WARN
+
+
+ORDERS = [order for order in permutations(("stop", "poll", "exit", "event")) if order.index("exit") < order.index("event")]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_a_stop_in_wandb_is_a_stop_in_whatever_order_it_is_noticed(order: tuple[str, ...]) -> None:
+    """The SDK interrupts the process at once; a poll after the stop has SageMaker stop it; the event has it judged."""
+    at = {happening: order.index(happening) for happening in order}
+    interrupted, noticed = at["stop"] < at["exit"], at["stop"] < at["poll"] < at["event"]
+    ended = end("Stopped") if at["stop"] < at["poll"] < at["exit"] else end("Failed", FailureReason=EXIT_1)
+    judgement = judged(
+        ended,
+        "killed" if interrupted else "failed",
+        stopped=at["stop"] < at["event"],
+        stop_requested=noticed,
+    )
+    asked = at["stop"] < at["event"]
+    assert judgement.verdict is (Verdict.STOPPED if asked else Verdict.FAILED)
+    assert judgement.on_item is (OnItem.LEAVE if asked else OnItem.WARN)
+    assert ("stopped" in judgement.reason) is asked
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        ({"run_state": "killed"}, Verdict.STOPPED),
+        ({"run_state": "failed", "stopped": True}, Verdict.STOPPED),
+        ({"run_state": "crashed", "stop_requested": True}, Verdict.STOPPED),
+        ({"run_state": "finished", "stopped": True, "stop_requested": True}, Verdict.FINISHED),
+        ({"run_state": "failed"}, Verdict.FINISHED),
+    ],
+)
+def test_a_job_that_handles_the_interrupt_and_completes_was_stopped_unless_its_run_finished(
+    known: dict[str, Any], verdict: Verdict
+) -> None:
+    judgement = judged(end("Completed"), **known)
+    assert (judgement.verdict, judgement.on_item) == (verdict, OnItem.LEAVE)
+
+
+@pytest.mark.parametrize("failure", [EXIT_1, "InternalServerError: sorry", "CapacityError: none"])
+@pytest.mark.parametrize("run_state", [None, "pending"])
+def test_an_item_whose_run_was_stopped_before_it_began_shows_that(failure: str, run_state: str | None) -> None:
+    judgement = judged(end("Failed", FailureReason=failure), run_state, stop_requested=True)
+    assert (judgement.verdict, judgement.on_item) == (Verdict.STOPPED, OnItem.FAIL)
+
+
+def test_what_a_limit_stopped_after_a_stop_was_asked_for_is_a_stop_with_the_limits_reason() -> None:
+    judgement = judged(end("Stopped", "MaxRuntimeExceeded"), "crashed", stopped=True)
+    assert (judgement.verdict, judgement.on_item) == (Verdict.STOPPED, OnItem.LEAVE)
+    assert "MaxRuntimeInSeconds" in judgement.reason
 
 
 def test_an_algorithm_that_does_not_know_wandb_is_not_blamed_for_its_silence() -> None:

@@ -75,24 +75,61 @@ class Judgement(Model):
     on_item: OnItem
 
 
-def judge(
-    end: TrainingEnd, *, run_state: str | None, expects_wandb_init: bool, now: datetime, grace: timedelta
-) -> Judgement:
-    """Judge a run by how its training job ended and by whether W&B has seen it.
+class SeenRun(Model):
+    """A run as W&B has it."""
 
-    `run_state` is W&B's, None when there is no such run. Raises RunNotSeen while a run whose container ran may still
+    state: str | None = None
+    """W&B's word; None where there is no such run."""
+    stopped: bool = False
+    """Whether somebody asked for a stop. The SDK in the container then interrupts the process at once."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its process has called wandb.init()."""
+        return self.state not in (None, "pending")
+
+
+def judge(
+    end: TrainingEnd,
+    *,
+    run: SeenRun,
+    stop_requested: bool,
+    expects_wandb_init: bool,
+    now: datetime,
+    grace: timedelta,
+) -> Judgement:
+    """Judge a run by how its training job ended, whether W&B has seen it, and whether it was to stop.
+
+    `stop_requested` says that an earlier poll saw a stop. Raises RunNotSeen while a run whose container ran may still
     appear, which is for `grace` after the job's end.
     """
-    if expects_wandb_init and run_state in (None, "pending"):
-        if end.container_ran and now < end.ended_at + grace:
-            raise RunNotSeen(f"the training job has ended, and its run has not appeared in W&B within {grace}")
+    unseen = expects_wandb_init and not run.has_begun
+    if unseen and end.container_ran and now < end.ended_at + grace:
+        raise RunNotSeen(f"the training job has ended, and its run has not appeared in W&B within {grace}")
+    if _was_stopped(end, run, stop_requested=stop_requested):
+        reason = end.reason if end.verdict is Verdict.STOPPED else _STOPPED_IN_WANDB
+        return Judgement(verdict=Verdict.STOPPED, reason=reason, on_item=OnItem.FAIL if unseen else OnItem.LEAVE)
+    if unseen:
         verdict = Verdict.FAILED if end.verdict is Verdict.FINISHED else end.verdict
         return Judgement(verdict=verdict, reason=_never_seen(end), on_item=OnItem.FAIL)
-    if end.verdict is Verdict.FINISHED or end.stopped_by_a_person:
+    if end.verdict is Verdict.FINISHED:
         return Judgement(verdict=end.verdict, reason=end.reason, on_item=OnItem.LEAVE)
-    # The run exists and W&B shows its own state; SageMaker's reason stands beside it.
+    # The run exists and W&B shows its own state; SageMaker's reason stands on the item.
     on_item = OnItem.WARN if expects_wandb_init else OnItem.FAIL
     return Judgement(verdict=end.verdict, reason=end.reason, on_item=on_item)
+
+
+_STOPPED_IN_WANDB = "The run was stopped in W&B, and its training job ended."
+
+
+def _was_stopped(end: TrainingEnd, run: SeenRun, *, stop_requested: bool) -> bool:
+    """Return whether a person stopped it, whoever noticed that first.
+
+    A process that is interrupted exits as one that failed, or, where it handles the interrupt, as one that completed.
+    What has finished in W&B too had finished before it could be stopped.
+    """
+    asked = run.stopped or stop_requested or run.state == "killed"
+    return end.stopped_by_a_person or (asked and (end.verdict, run.state) != (Verdict.FINISHED, "finished"))
 
 
 def _never_seen(end: TrainingEnd) -> str:
