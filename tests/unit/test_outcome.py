@@ -142,7 +142,9 @@ def test_a_run_somebody_stopped_needs_no_warning_and_one_a_limit_stopped_does() 
     assert judged(end("Stopped", "MaxRuntimeExceeded"), "crashed").on_item is OnItem.WARN
 
 
-ORDERS = [order for order in permutations(("stop", "poll", "exit", "event")) if order.index("exit") < order.index("event")]
+ORDERS = [
+    order for order in permutations(("stop", "poll", "exit", "event")) if order.index("exit") < order.index("event")
+]
 
 
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)

@@ -16,7 +16,7 @@ class Model(BaseModel):
 
 
 class Wire(BaseModel):
-    """A value of theirs: frozen, ignoring what it does not know, and taking a key that is null for one that is absent."""
+    """A value of theirs: frozen, and ignoring what it does not know. A key that is null is absent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 

@@ -49,7 +49,7 @@ STACK_TAG = "LaunchStack"
 
 
 def tags_in(value: object) -> dict[str, str]:
-    """Read tags as events have them, a map, or as APIs and other events do, a list of Key and Value. Else there are none."""
+    """Read tags: a map, or a list of Key and Value. Anything else has none."""
     if isinstance(value, Mapping):
         pairs = list(value.items())
     elif isinstance(value, (list, tuple)):

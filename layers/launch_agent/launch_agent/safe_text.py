@@ -1,0 +1,98 @@
+"""Every text that leaves this application passes here: log lines, exceptions, what W&B and an execution are told.
+
+Whoever reads a secret calls `keep_secret`; `safe` removes it from a text, in whatever way others have written it: AWS
+and botocore repeat a whole request in their messages, and cut it anywhere.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from itertools import takewhile
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+MAX_TEXT = 4_000
+_HIDDEN = "***"
+_SHORTEST = 4
+"""A shorter value would be found in every other word."""
+_SHORTEST_PIECE = 8
+_CUT = ("...", "…", "\n", "\\", '"', "'", "}", "{")
+"""What follows a text whose end was cut off, or stands before one whose beginning was."""
+_USER_INFO = re.compile(r"""//[^/\s"'<>]+@""")
+
+_known: ContextVar[tuple[str, ...]] = ContextVar("known", default=())
+"""All that this invocation hides, the longest first."""
+
+
+def keep_secret(*values: str) -> None:
+    """Hide these values in all texts that leave from now on, until `forget_secrets`."""
+    forms = {form for value in values for part in _parts(value) for form in _forms(part)}
+    _known.set(tuple(sorted({*_known.get(), *forms}, key=len, reverse=True)))
+
+
+def forget_secrets() -> None:
+    """Begin an invocation: it has secrets of its own."""
+    _known.set(())
+
+
+def safe(text: str, *, limit: int = MAX_TEXT) -> str:
+    """Return a text without secrets, and not longer than `limit`."""
+    text = _USER_INFO.sub(f"//{_HIDDEN}@", _without(_known.get(), text))
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def safe_json(value: Any, *, limit: int = MAX_TEXT) -> Any:
+    """Return a JSON value whose texts are safe."""
+    if isinstance(value, str):
+        return safe(value, limit=limit)
+    if isinstance(value, Mapping):
+        return {key: safe_json(each, limit=limit) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [safe_json(each, limit=limit) for each in value]
+    return value
+
+
+def _parts(value: str) -> Iterator[str]:
+    """Yield a value, and the lines of one that has several: they are logged one by one."""
+    lines = value.splitlines()
+    yield from (part for part in (value, *(lines if len(lines) > 1 else ())) if len(part.strip()) >= _SHORTEST)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, as text within JSON and within JSON in JSON, within Python, and within an address."""
+    yield secret
+    yield repr(secret)[1:-1]
+    for ensure_ascii in (True, False):
+        once = json.dumps(secret, ensure_ascii=ensure_ascii)[1:-1]
+        yield once
+        yield json.dumps(once, ensure_ascii=ensure_ascii)[1:-1]
+    for keep, write in (("/", quote), ("", quote), ("", quote_plus)):
+        written = write(secret, keep, errors="replace")
+        yield written
+        yield re.sub("%..", lambda byte: byte[0].lower(), written)
+
+
+def _without(forms: Iterable[str], text: str) -> str:
+    for form in forms:
+        text = text.replace(form, _HIDDEN)
+    for form in forms:
+        if form[:_SHORTEST_PIECE] in text:
+            text = _without_beginning(form, text)
+        if form[-_SHORTEST_PIECE:] in text:
+            text = _without_beginning(form[::-1], text[::-1])[::-1]
+    return text
+
+
+def _without_beginning(form: str, text: str) -> str:
+    """Hide how a secret begins, where the text was cut in the midst of it."""
+    kept, at = [], 0
+    while (start := text.find(form[:_SHORTEST_PIECE], at)) >= 0:
+        pairs = zip(form, text[start : start + len(form)], strict=False)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        ends = range(start + alike, start + _SHORTEST_PIECE - 1, -1)
+        cut = next((end for end in ends if end == len(text) or text.startswith(_CUT, end)), None)
+        end = cut or start + _SHORTEST_PIECE
+        kept.append(text[at:start] + (_HIDDEN if cut else text[start:end]))
+        at = end
+    return "".join([*kept, text[at:]])
