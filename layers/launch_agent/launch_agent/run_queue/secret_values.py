@@ -41,7 +41,7 @@ def _texts(value: object) -> Iterator[tuple[str, str]]:
         name, value = pending.pop()
         if isinstance(value, Mapping):
             above = name if _TELLING.search(name) else ""
-            pending.extend((above or str(key), each) for key, each in reversed(value.items()))
+            pending.extend((above or str(key), each) for key, each in reversed(list(value.items())))
         elif isinstance(value, list):
             pending.extend((name, each) for each in reversed(value))
         elif isinstance(value, (str, float)) or type(value) is int:

@@ -1,0 +1,49 @@
+"""The way into every function, and out of it: what is logged or raised there is safe to be read by anyone."""
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from launch_agent.safe_text import forget_secrets, safe, safe_json
+
+Answer = TypeVar("Answer")
+Handler = Callable[[Any, LambdaContext], Answer]
+
+_MAX_LOGGED = 20_000
+
+
+def _serialized(record: Any) -> str:
+    plain = json.loads(json.dumps(record, default=str))
+    return json.dumps(safe_json(plain, limit=_MAX_LOGGED), separators=(",", ":"), ensure_ascii=False)
+
+
+logger = Logger(json_serializer=_serialized)
+"""The logger of every function; the loggers of its steps write through it."""
+
+
+def door(handler: Handler[Answer]) -> Handler[Answer]:
+    """Make a handler of a function: what it raises has the same name, and a text without secrets.
+
+    Lambda writes an exception's text into the log, and Step Functions into the execution's history.
+    """
+
+    @logger.inject_lambda_context(clear_state=True)
+    @wraps(handler)
+    def guarded(event: Any, context: LambdaContext) -> Answer:
+        forget_secrets()
+        try:
+            return handler(event, context)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text leaves
+            raise _safe(error).with_traceback(error.__traceback__) from None
+
+    return guarded
+
+
+def _safe(error: Exception) -> Exception:
+    """Return an exception of the same name; the texts of those that it came from go with them."""
+    raised: Exception = type(type(error).__name__, (Exception,), {})(safe(str(error)))
+    return raised
