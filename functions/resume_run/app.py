@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from launch_agent.steps.resume_run import ResumeRun
-from launch_agent.training.training_job import ITEM_TAG, TrainingJob
+from launch_agent.training.status_event import parse_status_event
 from launch_agent.wiring import Clients
 
 logger, step = Logger(), ResumeRun(Clients())
@@ -15,6 +15,4 @@ logger, step = Logger(), ResumeRun(Clients())
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Take one event "SageMaker Training Job State Change" of EventBridge."""
-    item_id, job = event["detail"]["Tags"][ITEM_TAG], TrainingJob.model_validate(event["detail"])
-    logger.append_keys(run_queue_item_id=item_id, training_job_name=job.name)
-    step.status_changed(item_id, job)
+    step.status_changed(parse_status_event(event))

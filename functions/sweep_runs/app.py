@@ -1,11 +1,11 @@
 """Every five minutes, and when an execution ends badly: repair what a lost event has left undone."""
 
-import json
 from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.operations.repair import item_to_repair
 from launch_agent.steps.sweep_runs import SweepRuns
 from launch_agent.wiring import Clients
 
@@ -16,9 +16,9 @@ logger, step = Logger(), SweepRuns(Clients())
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return what was done, by run queue item or training job.
 
-    Take an event of EventBridge: "Step Functions Execution Status Change", for the one run, or a schedule's, for all.
+    Take an event "Step Functions Execution Status Change" of EventBridge, for its run, or anything else, for all.
     """
-    item_id = json.loads(event.get("detail", {}).get("input") or "{}").get("run_queue_item_id")
+    item_id = item_to_repair(event)
     if item_id:
         return step.sweep_one(item_id)
     return step.sweep_all(context.get_remaining_time_in_millis)

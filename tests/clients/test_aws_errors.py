@@ -22,6 +22,7 @@ from launch_agent.errors import AwsThrottled, CapacityUnavailable, TrainingJobRe
 from launch_agent.image.recipe import ImageNote
 from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.training.training_job import TrainingJob
 from tests.answering import Answer, AnsweringServer, answering, aws_error
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/abc"
@@ -65,9 +66,10 @@ RUN = RunRecord(
 )
 NOTE = ImageNote(digest=f"sha256:{'a' * 64}", dockerfile="generated", entry_point=("python", "train.py"))
 CALLS: dict[str, Callable[[], Any]] = {
-    "sagemaker create": lambda: SageMaker().create(REQUEST),
-    "sagemaker describe": lambda: SageMaker().describe("abc"),
-    "sagemaker stop": lambda: SageMaker().stop("abc"),
+    "sagemaker create": lambda: SageMaker("stack").create(REQUEST),
+    "sagemaker describe": lambda: SageMaker("stack").describe("abc"),
+    "sagemaker stop": lambda: SageMaker("stack").stop("abc"),
+    "sagemaker tags": lambda: SageMaker("stack").item_of(TrainingJob.model_validate(DESCRIBED)),
     "runs get": lambda: Runs("runs").get("item"),
     "runs acknowledged": lambda: Runs("runs").acknowledged("item"),
     "secret": lambda: WandbApiKey("arn")(),
@@ -77,7 +79,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "stop execution": lambda: Executions().stop("arn", error="Stopped", cause="somebody"),
     "find execution": lambda: Executions().find("arn"),
     "running executions": lambda: list(Executions().running("arn")),
-    "live jobs": lambda: list(SageMaker().live_jobs("stack")),
+    "live jobs": lambda: list(SageMaker("stack").live_jobs()),
     "open runs": lambda: list(Runs("runs").open_runs()),
     "log tails": lambda: TrainingLogs().tails("abc"),
     "image": lambda: ImageRepository("123456789012.dkr.ecr.us-east-1.amazonaws.com/launch").has("sha256:0"),
@@ -107,7 +109,7 @@ def test_what_may_work_later_is_throttled(name: str, answer: Answer, monkeypatch
         ask(server, monkeypatch, CALLS[name])
 
 
-@pytest.mark.parametrize("name", sorted(set(CALLS) - {"sagemaker create", "sagemaker stop"}))
+@pytest.mark.parametrize("name", sorted(set(CALLS) - {"sagemaker create", "sagemaker describe", "sagemaker stop", "sagemaker tags"}))
 def test_what_we_did_not_foresee_is_raised_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(aws_error("AccessDeniedException")) as server, pytest.raises(ClientError, match="AccessDenied"):
         ask(server, monkeypatch, CALLS[name])
@@ -143,7 +145,7 @@ def test_any_other_no_to_a_training_job_is_passed_on_in_awss_words(code: str, mo
 def test_a_request_botocore_itself_refuses_is_rejected_without_showing_the_environment() -> None:
     request = {**REQUEST, "Bogus": 1, "Environment": {"WANDB_API_KEY": "sekret"}}
     with pytest.raises(TrainingJobRejected, match="Bogus") as raised:
-        SageMaker().create(request)
+        SageMaker("stack").create(request)
     assert "sekret" not in str(raised.value)
 
 
@@ -155,9 +157,16 @@ def test_a_training_job_is_described_without_its_environment(monkeypatch: pytest
     assert "sekret" not in repr(job)
 
 
-def test_a_training_job_that_is_not_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answering(aws_error("ValidationException", "Requested resource not found.")) as server:
-        assert ask(server, monkeypatch, CALLS["sagemaker describe"]) is None
+@pytest.mark.parametrize("name", ["sagemaker describe", "sagemaker tags"])
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [("ValidationException", "Requested resource not found."), ("AccessDeniedException", "no identity-based policy")],
+)
+def test_a_training_job_that_is_not_there_or_not_to_be_seen_is_not_ours(
+    name: str, code: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(aws_error(code, message)) as server:
+        assert ask(server, monkeypatch, CALLS[name]) is None
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "ResourceNotFound"])
@@ -167,22 +176,25 @@ def test_stopping_what_has_ended_is_as_wanted(code: str, monkeypatch: pytest.Mon
     assert server.asked[0].target == "StopTrainingJob"
 
 
-@pytest.mark.parametrize(("item", "is_ours"), [("item", True), ("other", False)])
-def test_a_runs_job_has_its_item_in_the_tags_on_whatever_page(
-    item: str, is_ours: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("item", "stack", "is_ours"), [("item", "stack", True), ("other", "stack", False), ("item", "other", False)]
+)
+def test_a_runs_job_has_its_item_and_its_stack_in_the_tags_on_whatever_page(
+    item: str, stack: str, is_ours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages = (
         Answer(200, DESCRIBED),
-        Answer(200, {"Tags": [{"Key": "a", "Value": "1"}], "NextToken": "more"}),
+        Answer(200, {"Tags": [{"Key": "LaunchStack", "Value": stack}], "NextToken": "more"}),
         Answer(200, {"Tags": [{"Key": "WandbRunQueueItemId", "Value": item}]}),
     )
+    run = RUN.model_copy(update={"training_job_name": "abc"})
     with answering(*pages) as server:
-        job = ask(server, monkeypatch, lambda: SageMaker().job_of(RUN.model_copy(update={"training_job_name": "abc"})))
+        job = ask(server, monkeypatch, lambda: SageMaker("stack").job_of(run))
     assert bool(job) is is_ours
 
 
 def test_a_run_without_a_named_job_has_none() -> None:
-    assert SageMaker().job_of(RUN) is None
+    assert SageMaker("stack").job_of(RUN) is None
 
 
 def test_an_execution_that_has_been_there_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ class Clients:
         """Training jobs."""
         from launch_agent.clients.sagemaker import SageMaker
 
-        return SageMaker()
+        return SageMaker(self.env.stack_name)
 
     @cached_property
     def training_logs(self) -> "TrainingLogs":

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from launch_agent.clients.aws import CONFIG, error_code, error_message, translated
 from launch_agent.errors import CapacityUnavailable, TrainingJobRejected
 from launch_agent.runs.record import RunRecord
-from launch_agent.training.training_job import ITEM_TAG, STACK_TAG, TrainingJob
+from launch_agent.training.training_job import ITEM_TAG, STACK_TAG, TrainingJob, item_in, tags_in
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import FilterTypeDef
@@ -18,10 +18,11 @@ _GONE = ("Requested resource not found", "Could not find")
 
 
 class SageMaker:
-    """The account's SageMaker in this region. Every method may raise AwsThrottled."""
+    """The training jobs of this stack. Every method may raise AwsThrottled."""
 
-    def __init__(self) -> None:
-        """Make the client; nothing is sent yet."""
+    def __init__(self, stack_name: str) -> None:
+        """Take the stack's name; nothing is sent yet."""
+        self._stack_name = stack_name
         self._sagemaker = boto3.client("sagemaker", config=CONFIG)
 
     def create(self, request: Mapping[str, Any]) -> bool:
@@ -45,29 +46,41 @@ class SageMaker:
         return True
 
     def describe(self, name: str) -> TrainingJob | None:
-        """Return a training job; None when there is none of this name."""
+        """Return a training job, whoever made it; None when there is none of this name that we may see."""
         try:
             with translated():
                 return TrainingJob.model_validate(self._sagemaker.describe_training_job(TrainingJobName=name))
         except ClientError as error:
-            if error_message(error).startswith(_GONE):
+            if _is_hidden(error):
                 return None
             raise
 
-    def job_of(self, record: RunRecord) -> TrainingJob | None:
-        """Return the training job that a run's record names; None when there is none, or it is another item's."""
-        job = self.describe(record.training_job_name) if record.training_job_name else None
-        return job if job and self._item_of(job) == record.item.id else None
+    def item_of(self, job: TrainingJob) -> str | None:
+        """Return the run queue item that this stack made a training job for; None when the job is not ours."""
+        try:
+            with translated():
+                pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=job.arn)
+                tags = [tag for page in pages for tag in page["Tags"]]
+        except ClientError as error:
+            if _is_hidden(error):
+                return None
+            raise
+        return item_in(tags_in(tags), self._stack_name)
 
-    def live_jobs(self, stack_name: str) -> Iterator[tuple[str, str | None]]:
-        """Yield the name, and the run queue item, of each training job of a stack that is in progress.
+    def job_of(self, record: RunRecord) -> TrainingJob | None:
+        """Return the training job that a run's record names; None when there is none, or it is not proven the run's."""
+        job = self.describe(record.training_job_name) if record.training_job_name else None
+        return job if job and self.item_of(job) == record.item.id else None
+
+    def live_jobs(self) -> Iterator[tuple[str, str | None]]:
+        """Yield the name, and the run queue item, of each training job of this stack that is in progress.
 
         One search answers for all of them
         (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Search.html).
         """
         filters: list[FilterTypeDef] = [
             {"Name": "TrainingJobStatus", "Operator": "Equals", "Value": "InProgress"},
-            {"Name": f"Tags.{STACK_TAG}", "Operator": "Equals", "Value": stack_name},
+            {"Name": f"Tags.{STACK_TAG}", "Operator": "Equals", "Value": self._stack_name},
         ]
         pages = self._sagemaker.get_paginator("search").paginate(
             Resource="TrainingJob", SearchExpression={"Filters": filters}
@@ -75,8 +88,7 @@ class SageMaker:
         with translated():
             for page in pages:
                 for job in (result["TrainingJob"] for result in page["Results"]):
-                    tags = {tag["Key"]: tag["Value"] for tag in job.get("Tags", [])}
-                    yield job["TrainingJobName"], tags.get(ITEM_TAG)
+                    yield job["TrainingJobName"], tags_in(job.get("Tags")).get(ITEM_TAG)
 
     def stop(self, name: str) -> None:
         """Stop a training job; one that has ended, or is not there, is as wanted."""
@@ -87,9 +99,7 @@ class SageMaker:
             if error_code(error) not in ("ValidationException", "ResourceNotFound"):
                 raise
 
-    def _item_of(self, job: TrainingJob) -> str | None:
-        """Return the run queue item a training job was made for, by its tag."""
-        with translated():
-            pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=job.arn)
-            tags = {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
-        return tags.get(ITEM_TAG)
+
+def _is_hidden(error: ClientError) -> bool:
+    """Whether there is no such training job, or IAM hides it: policies can ask for this stack's tag."""
+    return error_code(error) == "AccessDeniedException" or error_message(error).startswith(_GONE)

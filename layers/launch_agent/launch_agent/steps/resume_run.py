@@ -6,7 +6,8 @@ from launch_agent.operations.repair import OrphanJob, is_orphan
 from launch_agent.outcome.report import interruption_warning
 from launch_agent.steps.resuming import Resuming
 from launch_agent.steps.warning import warn_once
-from launch_agent.training.training_job import VERDICTS, TrainingJob
+from launch_agent.training.status_event import StatusEvent
+from launch_agent.training.training_job import VERDICTS, TrainingJob, item_in
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
@@ -19,8 +20,12 @@ class ResumeRun:
         """Take the clients."""
         self._clients, self._runs, self._resuming = clients, clients.runs, Resuming(clients)
 
-    def status_changed(self, item_id: str, job: TrainingJob) -> None:
-        """Do what the status of a run queue item's training job asks for."""
+    def status_changed(self, event: StatusEvent) -> None:
+        """Do what the status of a training job asks for, if this stack made the job."""
+        job, item_id = self._job_and_item(event)
+        if job is None or item_id is None:
+            return
+        logger.append_keys(run_queue_item_id=item_id, training_job_name=job.name)
         if job.status not in VERDICTS:
             logger.warning("unknown training job status, waiting on", status=job.status)
         record = self._runs.status_seen(
@@ -37,3 +42,16 @@ class ResumeRun:
         self._resuming.resume(record, job)
         if job.secondary_status == "Interrupted":
             warn_once(self._clients, record, interruption_warning())
+
+    def _job_and_item(self, event: StatusEvent) -> tuple[TrainingJob | None, str | None]:
+        """Return the training job of an event and its run queue item. SageMaker is asked for what the event lacks.
+
+        None for the item when the job is foreign. Where events have no tags, those of all jobs of the account come
+        here; a foreign one costs one call.
+        """
+        sagemaker = self._clients.sagemaker
+        if event.tags:
+            item_id = item_in(event.tags, self._clients.env.stack_name)
+            return (event.job or sagemaker.describe(event.name)) if item_id else None, item_id
+        job = event.job or sagemaker.describe(event.name)
+        return job, sagemaker.item_of(job) if job else None

@@ -65,7 +65,7 @@ class SweepRuns:
     def _work(self, open_runs: list[RunRecord]) -> Work:
         """Return what to look at closely, where runs, executions and training jobs do not agree."""
         running = set(self._executions.running(self._state_machine_arn))
-        live_jobs = dict(self._sagemaker.live_jobs(self._clients.env.stack_name))
+        live_jobs = dict(self._sagemaker.live_jobs())
         checks = needs_check(open_runs, running=running, live_jobs=live_jobs)
         work: Work = {run.item.id: partial(self._repair, run.item.id) for run in checks}
         known = {run.training_job_name for run in open_runs}

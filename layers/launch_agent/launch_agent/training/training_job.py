@@ -59,9 +59,9 @@ def tags_in(value: object) -> dict[str, str]:
     return {key: tag for key, tag in pairs if isinstance(key, str) and isinstance(tag, str)}
 
 
-ITEM_TAG = "WandbRunQueueItemId"
-STACK_TAG = "LaunchStack"
-"""The tags that prove whose a training job is: the run queue item, and the stack that made it for the item."""
+def item_in(tags: Mapping[str, str], stack_name: str) -> str | None:
+    """Return the run queue item that a stack made a training job for, by the job's tags; None for a foreign job."""
+    return tags.get(ITEM_TAG) if tags.get(STACK_TAG) == stack_name else None
 
 
 class Metric(Wire):
