@@ -109,7 +109,9 @@ def test_what_may_work_later_is_throttled(name: str, answer: Answer, monkeypatch
         ask(server, monkeypatch, CALLS[name])
 
 
-@pytest.mark.parametrize("name", sorted(set(CALLS) - {"sagemaker create", "sagemaker describe", "sagemaker stop", "sagemaker tags"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(CALLS) - {"sagemaker create", "sagemaker describe", "sagemaker stop", "sagemaker tags"})
+)
 def test_what_we_did_not_foresee_is_raised_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(aws_error("AccessDeniedException")) as server, pytest.raises(ClientError, match="AccessDenied"):
         ask(server, monkeypatch, CALLS[name])
@@ -147,6 +149,45 @@ def test_a_request_botocore_itself_refuses_is_rejected_without_showing_the_envir
     with pytest.raises(TrainingJobRejected, match="Bogus") as raised:
         SageMaker("stack").create(request)
     assert "sekret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [["sekret"], {"a": "sekret"}, 90210123, b"sekret, type: sekret", ["sekret, valid types: "]],
+)
+def test_botocores_words_for_a_value_of_the_wrong_type_do_not_show_it(value: object) -> None:
+    with pytest.raises(TrainingJobRejected, match=r"Environment\.K") as raised:
+        SageMaker("stack").create({**REQUEST, "Environment": {"K": value, "L": 7}})
+    assert "sekret" not in str(raised.value)
+    assert "90210123" not in str(raised.value)
+    assert "valid types" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Value '{K=sekret, L=b}' at 'environment' failed", "The value at 'environment' failed"),
+        ("Value 'it's sekret' at 'environment.K.member' failed", "The value at 'environment.K.member' failed"),
+        (
+            "Value '{K=it's' at 'x, L=sekret}' at 'environment' failed; Value 'x' at 'hyperParameters.p.member' failed",
+            "The value at 'environment' failed; The value at 'hyperParameters.p.member' failed",
+        ),
+        (
+            "Value '[--token, sekret]' at 'algorithmSpecification.containerArguments' failed",
+            "The value at 'algorithmSpecification.containerArguments' failed",
+        ),
+        (
+            "Value 'ml.x' at 'resourceConfig.instanceType' failed",
+            "Value 'ml.x' at 'resourceConfig.instanceType' failed",
+        ),
+    ],
+)
+def test_what_sagemaker_repeats_of_a_request_is_not_passed_on(
+    said: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(aws_error("ValidationException", said)) as server, pytest.raises(TrainingJobRejected) as raised:
+        ask(server, monkeypatch, CALLS["sagemaker create"])
+    assert str(raised.value) == f"SageMaker refused the training job: {shown} (ValidationException)"
 
 
 def test_a_training_job_is_described_without_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from launch_agent.clients.aws import CONFIG, error_code, translated
 TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _LINES = 100
 _HOSTS = 20
+_LINE = 2_000
 
 
 class TrainingLogs:
@@ -37,4 +38,8 @@ class TrainingLogs:
 
     def _tail(self, stream: str) -> list[str]:
         events = self._logs.get_log_events(logGroupName=TRAINING_LOG_GROUP, logStreamName=stream, limit=_LINES)
-        return [event["message"] for event in events["events"]]
+        return [_cut(event["message"]) for event in events["events"]]
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _LINE else f"{line[:_LINE]}..."

@@ -1,5 +1,6 @@
 """SageMaker: training jobs."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,11 @@ from launch_agent.training.training_job import ITEM_TAG, STACK_TAG, TrainingJob,
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import FilterTypeDef
 
+_ECHO = re.compile(
+    r"Value '(?:[\[{].*[\]}]|.*(?=' at '(?:environment|hyperParameters)\b))' at '", re.IGNORECASE | re.DOTALL
+)
+"""The whole of a map or list, or one value out of those that can be secret, as SageMaker repeats it."""
+_SHOWN_VALUE = re.compile(r", value: .*, (?=type: |valid )", re.DOTALL)
 _GONE = ("Requested resource not found", "Could not find")
 
 
@@ -35,14 +41,17 @@ class SageMaker:
             with translated():
                 self._sagemaker.create_training_job(**request)
         except ParamValidationError as error:
-            raise TrainingJobRejected(f"the request is not one of CreateTrainingJob. {error}") from None
+            raise TrainingJobRejected(
+                f"the request is not one of CreateTrainingJob. {_without_values(error)}"
+            ) from None
         except ClientError as error:
             code = error_code(error)
             if code == "ResourceInUse":
                 return False
             if code == "ResourceLimitExceeded":
                 raise CapacityUnavailable(error_message(error)) from None
-            raise TrainingJobRejected(f"SageMaker refused the training job: {error_message(error)} ({code})") from None
+            said = _ECHO.sub("The value at '", error_message(error))
+            raise TrainingJobRejected(f"SageMaker refused the training job: {said} ({code})") from None
         return True
 
     def describe(self, name: str) -> TrainingJob | None:
@@ -98,6 +107,11 @@ class SageMaker:
         except ClientError as error:
             if error_code(error) not in ("ValidationException", "ResourceNotFound"):
                 raise
+
+
+def _without_values(error: ParamValidationError) -> str:
+    """Return botocore's words for what is wrong with a request, without the values that are."""
+    return _SHOWN_VALUE.sub(", ", str(error))
 
 
 def _is_hidden(error: ClientError) -> bool:

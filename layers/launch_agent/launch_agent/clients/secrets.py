@@ -7,6 +7,7 @@ import boto3
 
 from launch_agent.clients.aws import CONFIG, translated
 from launch_agent.errors import WandbKeyRejected
+from launch_agent.safe_text import keep_secret
 
 _FRESH_SECONDS = 300
 
@@ -28,6 +29,7 @@ class WandbApiKey:
             self._key, self._read_at = _key_in(value), time.monotonic()
         if not self._key:
             raise WandbKeyRejected(f"the secret {self._secret_arn} holds no W&B API key. Store one in it.")
+        keep_secret(self._key)
         return self._key
 
 

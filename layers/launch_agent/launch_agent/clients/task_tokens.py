@@ -8,6 +8,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.safe_text import safe, safe_json
 
 _SETTLED = frozenset({"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"})
 
@@ -21,11 +22,11 @@ class TaskTokens:
 
     def answer(self, task_token: str, output: Mapping[str, Any]) -> bool:
         """Answer a task token; False when it was answered, or gave up waiting, before."""
-        return self._settle(self._states.send_task_success, taskToken=task_token, output=json.dumps(output))
+        return self._settle(self._states.send_task_success, taskToken=task_token, output=json.dumps(safe_json(output)))
 
     def fail(self, task_token: str, *, error: str, cause: str) -> bool:
         """Answer a task token with an error for the state machine to retry; False as with `answer`."""
-        return self._settle(self._states.send_task_failure, taskToken=task_token, error=error, cause=cause)
+        return self._settle(self._states.send_task_failure, taskToken=task_token, error=error, cause=safe(cause))
 
     def _settle(self, answer: Callable[..., object], **how: str) -> bool:
         try:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.errors import (
@@ -11,12 +13,16 @@ from launch_agent.errors import (
     WandbKeyRejected,
     WandbRefused,
 )
+from launch_agent.model import faults_of
+from launch_agent.outcome.judgement import SeenRun
 from launch_agent.plan.queue_block import RESOURCE
 from launch_agent.run_queue.items import ItemRef, QueueItem, next_pops
 from launch_agent.run_queue.launch_config import LaunchConfig
 from launch_agent.runs.record import RunRecord
+from launch_agent.safe_text import safe
 
 _RUNS_ASKED = 100
+_MAX_FILE = 1_000_000
 _RUNNABLE_SWEEP_STATES = ("RUNNING", "PAUSED")
 
 
@@ -159,15 +165,15 @@ class Wandb:
 
     def fail(self, item: ItemRef, message: str, stage: str, files: Sequence[str] = ()) -> None:
         """Fail an item, with a stage of `agent`, `build` or `run`."""
-        self._graphql.execute(operations.fail_item(item.id, message, stage, files))
+        self._graphql.execute(operations.fail_item(item.id, safe(message), stage, files))
 
     def warn(self, item: ItemRef, message: str, stage: str, files: Sequence[str] = ()) -> None:
         """Put a warning on an item."""
-        self._graphql.execute(operations.warn_item(item.id, message, stage, files))
+        self._graphql.execute(operations.warn_item(item.id, safe(message), stage, files))
 
     def attach(self, item: ItemRef, agent_name: str, *, kind: str, files: Mapping[str, str]) -> list[str]:
         """Upload text files about an item, of kind `error` or `warning`; return their names as `fail` takes them."""
-        contents = {f"{item.id}/{kind}/{name}": text for name, text in files.items()}
+        contents = {f"{item.id}/{kind}/{name}": safe(text, limit=_MAX_FILE) for name, text in files.items()}
         created = self._graphql.execute(operations.create_run_files(item.entity, agent_name, list(contents)))
         slots = created["createRunFiles"]
         headers = dict(header.split(":", 1) for header in slots["uploadHeaders"])
@@ -181,11 +187,15 @@ class Wandb:
         """Create or change a run; `run` is an UpsertBucketInput."""
         self._graphql.execute(operations.upsert_run(dict(run)))
 
-    def run_state(self, entity: str, project: str, run_id: str) -> str | None:
-        """Return a run's state; None when there is no such run."""
-        found = self._graphql.execute(operations.run_state(entity, project, run_id))
-        state = _at(found, "project", "run", "state")
-        return str(state) if state is not None else None
+    def seen_run(self, entity: str, project: str, run_id: str) -> SeenRun:
+        """Return a run as W&B has it. A refusal is in the answer: a run that our key may not see ends all the same."""
+        try:
+            found = self._graphql.execute(operations.run_state(entity, project, run_id))
+            return SeenRun.model_validate(_at(found, "project", "run") or {})
+        except WandbRefused as error:
+            return SeenRun(refusal=str(error))
+        except ValidationError as error:
+            return SeenRun(refusal=f"W&B answered with something other than a run. {' '.join(faults_of(error))}")
 
     def check_sweep(self, entity: str, project: str, sweep_id: str) -> None:
         """Raise UnsupportedJobSource unless the sweep still takes runs."""

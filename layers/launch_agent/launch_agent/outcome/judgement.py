@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, Json, model_validator
 
 from launch_agent.errors import ImageBuildFailed, RunNotSeen
-from launch_agent.model import Model
+from launch_agent.model import Model, Wire
 from launch_agent.training.training_job import TrainingEnd, Verdict
 
 STOPPED = "Stopped"
@@ -74,19 +74,36 @@ class Judgement(Model):
     reason: str
     on_item: OnItem
 
+    def also(self, note: str) -> "Judgement":
+        """Return it with one more sentence for the person who queued the run, if there is one."""
+        if not note:
+            return self
+        on_item = OnItem.WARN if self.on_item is OnItem.LEAVE else self.on_item
+        return self.model_copy(update={"reason": f"{self.reason} {note}", "on_item": on_item})
 
-class SeenRun(Model):
-    """A run as W&B has it."""
+
+class _OwnConfig(Wire):
+    launch_trace_id: str | None = None
+
+
+class SeenRun(Wire):
+    """A run as W&B has it; without a state where there is no such run."""
 
     state: str | None = None
-    """W&B's word; None where there is no such run."""
     stopped: bool = False
     """Whether somebody asked for a stop. The SDK in the container then interrupts the process at once."""
+    own_config: Json[_OwnConfig] = Field(alias="wandbConfig", default=_OwnConfig())
+    refusal: str = ""
+    """W&B's words where it does not show the run to our key."""
 
     @property
     def has_begun(self) -> bool:
-        """Whether its process has called wandb.init()."""
-        return self.state not in (None, "pending")
+        """Whether its process has called wandb.init(); true of a run that W&B does not show."""
+        return bool(self.refusal) or self.state not in (None, "pending")
+
+    def may_be_written(self, item_id: str) -> bool:
+        """Whether nobody has written this run, or the launch of this very item has."""
+        return not self.has_begun or (not self.refusal and self.own_config.launch_trace_id == item_id)
 
 
 def judge(

@@ -8,16 +8,18 @@ from typing import Any
 from launch_agent.deployment import Deployment
 from launch_agent.run_queue.items import RunSpec
 from launch_agent.runs.record import RunRecord
+from launch_agent.safe_text import MAX_TEXT, safe
 from launch_agent.training.training_job import TrainingEnd, Verdict
 
 LOG_FILE = "error.log"
-_MAX_MESSAGE = 4_000
 _RUN_STATES = {Verdict.FINISHED: "finished", Verdict.FAILED: "failed", Verdict.STOPPED: "killed"}
 
 
 def message(reason: str) -> str:
-    """Cut a reason to a length that fits on a queue item; all of it is in error.log."""
-    return reason if len(reason) <= _MAX_MESSAGE else f"{reason[:_MAX_MESSAGE]}... ({LOG_FILE} has the rest)"
+    """Make a reason safe, and cut it to a length that fits on a queue item; all of it is in error.log."""
+    rest = f"... ({LOG_FILE} has the rest)"
+    text = safe(reason, limit=len(reason) + MAX_TEXT)
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - len(rest)]}{rest}"
 
 
 def links(deployment: Deployment, *, execution_arn: str, training_job_name: str | None) -> list[str]:
@@ -59,9 +61,12 @@ def retry_warning(name: str) -> str:
 
 
 def algorithm_run(spec: RunSpec, record: RunRecord, end: TrainingEnd) -> dict[str, Any]:
-    """Describe the run of one of SageMaker's own algorithms, which cannot log to W&B, as an UpsertBucketInput."""
+    """Describe the run of one of SageMaker's own algorithms, which cannot log to W&B, as an UpsertBucketInput.
+
+    `launch_trace_id` says whose run it is, as it does where the wandb SDK makes the run.
+    """
     hyperparameters = record.plan.training_request.get("HyperParameters", {}) if record.plan else {}
-    config = {**hyperparameters, **(spec.overrides.run_config or {})}
+    config = {**hyperparameters, **(spec.overrides.run_config or {}), "_wandb": {"launch_trace_id": record.item.id}}
     return {
         "name": record.item.run_id,
         "entityName": spec.entity,

@@ -11,7 +11,7 @@ from aws_lambda_powertools import Logger
 from launch_agent.clients.executions import Execution
 from launch_agent.errors import ImageBuildFailed, WandbRefused
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
-from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, judge
+from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
 from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord, RunState
@@ -19,6 +19,10 @@ from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
+
+_RUN_OF_ANOTHER = (
+    "Its metrics are not in W&B: the run {} was there before, and stays as it is. Queue the run with another run id."
+)
 
 
 class Ending:
@@ -38,8 +42,7 @@ class Ending:
         record = self._runs.get(item_id)
         if record is None or record.state is not RunState.OPEN:
             return (record and record.outcome) or _outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
-        # W&B may have taken an acknowledgement of which no function lived to hear.
-        if not record.acked and not self._wandb.holds(record.item, record.launch_agent_id):
+        if not self._is_ours(record):
             self._runs.give_back(record)
             return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged; W&B hands it out again.")
         result = self._report(record, execution_arn, training, failure)
@@ -50,6 +53,14 @@ class Ending:
     def end_for(self, execution: Execution, record: RunRecord) -> dict[str, str]:
         """Report and close a run whose execution has ended without doing so, however its training job stands."""
         return self.end(record.item.id, execution_arn=execution.arn, failure=_failure_of(execution))
+
+    def _is_ours(self, record: RunRecord) -> bool:
+        """Return whether W&B took our acknowledgement; it may have taken one that no function lived to hear of."""
+        try:
+            return record.acked or self._wandb.holds(record.item, record.launch_agent_id)
+        except WandbRefused:
+            logger.exception("W&B refuses to say who has the item")
+            return False
 
     def _report(
         self, record: RunRecord, execution_arn: str, training: TrainingEnd | None, failure: Failure | None
@@ -69,18 +80,30 @@ class Ending:
         plan = record.plan
         if plan is None:
             raise ValueError("an ended training job has a plan")
+        run = self._wandb.seen_run(plan.entity, plan.project, plan.item.run_id)
         judgement = judge(
             end,
-            run_state=self._wandb.run_state(plan.entity, plan.project, plan.item.run_id),
+            run=run,
+            stop_requested=record.stop_requested_at is not None,
             expects_wandb_init=plan.expects_wandb_init,
             now=datetime.now(UTC),
             grace=self._clients.env.wandb_init_grace,
-        )
+        ).also(run.refusal)
         if plan.is_provided_algorithm:
-            self._wandb.write_run(algorithm_run(parse_run_spec(record.spec), record, end))
+            judgement = judgement.also(self._write_algorithm_run(record, run, end))
         if judgement.on_item is not OnItem.LEAVE:
             self._tell(record, execution_arn, judgement.reason, stage="run", on_item=judgement.on_item)
         return _outcome(judgement.verdict, judgement.reason)
+
+    def _write_algorithm_run(self, record: RunRecord, run: SeenRun, end: TrainingEnd) -> str:
+        """Show in W&B the run of an algorithm that cannot do so; return why not where that is not possible."""
+        if not run.may_be_written(record.item.id):
+            return "" if run.refusal else _RUN_OF_ANOTHER.format(record.item.run_id)
+        try:
+            self._wandb.write_run(algorithm_run(parse_run_spec(record.spec), record, end))
+        except WandbRefused as error:
+            return f"Its metrics are not in W&B: {error}"
+        return ""
 
     def _report_failure(
         self, record: RunRecord, failure: Failure, job: TrainingJob | None, execution_arn: str
@@ -102,8 +125,7 @@ class Ending:
     def _report_stop(self, record: RunRecord, failure: Failure, execution_arn: str) -> dict[str, str]:
         """Report a stop: W&B shows a run that it has seen by itself, and is told of an item without one."""
         plan = record.plan
-        seen = plan and self._wandb.run_state(plan.entity, plan.project, plan.item.run_id) not in (None, "pending")
-        if not seen:
+        if plan is None or not self._wandb.seen_run(plan.entity, plan.project, plan.item.run_id).has_begun:
             self._tell(record, execution_arn, failure.reason, stage=failure.stage, on_item=OnItem.FAIL)
         return _outcome(Verdict.STOPPED, failure.reason)
 
@@ -112,7 +134,7 @@ class Ending:
         builds, build_id = self._clients.builds, build_id_in(failure.cause)
         build = builds.find(build_id) if build_id else None
         log = builds.log_tail(build) if build else []
-        why = explain(build, log) if build else explain_without_build(failure.error, failure.cause)
+        why = message(explain(build, log) if build else explain_without_build(failure.error, failure.cause))
         reason = f"{ImageBuildFailed.__name__}: {why}"
         self._tell(record, execution_arn, reason, stage="build", on_item=OnItem.FAIL, build=build, log=log)
         self._clients.image_claims.fail(tag, record.item.id, why)
@@ -151,8 +173,12 @@ class Ending:
     def _error_log(
         self, record: RunRecord, execution_arn: str, reason: str, build: Build | None, log: Sequence[str]
     ) -> str:
-        """Write error.log, with the ends of the logs of the training job and of the build."""
-        name = record.training_job_name
+        """Write error.log, with the ends of the logs of the training job and of the build.
+
+        The record names a job from before SageMaker took it: its log is shown only if the job is the run's.
+        """
+        job = self._clients.sagemaker.job_of(record)
+        name = job.name if job else None
         where = links(self._clients.env.deployment, execution_arn=execution_arn, training_job_name=name)
         tails = self._clients.training_logs.tails(name) if name else []
         if build:

@@ -4,6 +4,7 @@ from aws_lambda_powertools import Logger
 
 from launch_agent.errors import LaunchError
 from launch_agent.runs.record import RunRecord
+from launch_agent.safe_text import safe
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
@@ -11,6 +12,7 @@ logger = Logger(child=True)
 
 def warn_once(clients: Clients, record: RunRecord, text: str) -> None:
     """Put a warning on the queue item unless it is there. If W&B does not take it, a later try of the same will."""
+    text = safe(text)
     if text in record.warned or not clients.runs.warned(record.item.id, text):
         return
     try:
