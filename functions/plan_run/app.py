@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.door import door, logger
 from launch_agent.steps.plan_run import PlanRun, Task
 from launch_agent.wiring import Clients
 
-logger, step = Logger(), PlanRun(Clients())
+step = PlanRun(Clients())
 
 
-@logger.inject_lambda_context(clear_state=True)
+@door
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return the summary of the launch plan, and what the build of its image needs."""
     task = Task.model_validate(event)

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.door import door
 from launch_agent.steps.poll_queues import PollQueues
 from launch_agent.wiring import Clients
 
-logger, step = Logger(), PollQueues(Clients())
+step = PollQueues(Clients())
 
 
-@logger.inject_lambda_context(clear_state=True)
+@door
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return the status shown to W&B, and the run queue items opened."""
     return step.poll()

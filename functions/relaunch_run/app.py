@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.door import door, logger
 from launch_agent.steps.relaunch_run import RelaunchRun, Task
 from launch_agent.wiring import Clients
 
-logger, step = Logger(), RelaunchRun(Clients())
+step = RelaunchRun(Clients())
 
 
-@logger.inject_lambda_context(clear_state=True)
+@door
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Return when the run is open again. Raises LaunchFailed where the execution was not redriven."""
     task = Task.model_validate(event)

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.door import door, logger
 from launch_agent.steps import relaunch_run
 from launch_agent.steps.report_outcome import ReportOutcome, Task
 from launch_agent.wiring import Clients
 
-logger, clients = Logger(), Clients()
+clients = Clients()
 step = ReportOutcome(clients)
 
 
-@logger.inject_lambda_context(clear_state=True)
+@door
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
     """Return the outcome: the verdict, and the reason."""
     if "redrives" in event:

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.door import door, logger
 from launch_agent.steps.start_training import StartTraining, Task
 from launch_agent.wiring import Clients
 
-logger, step = Logger(), StartTraining(Clients())
+step = StartTraining(Clients())
 
 
-@logger.inject_lambda_context(clear_state=True)
+@door
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
     """Return the training job's name."""
     task = Task.model_validate(event)

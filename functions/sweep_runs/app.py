@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from launch_agent.door import door
 from launch_agent.operations.repair import item_to_repair
 from launch_agent.steps.sweep_runs import SweepRuns
 from launch_agent.wiring import Clients
 
-logger, step = Logger(), SweepRuns(Clients())
+step = SweepRuns(Clients())
 
 
-@logger.inject_lambda_context(clear_state=True)
+@door
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return what was done, by run queue item or training job.
 

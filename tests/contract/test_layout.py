@@ -52,4 +52,14 @@ def test_the_steps_are_named_in_the_order_of_the_story() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_handler_is_a_door(name: str) -> None:
-    assert len((ROOT / "functions" / name / "app.py").read_text().splitlines()) <= 40
+    text = (ROOT / "functions" / name / "app.py").read_text()
+    assert len(text.splitlines()) <= 40
+    assert "\n@door\ndef handler(" in text
+
+
+def test_every_log_line_leaves_through_the_door() -> None:
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "functions").rglob("*.py")]:
+        loggers = set(re.findall(r"\bLogger\(.*\)", path.read_text()))
+        assert loggers <= (
+            {"Logger(json_serializer=_serialized)"} if path.stem == "door" else {"Logger(child=True)"}
+        ), path
