@@ -42,3 +42,9 @@ def runs_table() -> dict[str, Any]:
     properties = resources("AWS::DynamoDB::Table")["Runs"]
     taken = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
     return {name: properties[name] for name in taken}
+
+
+def sample_event(name: str) -> dict[str, Any]:
+    """An event of AWS's, from tests/events."""
+    event: dict[str, Any] = json.loads((ROOT / f"tests/events/{name}.json").read_text())
+    return event

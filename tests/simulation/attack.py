@@ -249,6 +249,16 @@ def scenarios() -> dict[str, Scenario]:
             _stopped("stop_in_console", "Build image", _code), "stopped", long
         ),
         "stopped in the console while it trains": Scenario(_stopped("stop_in_console", "Train", _run), "stopped", long),
+        "stopped in the console before wandb.init": Scenario(
+            _stopped("stop_in_console", "Train", _run),
+            "stopped",
+            {"script": lambda _: Script(training=2 * HOUR, calls_init=False)},
+        ),
+        "stopped in W&B, and interrupted at once": Scenario(
+            _stopped("stop_in_wandb", "Train", _run),
+            "stopped",
+            {"script": lambda _: Script(training=2 * HOUR, heeds_stops=True)},
+        ),
         "training job stopped": Scenario(_stopped("stop_job", "Train", _run), "stopped", long),
         "no event arrives": Scenario(_run, "finished", lost),
         "no event arrives, and SageMaker fails": Scenario(

@@ -30,6 +30,8 @@ class Script:
     """SageMaker stops it by itself before it starts."""
     interruptions: int = 0
     calls_init: bool = True
+    heeds_stops: bool = False
+    """Its process is interrupted as soon as its run is stopped in W&B, as the wandb SDK does it."""
 
 
 @dataclass
@@ -150,6 +152,12 @@ class Training:
         more = {"NextToken": str(start + 100)} if start + 100 < len(found) else {}
         return {"Results": found[start : start + 100], **more}
 
+    def interrupt(self, job: Job) -> None:
+        """Let the process in a job's container exit with 1, as one does that is interrupted."""
+        if job.shown["SecondaryStatus"] == "Training":
+            job.shown["FailureReason"] = "AlgorithmError: , exit code: 1"
+            self._next(job, 2, lambda job: self._ends(job, "Failed", "Failed"))
+
     # --- a job's life
     def _next(self, job: Job, seconds: float, happens: Callable[[Job], None]) -> None:
         """Go on after a while, unless something else happens to the job before."""
@@ -208,14 +216,3 @@ class Training:
 
 def _tags(job: Job) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in job.tags.items()]
-
-
-def event(job: Job) -> dict[str, Any]:
-    """Return the event that tells how a job is now, with times as events have them."""
-    times = ("CreationTime", "LastModifiedTime", "TrainingStartTime", "TrainingEndTime")
-    detail = {key: int(value * 1000) if key in times else value for key, value in job.shown.items()}
-    detail["SecondaryStatusTransitions"] = [
-        {key: int(value * 1000) if key == "StartTime" else value for key, value in each.items()}
-        for each in job.shown["SecondaryStatusTransitions"]
-    ]
-    return {"detail": detail | {"Tags": dict(job.tags)}}

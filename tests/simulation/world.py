@@ -29,10 +29,11 @@ from tests.handlers import properties_of
 from tests.simulation.builds import REPOSITORY, Builds
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused, Table
+from tests.simulation.events import execution_ended, job_changed, scheduled
 from tests.simulation.faults import Faults
 from tests.simulation.functions import Functions
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
-from tests.simulation.training import Job, Script, Training, event
+from tests.simulation.training import STACK_TAG, Job, Script, Training
 from tests.simulation.transport import answered, asgi
 
 SERVICE = "launch-agent"
@@ -169,8 +170,8 @@ class World:
             ended=lambda execution: self._execution_ended(stack, execution),
         )
         stack = self.stacks[name] = Stack(name, Table(runs_table()), functions, machine)
-        self._every(self._poll_every, lambda: self._invoke(stack, "poll_queues", {}))
-        self._every(5 * self._poll_every, lambda: self._invoke(stack, "sweep_runs", {}))
+        self._every(self._poll_every, lambda: self._invoke(stack, "poll_queues", scheduled()))
+        self._every(5 * self._poll_every, lambda: self._invoke(stack, "sweep_runs", scheduled()))
 
     def _every(self, seconds: float, happens: Callable[[], None]) -> None:
         def again() -> None:
@@ -242,7 +243,7 @@ class World:
 
     def _execution_ended(self, stack: Stack, execution: Execution) -> None:
         if execution.status != "SUCCEEDED":
-            self._deliver(stack, "sweep_runs", {"detail": {"input": json.dumps(execution.input)}})
+            self._deliver(stack, "sweep_runs", execution_ended(execution, self.clock.random))
 
     def _job_created(self, job: Job) -> None:
         live = [each.name for each in self.training.of_item[job.item] if each.is_live]
@@ -251,9 +252,11 @@ class World:
 
     def _job_changed(self, job: Job) -> None:
         self._tell_container(job)
-        stack = self.stacks.get(job.tags.get("LaunchStack", ""))
-        if stack:
-            self._deliver(stack, "resume_run", event(job))
+        event = job_changed(job, self.clock.random)
+        for stack in self.stacks.values():
+            # A rule of EventBridge cannot tell whose event it is where that has no tags.
+            if job.tags.get(STACK_TAG) == stack.name or not event["detail"].get("Tags"):
+                self._deliver(stack, "resume_run", event)
 
     def _tell_container(self, job: Job) -> None:
         """Let the code in the container do what it does: make its run, and end it."""
@@ -263,7 +266,8 @@ class World:
         if status != "Training" and "TrainingStartTime" not in job.shown:
             return
         run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
-        run.state = {"Training": "running", "Completed": "finished", "Failed": "failed"}.get(status, "killed")
+        states = {"Training": "running", "Completed": "finished", "Failed": "killed" if run.stopped else "failed"}
+        run.state = states.get(status, "killed")
 
     def run(self, entity: str, project_name: str, name: str, state: str = "pending") -> Run:
         """Return a run in W&B; make it where it is not there."""
@@ -283,6 +287,9 @@ class World:
         """Stop an item's run in W&B, if it has been acknowledged."""
         if item.associated_run_id:
             self.run(ENTITY, PROJECT, item.associated_run_id).stopped = True
+        for job in self.jobs(item):
+            if job.script.heeds_stops:
+                self.training.interrupt(job)
 
     def stop_in_console(self, item: RunQueueItem) -> None:
         """Stop an item's execution in the Step Functions console, if it runs."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from launch_agent.operations.repair import item_to_repair
 from launch_agent.training.status_event import parse_status_event
 from launch_agent.training.training_job import ITEM_TAG, STACK_TAG, TrainingJob, Verdict
-from tests.documents import ROOT
+from tests.documents import sample_event as sample
 
 ITEM = "UnVuUXVldWVJdGVtOnYyOjEyMzQ1Njc4OQ=="
 JSON = st.recursive(
@@ -20,11 +20,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-
-
-def sample(name: str) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads((ROOT / f"tests/events/{name}.json").read_text())
-    return event
 
 
 def test_an_event_with_nulls_and_tags_as_a_map_is_read_whole() -> None:

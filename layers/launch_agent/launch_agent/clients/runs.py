@@ -18,7 +18,9 @@ from launch_agent.clients.aws import CONFIG, error_code, translated
 from launch_agent.errors import AwsThrottled, InvalidRunSpec
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import Slot
+from launch_agent.run_queue.secret_values import secret_values
 from launch_agent.runs.record import AgentRecord, RunRecord, RunState
+from launch_agent.safe_text import keep_secret
 from launch_agent.training.retries import RetryReason
 
 _KEEP_CLOSED = timedelta(days=30)
@@ -383,7 +385,9 @@ def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _record(found: Mapping[str, Any]) -> RunRecord:
     known = {name: found[name] for name in RunRecord.model_fields if name in found}
-    return RunRecord.model_validate(known | {name: _unpack(found[name]) for name in _PACKED if name in found})
+    record = RunRecord.model_validate(known | {name: _unpack(found[name]) for name in _PACKED if name in found})
+    keep_secret(*secret_values(record.spec))
+    return record
 
 
 def _pack(value: object) -> bytes:

@@ -1,0 +1,50 @@
+"""What EventBridge sends, in the shapes of tests/events; which of them comes is drawn at random."""
+
+import json
+import random
+from typing import Any
+
+from tests.documents import sample_event
+from tests.simulation.machine import Execution
+from tests.simulation.training import Job
+
+_TIMES = ("CreationTime", "LastModifiedTime", "TrainingStartTime", "TrainingEndTime")
+
+
+def scheduled() -> dict[str, Any]:
+    """What EventBridge Scheduler sends."""
+    return sample_event("scheduler")
+
+
+def execution_ended(execution: Execution, draws: random.Random) -> dict[str, Any]:
+    """What tells that an execution ended badly; now and then its input is too long to be in it."""
+    event = sample_event("execution_aborted")
+    given = json.dumps(execution.input) if draws.random() < 0.8 else None
+    event["detail"] |= {
+        "executionArn": execution.arn,
+        "name": execution.name,
+        "status": execution.status,
+        "input": given,
+        "inputDetails": {"included": given is not None},
+    }
+    return event
+
+
+def job_changed(job: Job, draws: random.Random) -> dict[str, Any]:
+    """What tells how a training job is now: with tags as a map, as a list or without; with nulls or without the keys.
+
+    Now and then there is something in it that nobody can read.
+    """
+    event = sample_event("training_in_progress")
+    as_time = draws.choice([int, str])
+    shown = {key: as_time(int(value * 1000)) if key in _TIMES else value for key, value in job.shown.items()}
+    shown["SecondaryStatusTransitions"] = [
+        {key: int(value * 1000) if key == "StartTime" else value for key, value in each.items()}
+        for each in job.shown["SecondaryStatusTransitions"]
+    ]
+    nulls = dict.fromkeys(event["detail"]) if draws.random() < 0.5 else {}
+    tags = draws.choice([dict(job.tags), [{"Key": key, "Value": value} for key, value in job.tags.items()], None])
+    detail = nulls | shown | ({"Tags": tags} if tags or nulls else {})
+    if draws.random() < 0.1:
+        detail["LastModifiedTime"] = "just now"
+    return event | {"detail": detail, "resources": [job.shown["TrainingJobArn"]]}
