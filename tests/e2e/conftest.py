@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from launch_agent.runs.record import execution_name
 from local.demo.demo import image_of
 from local.demo.git_server import GitServer, git_server
 from local.stack import DEMO_KEY, Deployed, Wandb, deploy, embedded_cloud
@@ -59,7 +60,7 @@ class Application:
     def execution(self, item: RunQueueItem, *, attempt: int = 1) -> dict[str, Any] | None:
         """Return the execution of an item; None while there is none."""
         states = self.deployed.cloud.client("stepfunctions")
-        name = item.id if attempt == 1 else f"{item.id}-{attempt}"
+        name = execution_name(item.id, attempt)
         arn = self.deployed.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
         try:
             return dict(states.describe_execution(executionArn=f"{arn}:{name}"))

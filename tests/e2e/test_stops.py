@@ -1,5 +1,6 @@
 """A stop is a stop, in whichever phase and from whichever console: nothing goes on, and it is stopped everywhere."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +40,24 @@ def test_a_run_stopped_in_wandb_that_does_not_end_has_its_training_job_stopped(a
     assert outcome["verdict"] == "stopped"
     assert [job["TrainingJobStatus"] for job in app.training_jobs(item)] == ["Stopped"]
     assert item.state == "CLAIMED"
+
+
+def test_a_run_whose_process_ends_by_itself_when_it_is_stopped_in_wandb_was_stopped(
+    app: Application, tmp_path: Path
+) -> None:
+    """As where the client interrupts it: the process exits as one that failed, before a poll has it stopped."""
+    interrupt = tmp_path / "interrupt"
+    script = (
+        "import pathlib, sys, time, wandb; wandb.init()\n"
+        f"while not pathlib.Path({str(interrupt)!r}).exists(): time.sleep(0.05)\n"
+        "sys.exit(255)"
+    )
+    item = app.push(app.image("interrupted", str(WANDB_PYTHON), "-c", script))
+    wait_for(lambda: (run := app.run(item)) and run.state == "running")
+    interrupt.touch()
+    app.stop_in_wandb(item)
+    assert app.outcome(item)["verdict"] == "stopped"
+    assert (item.state, item.warnings) == ("CLAIMED", [])
 
 
 def test_a_run_stopped_in_wandb_ends_by_itself_where_it_can(app: Application, client: Client) -> None:

@@ -71,10 +71,18 @@ def test_each_line_of_a_secret_is_a_secret() -> None:
         ("see https://pypi.org/simple, or mail a@b.org", "see https://pypi.org/simple, or mail a@b.org"),
         ("https://u:p@ss@host/x", "https://***@host/x"),
         ("s3://bucket/key@1", "s3://bucket/key@1"),
+        ("https://s3/x?X-Amz-Date=1&X-Amz-Signature=f00&y=1", "https://s3/x?X-Amz-Date=1&X-Amz-Signature=***&y=1"),
+        ("https://host/simple?access_token=f00", "https://host/simple?access_token=***"),
     ],
 )
-def test_who_signs_in_to_an_address_is_hidden(text: str, shown: str) -> None:
+def test_who_signs_in_to_an_address_and_what_signs_it_is_hidden(text: str, shown: str) -> None:
     assert safe(text) == shown
+
+
+def test_what_is_no_text_is_replaced() -> None:
+    text = safe("a\ud800b\x00c\x1bd\te\nf\u00e9\U0001f600")
+    assert text == "a\ufffdb\ufffdc\ufffdd\te\nf\u00e9\U0001f600"
+    assert text.encode()
 
 
 def test_what_is_no_secret_stays() -> None:
@@ -110,12 +118,10 @@ def test_no_text_has_a_secret_whatever_both_are(secret: str, before: str, after:
         assert secret not in safe(f"{before}{secret}{after}")
 
 
-@given(st.lists(st.text()), st.text())
-def test_a_text_without_secrets_and_addresses_is_left_as_it_is(secrets: list[str], text: str) -> None:
+@given(st.text(st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="/?&"), max_size=MAX_TEXT))
+def test_a_text_in_which_nothing_is_secret_stays_as_it_is(text: str) -> None:
     forget_secrets()
-    if "//" not in text and len(text) < 8:
-        keep_secret(*(secret for secret in secrets if not secret or secret not in text))
-        assert safe(text) == text or any(line and line in text for secret in secrets for line in secret.splitlines())
+    assert safe(text) == text
 
 
 @pytest.mark.parametrize(
