@@ -63,6 +63,21 @@ def test_a_run_whose_process_is_interrupted_was_stopped(seed: int, delivery: Del
         assert (item.state, item.warnings) == (ItemState.CLAIMED, [])
 
 
+@pytest.mark.parametrize("failure", ["InternalServerError: sorry", "CapacityError: none left", "ClientError: no image"])
+def test_a_run_whose_training_job_fails_just_after_its_stop_was_stopped(failure: str) -> None:
+    """No poll has seen the stop yet: what is tried again is stopped by the next."""
+    with world(4, NoFaults(), script=lambda _: Script(training=3 * HOUR)) as made:
+        item = made.push()
+        while not (made.jobs(item) and made.jobs(item)[0].shown["SecondaryStatus"] == "Training"):
+            made.clock.run(10)
+        (job,) = made.jobs(item)
+        made.stop_in_wandb(item)
+        job.shown["FailureReason"] = failure
+        made.training._ends(job, "Failed", "Failed")
+        assert ended(made, item)["verdict"] == "stopped"
+        assert item.state is ItemState.CLAIMED
+
+
 # --- nobody else's log
 @pytest.mark.parametrize("refuses", ["AccessDeniedException", ""], ids=["refused", "its name is taken"])
 def test_the_log_of_a_training_job_that_is_not_the_runs_is_not_shown(refuses: str) -> None:

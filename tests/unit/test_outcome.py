@@ -96,6 +96,7 @@ NO_COMMAND = end(
         (end("Failed", FailureReason="InternalServerError: sorry"), "SageMaker itself failed"),
         (end("Failed", FailureReason="NewError: hm"), "NewError: hm"),
         (end("Failed"), "SageMaker gave no reason"),
+        (end("Failed", FailureReason="AlgorithmError: " + "x" * 1008), "xxx.... The code of the job failed"),
     ],
 )
 def test_the_reason_says_what_happened_and_what_to_do(ended: TrainingEnd, words: str) -> None:

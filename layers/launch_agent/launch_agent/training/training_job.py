@@ -157,6 +157,7 @@ class TrainingEnd(Model):
         )
 
 
+_MAX_FAILURE_REASON = 1_024  # a longer one is cut there
 _STOPPED_BY = {
     "MaxRuntimeExceeded": "SageMaker stopped it at StoppingCondition.MaxRuntimeInSeconds. Raise that limit in "
     "the queue's configuration, or save checkpoints and queue the run again.",
@@ -180,7 +181,8 @@ def _reason(job: TrainingJob) -> str:
         by = _STOPPED_BY.get(job.secondary_status, "Somebody stopped it." if not never_ran else "It never started.")
         return f"The training job was stopped. {by}"
     kind, _, _ = job.failure_reason.partition(":")
-    reason = job.failure_reason.rstrip(".") or "SageMaker gave no reason"
+    is_cut = len(job.failure_reason) >= _MAX_FAILURE_REASON
+    reason = f"{job.failure_reason}..." if is_cut else job.failure_reason.rstrip(".") or "SageMaker gave no reason"
     command = shlex.join(job.algorithm.entry_point) or "the image's own entry point"
     missing = f"A command was not found: the container runs {command}." if job.found_no_command else ""
     return " ".join(filter(None, [f"The training job failed: {reason}.", missing, _ADVICE.get(kind, "")]))
