@@ -234,6 +234,22 @@ def test_a_runs_job_has_its_item_and_its_stack_in_the_tags_on_whatever_page(
     assert bool(job) is is_ours
 
 
+@pytest.mark.parametrize("shown", ["training-job/mixedcase", "training-job/MixedCase"])
+def test_the_tags_of_a_training_job_are_found_whatever_the_case_of_its_arn(
+    shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = ARN.replace("training-job/abc", shown)
+    job = TrainingJob.model_validate({**DESCRIBED, "TrainingJobName": "MixedCase", "TrainingJobArn": arn})
+    tags = {"LaunchStack": "stack", "WandbRunQueueItemId": "item"}
+    with answering(Answer(200, {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]})) as server:
+        assert ask(server, monkeypatch, lambda: SageMaker("stack").item_of(job)) == "item"
+    assert [each.json["ResourceArn"] for each in server.asked] == [ARN.replace("/abc", "/MixedCase")]
+    gone = aws_error("ValidationException", "Resource does not exist.")
+    with answering(gone, Answer(200, {"Tags": []})) as server:
+        assert ask(server, monkeypatch, lambda: SageMaker("stack").item_of(job)) is None
+    assert [each.json["ResourceArn"] for each in server.asked][1:] == ([arn] if arn.islower() else [])
+
+
 def test_a_run_without_a_named_job_has_none() -> None:
     assert SageMaker("stack").job_of(RUN) is None
 

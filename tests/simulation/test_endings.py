@@ -101,6 +101,12 @@ def test_the_log_of_a_training_job_that_is_not_the_runs_is_not_shown(refuses: st
         assert (f"/jobs/{VICTIM}\n" in told(made).replace("\\n", "\n")) is False
 
 
+def test_a_training_job_of_ours_is_proven_so_whatever_the_case_of_its_arn() -> None:
+    with world(5, NoFaults(), delivery=Delivery(dropped=1)) as made:
+        item = made.push(run_id="MixedCase")
+        assert ended(made, item)["verdict"] == "finished"
+
+
 # --- nobody else's run
 def test_the_run_of_somebody_else_is_not_written() -> None:
     with world(9, NoFaults(), script=lambda _: Script(calls_init=False)) as made:

@@ -90,7 +90,7 @@ class Training:
             "DescribeTrainingJob": lambda asked: self._find(asked).shown,
             "StopTrainingJob": self._stop,
             "Search": self._search,
-            "ListTags": lambda asked: {"Tags": _tags(self.jobs[asked["ResourceArn"].rpartition("/")[2]])},
+            "ListTags": self._list_tags,
         }
         return operations[operation](asked)
 
@@ -113,7 +113,7 @@ class Training:
         name = asked["TrainingJobName"]
         shown = {
             "TrainingJobName": name,
-            "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
+            "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name.lower()}",
             "CreationTime": self._clock.now,
             "SecondaryStatusTransitions": [],
             "RoleArn": asked["RoleArn"],
@@ -140,6 +140,12 @@ class Training:
             self._move(job, "Stopping", "Stopping")
             self._next(job, 20, lambda job: self._ends(job, "Stopped", "Stopped"))
         return {}
+
+    def _list_tags(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        job = self.jobs.get(asked["ResourceArn"].rpartition("/")[2])
+        if job is None:
+            raise Refused("ValidationException", "Resource does not exist.")
+        return {"Tags": _tags(job)}
 
     def _search(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         status, stack = (each["Value"] for each in asked["SearchExpression"]["Filters"])

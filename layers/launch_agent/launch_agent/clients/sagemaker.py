@@ -20,7 +20,7 @@ _ECHO = re.compile(
 )
 """The whole of a map or list, or one value out of those that can be secret, as SageMaker repeats it."""
 _SHOWN_VALUE = re.compile(r", value: .*, (?=type: |valid )", re.DOTALL)
-_GONE = ("Requested resource not found", "Could not find")
+_GONE = ("Requested resource not found", "Could not find", "Resource does not exist")
 
 
 class SageMaker:
@@ -65,16 +65,22 @@ class SageMaker:
             raise
 
     def item_of(self, job: TrainingJob) -> str | None:
-        """Return the run queue item that this stack made a training job for; None when the job is not ours."""
-        try:
-            with translated():
-                pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=job.arn)
-                tags = [tag for page in pages for tag in page["Tags"]]
-        except ClientError as error:
-            if _is_hidden(error):
-                return None
-            raise
-        return item_in(tags_in(tags), self._stack_name)
+        """Return the run queue item that this stack made a training job for; None when the job is not ours.
+
+        An ARN can be shown in lower case whatever the job's name, and then has no tags
+        (https://github.com/boto/boto3/issues/4606).
+        """
+        for arn in dict.fromkeys([f"{job.arn.rpartition('/')[0]}/{job.name}", job.arn]):
+            try:
+                with translated():
+                    pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+                    tags = [tag for page in pages for tag in page["Tags"]]
+            except ClientError as error:
+                if not _is_hidden(error):
+                    raise
+            else:
+                return item_in(tags_in(tags), self._stack_name)
+        return None
 
     def job_of(self, record: RunRecord) -> TrainingJob | None:
         """Return the training job that a run's record names; None when there is none, or it is not proven the run's."""
