@@ -90,7 +90,8 @@ def test_an_algorithm_of_sagemakers_gets_a_run_of_its_own(app: Application) -> N
     run = app.run(item)
     assert run
     assert (run.state, run.summary) == ("finished", {"train:simulated": 1.0})
-    assert run.config_values == {"num_round": {"value": "10"}, "mine": {"value": 1}}
+    own = {"_wandb": {"value": {"launch_trace_id": item.id}}}
+    assert run.config_values == {"num_round": {"value": "10"}, "mine": {"value": 1}} | own
     assert item.state == "CLAIMED"
     assert item.warnings[0]["message"].startswith("The queue names one of SageMaker's algorithms")
 

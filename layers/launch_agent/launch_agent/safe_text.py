@@ -19,12 +19,11 @@ _SHORTEST = 4
 _SHORTEST_PIECE = 8
 _CUT = ("...", "…", "\n", "\\", '"', "'", "}", "{")
 """What follows a text whose end was cut off, or stands before one whose beginning was."""
-_IN_ADDRESS = re.compile(
-    r"""(?<=//)[^/\s"'<>]+(?=@)"""
-    r"""|(?<=[?&])(?P<name>(?:X-Amz-(?:Credential|Security-Token|Signature)|\w{0,20}(?:token|password|sig))=)[^\s&"']+""",
+_SIGNED_IN = re.compile(r"(?<=//)[^\s/]*@")
+_SIGNATURE = re.compile(
+    r"(?P<name>[?&](?:X-Amz-(?:Credential|Security-Token|Signature)|\w{0,20}(?:token|password|sig))=)[^\s&\"']+",
     re.IGNORECASE,
 )
-"""Who signs in to an address, and what signs it."""
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 _known: ContextVar[tuple[str, ...]] = ContextVar("known", default=())
@@ -44,7 +43,7 @@ def forget_secrets() -> None:
 
 def safe(text: str, *, limit: int = MAX_TEXT) -> str:
     """Return a text without secrets and without what no text can have, and not longer than `limit`."""
-    text = _IN_ADDRESS.sub(lambda found: f"{found['name'] or ''}{_HIDDEN}", _without(_known.get(), text))
+    text = _SIGNATURE.sub(rf"\g<name>{_HIDDEN}", _SIGNED_IN.sub("", _without(_known.get(), text)))
     text = _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 

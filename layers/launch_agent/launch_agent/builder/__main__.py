@@ -16,7 +16,6 @@ from launch_agent.builder import code, docker, git
 from launch_agent.builder.code_folder import CodeFolder
 from launch_agent.builder.context import BuildContext, lay_out
 from launch_agent.builder.git import Credentials, parse_credentials, secrets_in
-from launch_agent.builder.log import Log
 from launch_agent.clients.artifacts import Artifacts
 from launch_agent.clients.build_bucket import BuildBucket
 from launch_agent.clients.graphql import GraphqlClient
@@ -34,13 +33,12 @@ from launch_agent.image.build_failure import BUILDER_ERROR
 from launch_agent.image.dockerfile import entry_point_in
 from launch_agent.image.pins import pinned
 from launch_agent.image.recipe import BuildPlan, GitCode, ImageNote
+from launch_agent.safe_text import keep_secret, safe
 from launch_agent.settings import Settings
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _MAX_WARNINGS = 10
 _WAITS = (10, 60, 300, 600)
-
-log = Log()
 
 
 class Env(Settings):
@@ -63,7 +61,7 @@ def main() -> int:
         build_image(env, BuildBucket(env.build_bucket))
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the person who queued the run reads one line
         words = " ".join(str(error).split())
-        log.say(f"{BUILDER_ERROR} {type(error).__name__}: {words}")
+        say(f"{BUILDER_ERROR} {type(error).__name__}: {words}")
         return 1
     return 0
 
@@ -73,7 +71,7 @@ def build_image(env: Env, bucket: BuildBucket) -> None:
     plan = bucket.plan(env.build_plan_key)
     api_key = WandbApiKey(env.wandb_api_key_secret)
     credentials = git_credentials(env)
-    log.keep_out([api_key(), *secrets_in(credentials)])
+    keep_secret(api_key(), *secrets_in(credentials))
     graphql = GraphqlClient(env.wandb_base_url, api_key)
     with tempfile.TemporaryDirectory() as name:
         source, warnings = fetch(plan, Path(name, "source"), Artifacts(graphql), credentials)
@@ -88,9 +86,9 @@ def build_image(env: Env, bucket: BuildBucket) -> None:
         )
     note = ImageNote(
         digest=pushed_digest(plan, order.image),
-        dockerfile=log.cleaned(choice.why, at_most=2_000),
+        dockerfile=safe(choice.why, limit=2_000),
         entry_point=entry_point_in(choice, plan.recipe.entry_point),
-        warnings=tuple(log.cleaned(each) for each in (*warnings, *more)[:_MAX_WARNINGS]),
+        warnings=tuple(safe(each) for each in (*warnings, *more)[:_MAX_WARNINGS]),
     )
     bucket.store_note(plan, note)
     warn(Wandb(graphql), plan, note)
@@ -113,11 +111,11 @@ def fetch(
         except Transient as error:
             if wait is None:
                 raise
-            log.say(f"trying again in {wait} s: {error}")
+            say(f"trying again in {wait} s: {error}")
             shutil.rmtree(folder)
             time.sleep(wait)
         else:
-            log.say(f"fetched {what}")
+            say(f"fetched {what}")
             return source, warnings
     raise AssertionError("the last try returns or raises")
 
@@ -130,13 +128,13 @@ def context_of(plan: BuildPlan, source: CodeFolder, folder: Path, credentials: C
             if isinstance(plan.code, GitCode):
                 git.fetch_history(source.path, credentials)
         except ImageBuildFailed as error:
-            log.say(f"the history of the code could not be fetched; a version made of its tags may be wrong: {error}")
+            say(f"the history of the code could not be fetched; a version made of its tags may be wrong: {error}")
 
     context = lay_out(plan.recipe, source, folder / "context", fetch_history)
-    log.say(f"Dockerfile {context.choice.why}")
+    say(f"Dockerfile {context.choice.why}")
     if context.choice.path is None:
         for line in context.text.splitlines():
-            log.say(line)
+            say(line)
     return context
 
 
@@ -150,22 +148,22 @@ def build_and_push(env: Env, plan: BuildPlan, order: docker.Order) -> tuple[str,
     """Build and push, with what a Dockerfile runs kept from the build role; return what could not be installed."""
     docker.keep_from_credentials()
     sign_in(plan, order.text)
-    with_buildkit = docker.start_buildkit(pinned(env.buildkit_image), log.say)
-    return docker.build(order, log.say, with_buildkit=with_buildkit)
+    with_buildkit = docker.start_buildkit(pinned(env.buildkit_image), say)
+    return docker.build(order, say, with_buildkit=with_buildkit)
 
 
 def sign_in(plan: BuildPlan, dockerfile: str) -> None:
     """Sign in to the registries that the build needs, and where Amazon's public one cannot be, pull as anybody does."""
     for registry in registries(plan, dockerfile):
         password = registry_password(registry)
-        log.keep_out([password])
+        keep_secret(password)
         docker.sign_in(registry, password)
     try:
         password = public_registry_password()
-        log.keep_out([password])
+        keep_secret(password)
         docker.sign_in(PUBLIC_REGISTRY, password)
     except (BotoCoreError, ClientError, LaunchError) as error:
-        log.say(f"not signed in to {PUBLIC_REGISTRY}: {error}")
+        say(f"not signed in to {PUBLIC_REGISTRY}: {error}")
 
 
 def registries(plan: BuildPlan, dockerfile: str) -> set[str]:
@@ -182,19 +180,24 @@ def pushed_digest(plan: BuildPlan, image: str) -> str:
         raise ImageBuildFailed(f"the image {image} was pushed, and the repository does not have it.")
     if pushed.media_type != _MANIFEST:
         raise ImageBuildFailed(f"the image was pushed as {pushed.media_type}, and SageMaker takes {_MANIFEST} only.")
-    log.say(f"pushed {plan.repository}@{pushed.digest}")
+    say(f"pushed {plan.repository}@{pushed.digest}")
     return pushed.digest
 
 
 def warn(wandb: Wandb, plan: BuildPlan, note: ImageNote) -> None:
     """Put the warnings on the queue item; an image without them is an image all the same."""
     for warning in note.warnings:
-        log.say(f"warning: {warning}")
+        say(f"warning: {warning}")
     try:
         if note.warnings:
             wandb.warn(plan.item, "\n".join(note.warnings), "build")
     except LaunchError as error:
-        log.say(f"the queue item does not show this: {error}")
+        say(f"the queue item does not show this: {error}")
+
+
+def say(line: str) -> None:
+    """Write a line into the build's log."""
+    print(safe(line), flush=True)  # noqa: T201 - what a build prints is its log
 
 
 if __name__ == "__main__":
