@@ -13,13 +13,13 @@ from local.stack import Cloud, Deployed
 
 
 def dump(deployed: Deployed, folder: Path) -> None:
-    """Write executions, logs, table, objects, training jobs, failed events and W&B's state into `folder`."""
+    """Write executions, logs, tables, objects, training jobs, failed events and W&B's state into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     cloud = deployed.cloud
     kinds = {
         "executions": executions(cloud, deployed.outputs["StateMachineArn"]),
         "logs": log_events(cloud),
-        "table": table_items(cloud, deployed.outputs["RunsTable"]),
+        "table": table_items(cloud),
         "objects": objects(cloud),
         "training_jobs": training_jobs(cloud),
         "failed_events": failed_events(cloud, deployed.outputs["FailedEventsUrl"]),
@@ -51,11 +51,12 @@ def log_events(cloud: Cloud) -> Iterator[Any]:
             yield {**where, "events": [event["message"] for event in events]}
 
 
-def table_items(cloud: Cloud, table: str) -> Iterator[Any]:
-    """Yield every item of the Runs table, with what is packed in it unpacked."""
-    deserialize = TypeDeserializer().deserialize
-    for item in _all(cloud.client("dynamodb"), "scan", "Items", TableName=table):
-        yield {name: deserialize(value) for name, value in item.items()}
+def table_items(cloud: Cloud) -> Iterator[Any]:
+    """Yield every item of every table, with what is packed in it unpacked."""
+    deserialize, dynamodb = TypeDeserializer().deserialize, cloud.client("dynamodb")
+    for table in _all(dynamodb, "list_tables", "TableNames"):
+        for item in _all(dynamodb, "scan", "Items", TableName=table):
+            yield {name: deserialize(value) for name, value in item.items()}
 
 
 def objects(cloud: Cloud) -> Iterator[Any]:

@@ -39,9 +39,17 @@ def resources(kind: str) -> dict[str, Any]:
 
 def runs_table() -> dict[str, Any]:
     """What CreateTable takes for the table of runs."""
-    properties = resources("AWS::DynamoDB::Table")["Runs"]
+    return _table("Runs")
+
+
+def details_table() -> dict[str, Any]:
+    """What CreateTable takes for the table of run specs and plans."""
+    return _table("RunDetails")
+
+
+def _table(name: str) -> dict[str, Any]:
     taken = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
-    return {name: properties[name] for name in taken}
+    return {key: value for key, value in resources("AWS::DynamoDB::Table")[name].items() if key in taken}
 
 
 def sample_event(name: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The Runs table: slots and records move together, whatever happens twice or at once."""
 
+import gzip
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +16,17 @@ from launch_agent.clients.aws import CONFIG
 from launch_agent.clients.runs import Runs
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.run_queue.items import ItemRef, Slot
-from launch_agent.runs.record import AgentRecord, RunRecord, RunState
+from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord, RunState
+from launch_agent.safe_text import forget_secrets, safe
 from launch_agent.training.retries import RetryReason
-from tests.documents import runs_table
+from tests.documents import details_table, runs_table
 from tests.golden.cases import plan
 from tests.simulation.dynamodb import Table
 from tests.simulation.transport import answered
 
 AGENT = AgentRecord(entity="team", launch_agent_id="a1", launch_agent_name="agent-run", config_fingerprint="f")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SPEC = {"entity": "team", "_wandb_api_key": "sekret", "n": [1, None, 2.5]}
 
 
 @pytest.fixture(params=["moto", "simulated"])
@@ -30,7 +34,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
     """A table of its own for each test, of moto's and of the simulated world's: what one does, so does the other."""
     make = moto_table if request.param == "moto" else simulated_table
     with make():
-        table = Runs("runs")
+        table = Runs("runs", "details")
         table.remember_agent(AGENT)
         yield table
 
@@ -40,6 +44,7 @@ def moto_table() -> Iterator[None]:
     """The table in moto."""
     with mock_aws():
         boto3.client("dynamodb").create_table(TableName="runs", **runs_table())
+        boto3.client("dynamodb").create_table(TableName="details", **details_table())
         yield
 
 
@@ -73,7 +78,6 @@ def record(item_id: str = "item", *, attempt: int = 1, slot: Slot = Slot.JOB) ->
         launch_agent_id="a1",
         launch_agent_name="agent-run",
         opened_at=NOW,
-        spec={"entity": "team", "_wandb_api_key": "sekret", "n": [1, None, 2.5]},
     )
 
 
@@ -84,45 +88,45 @@ def slots(runs: Runs) -> tuple[int, int]:
 
 
 def test_an_open_run_is_read_back_whole(runs: Runs) -> None:
-    assert runs.open(record(), limit=1)
+    assert runs.open(record(), spec=SPEC, limit=1)
     assert runs.get("item") == record()
     assert runs.get("another") is None
 
 
 def test_opening_takes_a_slot_and_closing_frees_it(runs: Runs) -> None:
-    runs.open(record(), limit=1)
+    runs.open(record(), spec=SPEC, limit=1)
     assert slots(runs) == (1, 0)
     assert runs.close(record(), {"verdict": "finished", "reason": "."})
     assert slots(runs) == (0, 0)
 
 
 def test_nothing_is_opened_beyond_the_limit(runs: Runs) -> None:
-    assert runs.open(record("one"), limit=1)
-    assert not runs.open(record("two"), limit=1)
+    assert runs.open(record("one"), spec=SPEC, limit=1)
+    assert not runs.open(record("two"), spec=SPEC, limit=1)
     assert runs.get("two") is None
     assert slots(runs) == (1, 0)
 
 
 def test_a_limit_of_minus_one_is_none(runs: Runs) -> None:
-    assert all(runs.open(record(str(number)), limit=-1) for number in range(20))
+    assert all(runs.open(record(str(number)), spec=SPEC, limit=-1) for number in range(20))
     assert slots(runs) == (20, 0)
 
 
 def test_schedulers_have_slots_of_their_own(runs: Runs) -> None:
-    assert runs.open(record("one", slot=Slot.SCHEDULER), limit=1)
-    assert runs.open(record("two"), limit=1)
+    assert runs.open(record("one", slot=Slot.SCHEDULER), spec=SPEC, limit=1)
+    assert runs.open(record("two"), spec=SPEC, limit=1)
     assert slots(runs) == (1, 1)
 
 
 def test_the_same_item_is_opened_once(runs: Runs) -> None:
-    assert runs.open(record(), limit=5)
-    assert not runs.open(record(), limit=5)
-    assert not runs.open(record(attempt=2), limit=5)
+    assert runs.open(record(), spec=SPEC, limit=5)
+    assert not runs.open(record(), spec=SPEC, limit=5)
+    assert not runs.open(record(attempt=2), spec=SPEC, limit=5)
     assert slots(runs) == (1, 0)
 
 
 def test_a_run_is_closed_once(runs: Runs) -> None:
-    runs.open(record(), limit=1)
+    runs.open(record(), spec=SPEC, limit=1)
     assert runs.close(record(), {"verdict": "finished", "reason": "."})
     assert not runs.close(record(), {"verdict": "failed", "reason": "late"})
     assert not runs.give_back(record())
@@ -132,59 +136,137 @@ def test_a_run_is_closed_once(runs: Runs) -> None:
     assert closed.outcome == {"verdict": "finished", "reason": "."}
 
 
-def test_a_closed_run_keeps_no_spec_no_plan_and_no_token(runs: Runs) -> None:
-    runs.open(record(), limit=1)
-    runs.planned(plan("image-job"))
+PLAN = plan("image-job").model_copy(update={"item": ItemRef(id="item", queue="sm", entity="team", run_id="run")})
+
+
+@pytest.mark.parametrize("end", ["close", "give back"])
+def test_a_run_that_is_not_open_keeps_no_spec_no_plan_and_no_token(runs: Runs, end: str) -> None:
+    runs.open(record(), spec=SPEC, limit=1)
+    runs.planned(PLAN)
     runs.awaiting("item", training_job_name="job", task_token="token")
+    assert {"spec", "plan"} <= set(stored("details#item", "details"))
+    if end == "close":
+        runs.close(record(), {"verdict": "finished", "reason": "."})
+    else:
+        runs.give_back(record())
+    assert not {"spec", "plan", "task_token"} & set(stored())
+    assert set(stored("details#item", "details")) == {"pk", "ttl"}
+    assert int(stored()["ttl"]["N"]) > NOW.timestamp()
+    runs.planned(PLAN)  # by a function that is late
+    assert set(stored("details#item", "details")) == {"pk", "ttl"}
+    assert runs.details("item") == RunDetails()
+
+
+def test_only_the_table_of_details_has_specs_and_plans_and_nothing_else_is_in_it(runs: Runs) -> None:
+    runs.open(record(), spec=SPEC, limit=1)
+    runs.planned(PLAN)
+    assert not {"spec", "plan"} & set(stored())
+    assert set(stored("details#item", "details")) == {"pk", "spec", "plan"}
+    assert runs.details("item") == RunDetails(spec=SPEC, plan=PLAN)
+
+
+@pytest.mark.parametrize("planned_by", ["the older version", "this version"])
+def test_a_record_of_an_older_version_is_read_and_forgotten_alike(runs: Runs, planned_by: str) -> None:
+    """It has the run spec itself, and the plan too if that was made before the upgrade."""
+    runs.open(record(), spec={}, limit=1)
+    older = {"spec": SPEC, "plan": PLAN.model_dump(mode="json")}
+    client = boto3.client("dynamodb", config=CONFIG)
+    client.update_item(
+        TableName="details",
+        Key=key("details#item"),
+        UpdateExpression="REMOVE #spec",
+        ExpressionAttributeNames={"#spec": "spec"},
+    )
+    store("runs", "run#item", **(older if planned_by == "the older version" else {"spec": SPEC}))
+    if planned_by == "this version":
+        assert runs.details("item") == RunDetails(spec=SPEC)
+        runs.planned(PLAN)
+    assert runs.details("item") == RunDetails(spec=SPEC, plan=PLAN)
+    assert runs.get("item") == record().model_copy(
+        update={} if planned_by == "the older version" else {"entity": PLAN.entity, "project": PLAN.project}
+    )
     runs.close(record(), {"verdict": "finished", "reason": "."})
-    item = stored()
-    assert not {"spec", "plan", "task_token"} & set(item)
-    assert int(item["ttl"]["N"]) > NOW.timestamp()
+    assert not {"spec", "plan"} & (set(stored()) | set(stored("details#item", "details")))
+
+
+def test_a_plan_that_another_version_made_otherwise_is_none(runs: Runs) -> None:
+    runs.open(record(), spec=SPEC, limit=1)
+    store("details", "details#item", plan={"training_request": {}, "unknown": 1})
+    assert runs.details("item") == RunDetails(spec=SPEC)
+
+
+def test_what_is_secret_in_a_spec_is_hidden_once_it_was_read(runs: Runs) -> None:
+    runs.open(record(), spec=SPEC, limit=1)
+    forget_secrets()
+    assert safe("the key sekret") == "the key sekret"
+    runs.details("item")
+    assert safe("the key sekret") == "the key ***"
 
 
 def test_a_closed_item_is_not_opened_again_and_a_returned_one_is_as_the_next_attempt(runs: Runs) -> None:
-    runs.open(record("closed"), limit=5)
+    runs.open(record("closed"), spec=SPEC, limit=5)
     runs.close(record("closed"), {"verdict": "failed", "reason": "."})
-    assert not runs.open(record("closed", attempt=2), limit=5)
-    runs.open(record("returned"), limit=5)
+    assert not runs.open(record("closed", attempt=2), spec=SPEC, limit=5)
+    runs.open(record("returned"), spec=SPEC, limit=5)
     runs.give_back(record("returned"))
     assert slots(runs) == (0, 0)
-    assert not runs.open(record("returned"), limit=5)
-    assert runs.open(record("returned", attempt=2), limit=5)
+    assert not runs.open(record("returned"), spec=SPEC, limit=5)
+    assert runs.open(record("returned", attempt=2), spec=SPEC, limit=5)
     assert slots(runs) == (1, 0)
 
 
 def test_an_earlier_attempt_cannot_end_a_later_one(runs: Runs) -> None:
-    runs.open(record(), limit=5)
+    runs.open(record(), spec=SPEC, limit=5)
     runs.give_back(record())
-    runs.open(record(attempt=2), limit=5)
+    runs.open(record(attempt=2), spec=SPEC, limit=5)
     assert not runs.close(record(attempt=1), {"verdict": "failed", "reason": "."})
     assert slots(runs) == (1, 0)
 
 
 def test_what_happens_to_an_open_run_is_remembered(runs: Runs) -> None:
-    runs.open(record(), limit=1)
-    made = plan("image-job").model_copy(update={"item": record().item})
+    runs.open(record(), spec=SPEC, limit=1)
     runs.acknowledged("item")
-    runs.planned(made)
+    runs.planned(PLAN)
     runs.awaiting("item", training_job_name="job", task_token="token")
     found = runs.get("item")
     assert found
-    assert (found.acked, found.plan, found.training_job_name, found.task_token) == (True, made, "job", "token")
+    assert (found.acked, found.project, found.training_job_name, found.task_token) == (
+        True,
+        PLAN.project,
+        "job",
+        "token",
+    )
 
 
 def test_the_lease_can_pass_to_another_registration(runs: Runs) -> None:
-    runs.open(record(), limit=1)
+    runs.open(record(), spec=SPEC, limit=1)
     runs.leased_again("item", AGENT.model_copy(update={"launch_agent_id": "a2", "launch_agent_name": "other-run"}))
     found = runs.get("item")
     assert found
     assert (found.launch_agent_id, found.launch_agent_name) == ("a2", "other-run")
 
 
-def stored() -> dict[str, Any]:
-    """The record as the table has it."""
+def key(pk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}}
+
+
+def store(table: str, pk: str, **values: Any) -> None:
+    """Set attributes of an item, packed as the application packs them."""
+    boto3.client("dynamodb", config=CONFIG).update_item(
+        TableName=table,
+        Key=key(pk),
+        UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
+        ExpressionAttributeNames={f"#{name}": name for name in values},
+        ExpressionAttributeValues={
+            f":{name}": {"B": gzip.compress(json.dumps(value).encode())} for name, value in values.items()
+        },
+    )
+
+
+def stored(pk: str = "run#item", table: str = "runs") -> dict[str, Any]:
+    """An item as the table has it: the record, if no other is named."""
     client = boto3.client("dynamodb", config=CONFIG)
-    return dict(client.get_item(TableName="runs", Key={"pk": {"S": "run#item"}})["Item"])
+    return dict(client.get_item(TableName=table, Key=key(pk))["Item"])
 
 
 def status_at(runs: Runs, status: str, seconds: int, job: str = "job") -> RunRecord | None:
@@ -197,7 +279,7 @@ def stored_status() -> str:
 
 
 def test_an_old_status_never_wins_over_a_newer_one(runs: Runs) -> None:
-    runs.open(record(), limit=1)
+    runs.open(record(), spec=SPEC, limit=1)
     runs.awaiting("item", training_job_name="job", task_token="token")
     for status, seconds in (("Starting", 0), ("Completed", 9), ("Training", 5), ("Completed", 9)):
         assert status_at(runs, status, seconds)
@@ -205,7 +287,7 @@ def test_an_old_status_never_wins_over_a_newer_one(runs: Runs) -> None:
 
 
 def test_a_status_of_another_job_is_not_this_runs(runs: Runs) -> None:
-    runs.open(record(), limit=1)
+    runs.open(record(), spec=SPEC, limit=1)
     runs.awaiting("item", training_job_name="job", task_token="token")
     status_at(runs, "Training", 0)
     assert status_at(runs, "Completed", 1, job="other")
@@ -214,7 +296,7 @@ def test_a_status_of_another_job_is_not_this_runs(runs: Runs) -> None:
 
 
 def test_registering_anew_keeps_the_slots_in_use(runs: Runs) -> None:
-    runs.open(record(), limit=1)
+    runs.open(record(), spec=SPEC, limit=1)
     runs.remember_agent(AGENT.model_copy(update={"launch_agent_id": "a2", "stop_polling": True}))
     found = runs.agent("team")
     assert found
@@ -242,34 +324,34 @@ def test_the_first_registration_is_claimed_too(runs: Runs) -> None:
 def test_a_run_spec_that_does_not_fit_is_refused_before_a_slot_is_taken(runs: Runs) -> None:
     noise = random.Random(0).randbytes(400_000).hex()
     with pytest.raises(InvalidRunSpec, match="too long to be stored"):
-        runs.open(record().model_copy(update={"spec": {"noise": noise}}), limit=1)
+        runs.open(record(), spec={"noise": noise}, limit=1)
     assert slots(runs) == (0, 0)
 
 
 def test_open_runs_are_found_and_ended_ones_are_not(runs: Runs) -> None:
     for name in ("one", "two", "three"):
-        runs.open(record(name), limit=-1)
+        runs.open(record(name), spec=SPEC, limit=-1)
     runs.close(record("one"), {"verdict": "finished", "reason": "."})
     runs.give_back(record("two"))
     runs.planned(plan("image-job").model_copy(update={"item": record("three").item}))
     (found,) = runs.open_runs()
-    assert (found.item.id, found.entity, found.spec, found.plan) == ("three", "team", None, None)
-    runs.open(record("two", attempt=2), limit=-1)
+    assert (found.item.id, found.entity) == ("three", "team")
+    runs.open(record("two", attempt=2), spec=SPEC, limit=-1)
     assert {each.item.id for each in runs.open_runs()} == {"two", "three"}
 
 
 def test_an_item_that_comes_back_is_not_stopped_for_what_was_asked_of_its_earlier_attempt(runs: Runs) -> None:
-    runs.open(record(), limit=5)
+    runs.open(record(), spec=SPEC, limit=5)
     runs.stop_requested("item", at=NOW)
     runs.give_back(record())
-    runs.open(record(attempt=2), limit=5)
+    runs.open(record(attempt=2), spec=SPEC, limit=5)
     found = runs.get("item")
     assert found
     assert found.stop_requested_at is None
 
 
 def test_the_first_request_to_stop_counts(runs: Runs) -> None:
-    runs.open(record(), limit=5)
+    runs.open(record(), spec=SPEC, limit=5)
     for seconds in (0, 60):
         runs.stop_requested("item", at=NOW + timedelta(seconds=seconds))
     found = runs.get("item")
@@ -278,7 +360,7 @@ def test_the_first_request_to_stop_counts(runs: Runs) -> None:
 
 
 def test_jobs_that_came_to_nothing_are_kept_apart_by_the_reason_for_another(runs: Runs) -> None:
-    runs.open(record(), limit=5)
+    runs.open(record(), spec=SPEC, limit=5)
     for name in ("a", "b", "b"):
         runs.came_to_nothing("item", training_job_name=name, reason=RetryReason.CAPACITY, at=NOW)
     runs.came_to_nothing("item", training_job_name="c", reason=RetryReason.SAGEMAKER, at=NOW + timedelta(seconds=1))
@@ -291,7 +373,7 @@ def test_jobs_that_came_to_nothing_are_kept_apart_by_the_reason_for_another(runs
 
 
 def test_a_refusal_for_want_of_capacity_leaves_no_job_to_wait_for(runs: Runs) -> None:
-    runs.open(record(), limit=5)
+    runs.open(record(), spec=SPEC, limit=5)
     runs.awaiting("item", training_job_name="job", task_token="token")
     assert runs.refused("item", at=NOW) == NOW
     assert runs.refused("item", at=NOW + timedelta(hours=1)) == NOW
@@ -302,7 +384,7 @@ def test_a_refusal_for_want_of_capacity_leaves_no_job_to_wait_for(runs: Runs) ->
 
 def test_only_an_open_run_is_found_as_one(runs: Runs) -> None:
     assert runs.open_run("item") is None
-    runs.open(record(), limit=5)
+    runs.open(record(), spec=SPEC, limit=5)
     assert runs.open_run("item") == runs.get("item")
     runs.close(record(), {"verdict": "stopped", "reason": "."})
     assert runs.open_run("item") is None
@@ -315,7 +397,7 @@ def test_a_job_that_came_to_nothing_is_not_awaited() -> None:
 
 
 def test_a_run_is_warned_of_a_thing_once(runs: Runs) -> None:
-    runs.open(record(), limit=5)
+    runs.open(record(), spec=SPEC, limit=5)
     assert [runs.warned("item", text) for text in ("quota", "quota", "spot")] == [True, False, True]
     runs.not_warned("item", "spot")
     found = runs.get("item")
@@ -326,7 +408,7 @@ def test_a_run_is_warned_of_a_thing_once(runs: Runs) -> None:
 
 
 def test_no_training_job_is_awaited_by_a_closed_run(runs: Runs) -> None:
-    runs.open(record(), limit=5)
+    runs.open(record(), spec=SPEC, limit=5)
     assert runs.close(record(), {"verdict": "stopped", "reason": "."})
     assert not runs.awaiting("item", training_job_name="job", task_token="token")
     item = stored()
@@ -334,25 +416,26 @@ def test_no_training_job_is_awaited_by_a_closed_run(runs: Runs) -> None:
 
 
 def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(runs: Runs) -> None:
-    runs.open(record(), limit=1)
+    runs.open(record(), spec=SPEC, limit=1)
     runs.awaiting("item", training_job_name="job", task_token="token")
     runs.close(record(), {"verdict": "not launched", "reason": "."})
-    runs.open(record("other"), limit=1)
+    runs.open(record("other"), spec=SPEC, limit=1)
     assert not runs.open_again(record(), spec={"a": 1}, redrives=1, at=NOW, limit=1)
     assert runs.open_again(record(), spec={"a": 1}, redrives=1, at=NOW, limit=2)
     assert not runs.open_again(record(), spec={"a": 1}, redrives=1, at=NOW, limit=5)
     found = runs.get("item")
     assert found
-    assert (found.state, found.acked, found.spec, found.redrives) == (RunState.OPEN, True, {"a": 1}, 1)
+    assert (found.state, found.acked, found.redrives) == (RunState.OPEN, True, 1)
+    assert runs.details("item") == RunDetails(spec={"a": 1})
     assert (found.outcome, found.training_job_name) == (None, None)
     assert slots(runs) == (2, 0)
 
 
 def test_slots_are_counted_anew_only_if_none_was_taken_or_freed_meanwhile(runs: Runs) -> None:
-    runs.open(record(), limit=5)
+    runs.open(record(), spec=SPEC, limit=5)
     before = runs.agent("team")
     assert before
-    runs.open(record("other").model_copy(update={"opened_at": NOW + timedelta(seconds=1)}), limit=5)
+    runs.open(record("other").model_copy(update={"opened_at": NOW + timedelta(seconds=1)}), spec=SPEC, limit=5)
     assert not runs.reset_count(before, slot=Slot.JOB, open_runs=0)
     assert slots(runs) == (2, 0)
     after = runs.agent("team")

@@ -196,6 +196,12 @@ def test_what_the_state_machine_logs_holds_no_data() -> None:
     assert resources("AWS::Serverless::StateMachine")["LaunchRun"]["Logging"]["IncludeExecutionData"] is False
 
 
+def test_the_table_of_run_specs_and_plans_has_no_backups_and_is_deleted_with_the_stack() -> None:
+    table = template()["Resources"]["RunDetails"]
+    assert "PointInTimeRecoverySpecification" not in table["Properties"]
+    assert table.get("DeletionPolicy", "Delete") == "Delete"
+
+
 def test_every_log_group_has_a_retention() -> None:
     groups = resources("AWS::Logs::LogGroup")
     assert groups

@@ -41,6 +41,7 @@ ENTITY, QUEUE, PROJECT, JOB = "team", "sagemaker", "p", "team/jobs/git:latest"
 API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE = "a" * 40, "b" * 40, "hunter2-of-the-queue"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+_DETAILS = "-details"
 _starts = itertools.count(1_800_057_600, 400 * int(DAY))
 """When worlds begin: each long after the one before, so that clients' clocks never go back."""
 
@@ -150,6 +151,7 @@ class World:
             "PARTITION": "aws",
             "POWERTOOLS_SERVICE_NAME": SERVICE,
             "REGION": "us-east-1",
+            "RUN_DETAILS_TABLE": f"{name}{_DETAILS}",
             "RUNS_TABLE": name,
             "STACK_NAME": name,
             "STATE_MACHINE_ARN": arn,
@@ -204,7 +206,8 @@ class World:
 
     def _table(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
         writes = [next(iter(each.values())) for each in asked.get("TransactItems", [])] or [asked]
-        stack = self.stacks[writes[0]["TableName"]]
+        # One table holds the items of both: their keys begin differently.
+        stack = self.stacks[writes[0]["TableName"].removesuffix(_DETAILS)]
         answer = stack.table.answer(operation, asked)
         if operation == "TransactWriteItems":
             self._check_slots(stack, [write["Key"]["pk"]["S"] for write in writes])
@@ -426,8 +429,9 @@ class World:
             self.found.leaked.append(f"execution {execution.name} runs, in state {execution.state}")
         for key, item in stack.table.items.items():
             kept = {"spec", "plan", "task_token", "open"} & item.keys()
-            if key.startswith("run#") and item["state"]["S"] != "open" and kept:
-                self.found.secrets.append(f"{key} is {item['state']['S']} and has {sorted(kept)}")
+            run = stack.table.items.get(f"run#{key.partition('#')[2]}")
+            if key.startswith(("run#", "details#")) and kept and (run is None or run["state"]["S"] != "open"):
+                self.found.secrets.append(f"{key} has {sorted(kept)}, and the run is not open")
             self._look_for_secrets(item, f"the table's {key}")
 
     def verdicts(self) -> Counter[str]:

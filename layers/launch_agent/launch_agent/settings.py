@@ -31,6 +31,7 @@ class Environment(Settings):
     image_repository: str
     partition: str
     region: str
+    run_details_table: str
     runs_table: str
     stack_name: str
     wandb_api_key_secret: str

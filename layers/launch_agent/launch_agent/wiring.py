@@ -76,10 +76,10 @@ class Clients:
 
     @cached_property
     def runs(self) -> "Runs":
-        """The Runs table."""
+        """The runs, open and closed."""
         from launch_agent.clients.runs import Runs
 
-        return Runs(self.env.runs_table)
+        return Runs(self.env.runs_table, self.env.run_details_table)
 
     @cached_property
     def executions(self) -> "Executions":

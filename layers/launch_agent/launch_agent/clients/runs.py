@@ -1,7 +1,8 @@
-"""The Runs table: every open run, the launch agent's own item, and the count of slots in use.
+"""The Runs table: every open run, the launch agent's own item, and the count of slots in use. And RunDetails.
 
 A slot is taken in the transaction that opens a run and freed in the one that closes it, so that the count and the
-open runs cannot part (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html).
+open runs cannot part (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html). The same
+transactions store and delete the run's details, in a table without backups.
 """
 
 import gzip
@@ -13,13 +14,14 @@ from typing import Any, cast
 import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
+from pydantic import ValidationError
 
 from launch_agent.clients.aws import CONFIG, error_code, translated
 from launch_agent.errors import AwsThrottled, InvalidRunSpec
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import Slot
 from launch_agent.run_queue.secret_values import secret_values
-from launch_agent.runs.record import AgentRecord, RunRecord, RunState
+from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord, RunState
 from launch_agent.safe_text import keep_secret
 from launch_agent.training.retries import RetryReason
 
@@ -28,7 +30,7 @@ _CLAIM_SECONDS = 60
 _COUNTERS = {Slot.JOB: "jobs_open", Slot.SCHEDULER: "schedulers_open"}
 _JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
 _MAX_PACKED = 300_000  # of the 400 KB that an item can have; the plan needs room too
-_PACKED = ("spec", "plan")
+_DETAILS = ("spec", "plan")
 _ONLY_WHILE_OPEN = ("spec", "plan", "task_token", "open")
 _OF_AN_EARLIER_ATTEMPT = ("stop_requested_at", "ended_at", "ttl")
 _OF_AN_EARLIER_LAUNCH = (
@@ -47,11 +49,11 @@ _deserialize = TypeDeserializer().deserialize
 
 
 class Runs:
-    """The Runs table of this stack. Every method may raise AwsThrottled."""
+    """The tables of this stack's runs. Every method may raise AwsThrottled."""
 
-    def __init__(self, table: str) -> None:
-        """Take the table's name."""
-        self._table = table
+    def __init__(self, table: str, details_table: str) -> None:
+        """Take the tables' names."""
+        self._table, self._details_table = table, details_table
         self._dynamodb = boto3.client("dynamodb", config=CONFIG)
 
     def agent(self, entity: str) -> AgentRecord | None:
@@ -92,13 +94,23 @@ class Runs:
         record = self.get(item_id)
         return record if record and record.state is RunState.OPEN else None
 
-    def open(self, record: RunRecord, *, limit: int) -> bool:
-        """Take one of at most `limit` slots (-1 for no limit) and store the record: both, or neither and False.
+    def details(self, item_id: str) -> RunDetails:
+        """Return the spec and the plan of an open run. What is secret in them, no text shows from now on."""
+        found = self._get(_details_key(item_id), table=self._details_table) or {}
+        if not found.keys() >= set(_DETAILS):
+            # Until 0.2.0 both were in the run's own record.
+            found = {**(self._get(_run_key(item_id)) or {}), **found}
+        details = RunDetails(spec=_unpacked(found, "spec"), plan=_plan(_unpacked(found, "plan")))
+        keep_secret(*secret_values(details.spec))
+        return details
+
+    def open(self, record: RunRecord, *, spec: Any, limit: int) -> bool:
+        """Take one of at most `limit` slots (-1 for no limit) and store the run: both, or neither and False.
 
         It is False too when the item is open already, or was opened before and not given back. Raises InvalidRunSpec
         for a run spec that does not fit into an item of the table.
         """
-        if len(_pack(record.spec)) > _MAX_PACKED:
+        if len(_pack(spec)) > _MAX_PACKED:
             raise InvalidRunSpec(
                 ["It is too long to be stored: DynamoDB takes 400 KB. Put large data into an artifact."]
             )
@@ -111,7 +123,7 @@ class Runs:
             known={"returned": RunState.RETURNED.value},
             names=("pk",),
         )
-        return self._transact(take, put)
+        return self._transact(take, put, self._store_spec(record, spec))
 
     def open_again(self, record: RunRecord, *, spec: Any, redrives: int, at: datetime, limit: int) -> bool:
         """Take a slot for a closed run that is launched again, with its spec. False when no slot is free.
@@ -123,7 +135,6 @@ class Runs:
             "open": _OPEN,
             "opened_at": at.isoformat(),
             "redrives": redrives,
-            "spec": _pack(spec),
             "state": RunState.OPEN.value,
         }
         put = self._change(
@@ -134,7 +145,7 @@ class Runs:
             known={"closed": RunState.CLOSED.value, "attempt": record.attempt},
             names=("attempt",),
         )
-        return self._transact(self._take_slot(record, limit=limit, at=at), put)
+        return self._transact(self._take_slot(record, limit=limit, at=at), put, self._store_spec(record, spec))
 
     def open_runs(self) -> Iterator[RunRecord]:
         """Yield every open run without its spec, plan and token; one that has just been opened may be missing."""
@@ -159,8 +170,17 @@ class Runs:
 
     def planned(self, plan: LaunchPlan) -> None:
         """Store the plan of an open run."""
-        values = {"entity": plan.entity, "project": plan.project, "plan": _pack(plan.model_dump(mode="json"))}
-        self._set_if_open(plan.item.id, values)
+        where = self._change(
+            _run_key(plan.item.id),
+            set_={"entity": plan.entity, "project": plan.project},
+            condition="#state = :open",
+            known={"open": RunState.OPEN.value},
+            names=("state",),
+        )
+        packed = _pack(plan.model_dump(mode="json"))
+        self._transact(
+            where, self._change(_details_key(plan.item.id), set_={"plan": packed}, table=self._details_table)
+        )
 
     def awaits_build(self, item_id: str, owner: str) -> None:
         """Remember for which item's build of their common image a run waits."""
@@ -265,7 +285,17 @@ class Runs:
         )
         changed = {"changed_at": now.isoformat()}
         free = self._change(_agent_key(record.item.entity), set_=changed, add={_COUNTERS[record.slot]: -1})
-        return self._transact(end, free)
+        forget = self._change(
+            _details_key(record.item.id),
+            set_={"ttl": int(now.timestamp())},
+            remove=_DETAILS,
+            table=self._details_table,
+        )
+        return self._transact(end, free, forget)
+
+    def _store_spec(self, record: RunRecord, spec: Any) -> Any:
+        key, packed = _details_key(record.item.id), _pack(spec)
+        return self._change(key, set_={"spec": packed}, remove=("plan", "ttl"), table=self._details_table)
 
     def _set_if_open(
         self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()
@@ -294,9 +324,9 @@ class Runs:
             names=("state",),
         )
 
-    def _get(self, key: str) -> dict[str, Any] | None:
+    def _get(self, key: str, *, table: str | None = None) -> dict[str, Any] | None:
         with translated():
-            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(key), ConsistentRead=True)
+            answer = self._dynamodb.get_item(TableName=table or self._table, Key=_key(key), ConsistentRead=True)
         item = answer.get("Item")
         return _plain(item) if item else None
 
@@ -325,6 +355,7 @@ class Runs:
         condition: str | None = None,
         known: Mapping[str, Any] | None = None,
         names: tuple[str, ...] = (),
+        table: str | None = None,
     ) -> Any:
         """Return an update: `#x` names attribute x, `:x` its new value or what a condition compares with."""
         set_, add, delete = set_ or {}, add or {}, delete or {}
@@ -336,7 +367,7 @@ class Runs:
         ]
         values = {**set_, **add, **delete, **(known or {})}
         return {
-            "TableName": self._table,
+            "TableName": table or self._table,
             "Key": _key(key),
             "UpdateExpression": " ".join(filter(None, clauses)),
             "ExpressionAttributeNames": {f"#{name}": name for name in (*set_, *add, *delete, *remove, *names)},
@@ -374,9 +405,12 @@ def _run_key(item_id: str) -> str:
     return f"run#{item_id}"
 
 
+def _details_key(item_id: str) -> str:
+    return f"details#{item_id}"
+
+
 def _attributes(record: RunRecord) -> dict[str, Any]:
-    values = record.model_dump(mode="json", exclude_defaults=True, exclude={"spec", "plan"})
-    return values | {"spec": _pack(record.spec), "open": _OPEN}
+    return record.model_dump(mode="json", exclude_defaults=True) | {"open": _OPEN}
 
 
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -384,15 +418,19 @@ def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _record(found: Mapping[str, Any]) -> RunRecord:
-    known = {name: found[name] for name in RunRecord.model_fields if name in found}
-    record = RunRecord.model_validate(known | {name: _unpack(found[name]) for name in _PACKED if name in found})
-    keep_secret(*secret_values(record.spec))
-    return record
+    return RunRecord.model_validate({name: found[name] for name in RunRecord.model_fields if name in found})
+
+
+def _plan(stored: Any) -> LaunchPlan | None:
+    try:
+        return LaunchPlan.model_validate(stored) if stored else None
+    except ValidationError:
+        return None
 
 
 def _pack(value: object) -> bytes:
     return gzip.compress(json.dumps(value, separators=(",", ":")).encode(), mtime=0)
 
 
-def _unpack(value: Any) -> Any:
-    return json.loads(gzip.decompress(bytes(value)))
+def _unpacked(found: Mapping[str, Any], name: str) -> Any:
+    return json.loads(gzip.decompress(bytes(found[name]))) if name in found else None

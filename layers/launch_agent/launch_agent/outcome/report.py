@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from launch_agent.deployment import Deployment
+from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import RunSpec
-from launch_agent.runs.record import RunRecord
 from launch_agent.safe_text import MAX_TEXT, safe
 from launch_agent.training.training_job import TrainingEnd, Verdict
 
@@ -60,15 +60,18 @@ def retry_warning(name: str) -> str:
     return f"SageMaker itself failed while it ran the training job {name}. Another training job goes on with the run."
 
 
-def algorithm_run(spec: RunSpec, record: RunRecord, end: TrainingEnd) -> dict[str, Any]:
+def algorithm_run(spec: RunSpec, plan: LaunchPlan, end: TrainingEnd) -> dict[str, Any]:
     """Describe the run of one of SageMaker's own algorithms, which cannot log to W&B, as an UpsertBucketInput.
 
     `launch_trace_id` says whose run it is, as it does where the wandb SDK makes the run.
     """
-    hyperparameters = record.plan.training_request.get("HyperParameters", {}) if record.plan else {}
-    config = {**hyperparameters, **(spec.overrides.run_config or {}), "_wandb": {"launch_trace_id": record.item.id}}
+    config = {
+        **plan.training_request.get("HyperParameters", {}),
+        **(spec.overrides.run_config or {}),
+        "_wandb": {"launch_trace_id": plan.item.id},
+    }
     return {
-        "name": record.item.run_id,
+        "name": plan.item.run_id,
         "entityName": spec.entity,
         "modelName": spec.project,
         "displayName": spec.name,

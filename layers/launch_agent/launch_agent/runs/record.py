@@ -22,7 +22,7 @@ class RunState(StrEnum):
 
 
 class RunRecord(Model):
-    """One run. `spec` and `plan` are there while it is open; they can hold secrets of the queue's."""
+    """One run. It has nothing that is secret but the task token, and that while it is open."""
 
     item: ItemRef
     slot: Slot
@@ -33,8 +33,6 @@ class RunRecord(Model):
     launch_agent_name: str
     opened_at: datetime
     acked: bool = False
-    spec: Any = None
-    plan: LaunchPlan | None = None
     entity: str | None = None
     project: str | None = None
     """Where the run is in W&B; known from the plan on."""
@@ -64,6 +62,14 @@ class RunRecord(Model):
     def awaits_job(self) -> bool:
         """Whether the execution waits for the training job named here; not where that one came to nothing."""
         return self.training_job_name is not None and self.training_job_name not in self.ended_jobs
+
+
+class RunDetails(Model):
+    """What of an open run can be long or secret. Closing the run deletes it."""
+
+    spec: Any = None
+    plan: LaunchPlan | None = None
+    """None before the run is planned, and where an older version of the launch agent planned it otherwise."""
 
 
 class AgentRecord(Model):

@@ -5,6 +5,7 @@ Repeated, it changes nothing. An execution does this at its end; a sweep does it
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from aws_lambda_powertools import Logger
 
@@ -13,8 +14,9 @@ from launch_agent.errors import ImageBuildFailed, WandbRefused
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
 from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
 from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
-from launch_agent.run_queue.items import parse_run_spec
-from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.plan.launch_plan import LaunchPlan
+from launch_agent.run_queue.items import ItemRef, parse_run_spec
+from launch_agent.runs.record import RunDetails, RunRecord, RunState
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
 
@@ -23,6 +25,18 @@ logger = Logger(child=True)
 _RUN_OF_ANOTHER = (
     "Its metrics are not in W&B: the run {} was there before, and stays as it is. Queue the run with another run id."
 )
+
+
+class _Run(NamedTuple):
+    """The run that is being ended."""
+
+    record: RunRecord
+    details: RunDetails
+    execution_arn: str
+
+    @property
+    def item(self) -> ItemRef:
+        return self.record.item
 
 
 class Ending:
@@ -45,7 +59,8 @@ class Ending:
         if not self._is_ours(record):
             self._runs.give_back(record)
             return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged; W&B hands it out again.")
-        result = self._report(record, execution_arn, training, failure)
+        run = _Run(record, self._runs.details(item_id), execution_arn)
+        result = self._report(run, training, failure)
         self._runs.close(record, result)
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
         return result
@@ -62,88 +77,85 @@ class Ending:
             logger.exception("W&B refuses to say who has the item")
             return False
 
-    def _report(
-        self, record: RunRecord, execution_arn: str, training: TrainingEnd | None, failure: Failure | None
-    ) -> dict[str, str]:
+    def _report(self, run: _Run, training: TrainingEnd | None, failure: Failure | None) -> dict[str, str]:
         """Report the end of a training job or, where there was none that says more, a failure; return the outcome."""
-        job = self._clients.sagemaker.job_of(record) if failure and record.awaits_job else None
+        job = self._clients.sagemaker.job_of(run.record) if failure and run.record.awaits_job else None
         if failure and not training:
             training = _end_in_spite_of(failure, job)
         if training:
-            return self._report_end(record, training, execution_arn)
+            return self._report_end(run, training)
         if failure:
-            return self._report_failure(record, failure, job, execution_arn)
+            return self._report_failure(run, failure, job)
         raise ValueError("a run ends by its training job or by a failure")
 
-    def _report_end(self, record: RunRecord, end: TrainingEnd, execution_arn: str) -> dict[str, str]:
+    def _report_end(self, run: _Run, end: TrainingEnd) -> dict[str, str]:
         """Report a training job that ended, however it did. Raises RunNotSeen while its run may still appear."""
-        plan = record.plan
-        if plan is None:
-            raise ValueError("an ended training job has a plan")
-        run = self._wandb.seen_run(plan.entity, plan.project, plan.item.run_id)
+        plan, seen = run.details.plan, self._seen(run.record)
         judgement = judge(
             end,
-            run=run,
-            stop_requested=record.stop_requested_at is not None,
-            expects_wandb_init=plan.expects_wandb_init,
+            run=seen,
+            stop_requested=run.record.stop_requested_at is not None,
+            expects_wandb_init=plan is None or plan.expects_wandb_init,
             now=datetime.now(UTC),
             grace=self._clients.env.wandb_init_grace,
-        ).also(run.refusal)
-        if plan.is_provided_algorithm:
-            judgement = judgement.also(self._write_algorithm_run(record, run, end))
+        ).also(seen.refusal)
+        if plan and plan.is_provided_algorithm:
+            judgement = judgement.also(self._write_algorithm_run(run, plan, seen, end))
         if judgement.on_item is not OnItem.LEAVE:
-            self._tell(record, execution_arn, judgement.reason, stage="run", on_item=judgement.on_item)
+            self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item)
         return _outcome(judgement.verdict, judgement.reason)
 
-    def _write_algorithm_run(self, record: RunRecord, run: SeenRun, end: TrainingEnd) -> str:
+    def _seen(self, record: RunRecord) -> SeenRun:
+        """Return the run as W&B has it. Before it is planned, nobody knows in which project it would be."""
+        if record.entity is None or record.project is None:
+            return SeenRun()
+        return self._wandb.seen_run(record.entity, record.project, record.item.run_id)
+
+    def _write_algorithm_run(self, run: _Run, plan: LaunchPlan, seen: SeenRun, end: TrainingEnd) -> str:
         """Show in W&B the run of an algorithm that cannot do so; return why not where that is not possible."""
-        if not run.may_be_written(record.item.id):
-            return "" if run.refusal else _RUN_OF_ANOTHER.format(record.item.run_id)
+        if not seen.may_be_written(run.item.id):
+            return "" if seen.refusal else _RUN_OF_ANOTHER.format(run.item.run_id)
         try:
-            self._wandb.write_run(algorithm_run(parse_run_spec(record.spec), record, end))
+            self._wandb.write_run(algorithm_run(parse_run_spec(run.details.spec), plan, end))
         except WandbRefused as error:
             return f"Its metrics are not in W&B: {error}"
         return ""
 
-    def _report_failure(
-        self, record: RunRecord, failure: Failure, job: TrainingJob | None, execution_arn: str
-    ) -> dict[str, str]:
+    def _report_failure(self, run: _Run, failure: Failure, job: TrainingJob | None) -> dict[str, str]:
         """Report what kept the launch from going on, and leave no training job behind."""
         if job and job.verdict is None:
             self._clients.sagemaker.stop(job.name)
-        build = record.plan.build if record.plan else None
+        build = run.details.plan.build if run.details.plan else None
         if failure.stage == "build" and build and failure.error != ImageBuildFailed.__name__:
-            return self._report_build(record, failure, build.recipe.tag, execution_arn)
+            return self._report_build(run, failure, build.recipe.tag)
         if build:
-            self._clients.image_claims.release(build.recipe.tag, record.item.id)
+            self._clients.image_claims.release(build.recipe.tag, run.item.id)
         if failure.is_stop:
-            return self._report_stop(record, failure, execution_arn)
+            return self._report_stop(run, failure)
         reason = f"{failure.error}: {failure.reason}"
-        self._tell(record, execution_arn, reason, stage=failure.stage, on_item=OnItem.FAIL)
+        self._tell(run, reason, stage=failure.stage, on_item=OnItem.FAIL)
         return _outcome(Verdict.NOT_LAUNCHED, reason)
 
-    def _report_stop(self, record: RunRecord, failure: Failure, execution_arn: str) -> dict[str, str]:
+    def _report_stop(self, run: _Run, failure: Failure) -> dict[str, str]:
         """Report a stop: W&B shows a run that it has seen by itself, and is told of an item without one."""
-        plan = record.plan
-        if plan is None or not self._wandb.seen_run(plan.entity, plan.project, plan.item.run_id).has_begun:
-            self._tell(record, execution_arn, failure.reason, stage=failure.stage, on_item=OnItem.FAIL)
+        if not self._seen(run.record).has_begun:
+            self._tell(run, failure.reason, stage=failure.stage, on_item=OnItem.FAIL)
         return _outcome(Verdict.STOPPED, failure.reason)
 
-    def _report_build(self, record: RunRecord, failure: Failure, tag: str, execution_arn: str) -> dict[str, str]:
+    def _report_build(self, run: _Run, failure: Failure, tag: str) -> dict[str, str]:
         """Report a build that ended without an image, to this item and to those that wait for the same image."""
         builds, build_id = self._clients.builds, build_id_in(failure.cause)
         build = builds.find(build_id) if build_id else None
         log = builds.log_tail(build) if build else []
         why = message(explain(build, log) if build else explain_without_build(failure.error, failure.cause))
         reason = f"{ImageBuildFailed.__name__}: {why}"
-        self._tell(record, execution_arn, reason, stage="build", on_item=OnItem.FAIL, build=build, log=log)
-        self._clients.image_claims.fail(tag, record.item.id, why)
+        self._tell(run, reason, stage="build", on_item=OnItem.FAIL, build=build, log=log)
+        self._clients.image_claims.fail(tag, run.item.id, why)
         return _outcome(Verdict.NOT_LAUNCHED, reason)
 
     def _tell(
         self,
-        record: RunRecord,
-        execution_arn: str,
+        run: _Run,
         reason: str,
         *,
         stage: str,
@@ -155,10 +167,10 @@ class Ending:
 
         `build` is the build that failed, if one did, and `log` the end of its log.
         """
-        text = self._error_log(record, execution_arn, reason, build, log)
+        text = self._error_log(run, reason, build, log)
         kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
         try:
-            put(record.item, message(reason), stage, self._attach(record, kind, text))
+            put(run.item, message(reason), stage, self._attach(run.record, kind, text))
         except WandbRefused:
             logger.exception("W&B refused the report")
 
@@ -170,16 +182,14 @@ class Ending:
             logger.exception("W&B refused the log; the reason goes without it")
             return ()
 
-    def _error_log(
-        self, record: RunRecord, execution_arn: str, reason: str, build: Build | None, log: Sequence[str]
-    ) -> str:
+    def _error_log(self, run: _Run, reason: str, build: Build | None, log: Sequence[str]) -> str:
         """Write error.log, with the ends of the logs of the training job and of the build.
 
         The record names a job from before SageMaker took it: its log is shown only if the job is the run's.
         """
-        job = self._clients.sagemaker.job_of(record)
+        job = self._clients.sagemaker.job_of(run.record)
         name = job.name if job else None
-        where = links(self._clients.env.deployment, execution_arn=execution_arn, training_job_name=name)
+        where = links(self._clients.env.deployment, execution_arn=run.execution_arn, training_job_name=name)
         tails = self._clients.training_logs.tails(name) if name else []
         if build:
             where.append(f"Build log:    {build.logs.page}")

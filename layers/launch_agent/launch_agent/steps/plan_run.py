@@ -51,7 +51,8 @@ class PlanRun:
         if record is None:
             raise LeaseLost(f"run queue item {task.run_queue_item_id} is not open here")
         self._acknowledge(record)
-        plan = record.plan or self._decide(record)
+        details = self._runs.details(record.item.id)
+        plan = details.plan or self._decide(record, details.spec)
         return self._claim_or_reuse_image(record, plan, plan.build) if plan.build else plan.summary(image="given")
 
     def _acknowledge(self, record: RunRecord) -> None:
@@ -64,9 +65,9 @@ class PlanRun:
             raise LeaseLost(f"run queue item {record.item.id} went to another launch agent, or back to the queue")
         self._runs.acknowledged(record.item.id)
 
-    def _decide(self, record: RunRecord) -> LaunchPlan:
+    def _decide(self, record: RunRecord, raw: Any) -> LaunchPlan:
         """Read what the plan depends on, decide, and store what was decided."""
-        spec = parse_run_spec(record.spec)
+        spec = parse_run_spec(raw)
         if spec.sweep_id:
             self._wandb.check_sweep(spec.entity, spec.project, spec.sweep_id)
         job = None

@@ -138,7 +138,7 @@ class PollQueues:
             return self._start(known)
         record = _new_record(agent, queue, item, attempt=known.attempt + 1 if known else 1)
         try:
-            opened = self._runs.open(record, limit=self._config.limit(item.slot))
+            opened = self._runs.open(record, spec=item.run_spec, limit=self._config.limit(item.slot))
         except InvalidRunSpec as error:
             self._wandb.fail(record.item, f"InvalidRunSpec: {error}", "agent")
             return False
@@ -171,5 +171,4 @@ def _new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int
         launch_agent_id=agent.launch_agent_id,
         launch_agent_name=agent.launch_agent_name,
         opened_at=datetime.now(UTC),
-        spec=item.run_spec,
     )

@@ -28,6 +28,8 @@ class Resuming:
         end = TrainingEnd.of(job)
         if end is None or record.task_token is None or record.training_job_name != job.name:
             return
+        # What SageMaker repeats of the run's secrets must not go on: reading them has them hidden.
+        self._runs.details(record.item.id)
         now = datetime.now(UTC)
         reason = self._reason_to_retry(record, job, now)
         if reason is None:

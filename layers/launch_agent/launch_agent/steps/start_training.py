@@ -31,6 +31,7 @@ from launch_agent.wiring import Clients
 logger = Logger(child=True)
 
 _NAMES_TRIED = 5
+_NO_PLAN = "the run has ended before, or another version of the launch agent planned it. Queue the run again."
 _ENDED = "the run has ended before its training job could start"
 
 
@@ -52,10 +53,11 @@ class StartTraining:
     def start(self, task: Task) -> dict[str, str]:
         """Return the name of the training job whose end answers the task token."""
         record = self._runs.open_run(task.run_queue_item_id)
-        if record is None or record.plan is None:
-            raise TrainingJobRejected(f"run queue item {task.run_queue_item_id} has no plan here: it has ended before.")
-        plan = self._pin_built_image(record.plan, record.plan.build)
-        request = {**plan.training_request, "Environment": self._environment(record, plan)}
+        details = self._runs.details(task.run_queue_item_id)
+        if record is None or details.plan is None:
+            raise TrainingJobRejected(_NO_PLAN)
+        plan = self._pin_built_image(details.plan, details.plan.build)
+        request = {**plan.training_request, "Environment": self._environment(record, details.spec, plan)}
         for name in _names(plan, record.ended_jobs):
             if self._submit({**request, "TrainingJobName": name}, record, task):
                 return {"training_job_name": name}
@@ -113,9 +115,9 @@ class StartTraining:
         self._runs.planned(built)
         return built
 
-    def _environment(self, record: RunRecord, plan: LaunchPlan) -> dict[str, str]:
+    def _environment(self, record: RunRecord, spec: Any, plan: LaunchPlan) -> dict[str, str]:
         """Return the container's environment, with its API key."""
-        key = plan.api_key(parse_run_spec(record.spec), self._agent_api_key)
+        key = plan.api_key(parse_run_spec(spec), self._agent_api_key)
         again = bool(record.ended_jobs or record.redrives)
         return final_environment(plan.training_request["Environment"], api_key=key, again=again)
 
