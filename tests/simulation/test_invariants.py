@@ -477,7 +477,8 @@ def test_what_hears_that_sagemaker_failed_warns_the_queue_item_once(dropped: flo
 
 
 def test_what_the_steps_log_is_searched_for_secrets() -> None:
+    """A step that has not read the run spec does not know that the run's id is a secret, and logs it."""
     with world(15, NoFaults()) as made:
         made.push(run_id=SECRET_OF_QUEUE)
         assert made.run_until_idle()
-        assert "run planned" in "".join(words for words in made.check().secrets if words.startswith("a log has"))
+        assert "status seen" in "".join(words for words in made.check().secrets if words.startswith("a log has"))

@@ -294,6 +294,7 @@ class Runs:
         return self._transact(end, free, forget)
 
     def _store_spec(self, record: RunRecord, spec: Any) -> Any:
+        keep_secret(*secret_values(spec))
         key, packed = _details_key(record.item.id), _pack(spec)
         return self._change(key, set_={"spec": packed}, remove=("plan", "ttl"), table=self._details_table)
 
