@@ -12,10 +12,12 @@ from tests.simulation.faults import NoFaults, Site
 
 SELDOM = {
     # The key is read every five minutes by each process, an agent is registered once, and a poll asks for open runs
-    # only where there are some.
+    # only where there are some. SageMaker is asked for what a status event lacks, which depends on its shape.
     *(Site(name, "secrets-manager", "GetSecretValue") for name in NAMES),
     Site("poll_queues", "dynamodb", "UpdateItem"),
     Site("poll_queues", "dynamodb", "Query"),
+    Site("resume_run", "sagemaker", "DescribeTrainingJob"),
+    Site("resume_run", "sagemaker", "ListTags"),
 }
 HOW = itertools.cycle(["killed after", "answer lost", "killed before"])
 
