@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launch_agent.errors import LaunchError
-from tests.fuzz.plans import PARSERS
+from tests.fuzz import events, plans
+
+PARSERS = plans.PARSERS | events.PARSERS
 
 
 @pytest.mark.parametrize("parser", PARSERS)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from launch_agent.errors import UnreadableEvent
 from launch_agent.operations.repair import item_to_repair
 from launch_agent.training.status_event import parse_status_event
 from launch_agent.training.training_job import ITEM_TAG, STACK_TAG, TrainingJob, Verdict
@@ -72,7 +72,7 @@ def test_an_event_names_its_training_job_whatever_else_is_in_it(value: Any, key:
 @given(JSON)
 def test_an_event_that_names_no_training_job_is_refused(value: Any) -> None:
     for event in (value, {"detail": value}):  # no key of a text drawn at random is TrainingJobName
-        with pytest.raises(ValidationError):
+        with pytest.raises(UnreadableEvent):
             parse_status_event(event)
 
 

@@ -6,7 +6,7 @@
       `ImageBeingBuilt`, `NoSlotFree`, `RunNotSeen`
   - `Permanent`: somebody has to change something first; the state machine reports it.
     - `InvalidRunSpec`, `UnsupportedJobSource`, `JobArtifactNotFound`, `ImageBuildFailed`, `TrainingJobRejected`,
-      `CapacityWaitEnded`, `LaunchFailed`, `WandbRefused`, `InvalidLaunchConfig`
+      `CapacityWaitEnded`, `LaunchFailed`, `WandbRefused`, `InvalidLaunchConfig`, `UnreadableEvent`
   - `LeaseLost`: another launch agent has the item; nobody has to do anything.
 
 docs/errors.md says of each what a user sees and can do.
@@ -108,3 +108,7 @@ class WandbRefused(Permanent):
 
 class InvalidLaunchConfig(Permanent):
     """launch-config.yaml has faults; the message lists each with its key, value and an example."""
+
+
+class UnreadableEvent(Permanent):
+    """A status event of SageMaker's names no training job."""

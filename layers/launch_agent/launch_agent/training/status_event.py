@@ -5,7 +5,8 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from launch_agent.model import Wire
+from launch_agent.errors import UnreadableEvent
+from launch_agent.model import Wire, faults_of
 from launch_agent.training.training_job import TrainingJob, tags_in
 
 
@@ -28,10 +29,13 @@ def parse_status_event(event: object) -> StatusEvent:
     """Parse an event as EventBridge delivers it
     (https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html).
 
-    Raises ValidationError where it names no training job.
+    Raises UnreadableEvent where it names no training job.
     """
     given = event.get("detail") if isinstance(event, Mapping) else None
-    detail = _Detail.model_validate(given)
+    try:
+        detail = _Detail.model_validate(given)
+    except ValidationError as error:
+        raise UnreadableEvent(f"no training job is named in a status event. {' '.join(faults_of(error))}") from None
     try:
         job = TrainingJob.model_validate(given)
     except ValidationError:
