@@ -15,6 +15,13 @@ WITHOUT_CALL = {
     # Asked of IAM by SageMaker and CodeBuild for a call that is made; see the embedded AWS.
     "iam:PassRole",
     "sagemaker:AddTags",
+    # Asked by SageMaker and Secrets Manager where volumes and secrets have keys.
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    # Lambda delivers what a function prints, and the events with which it failed.
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:SendMessage",
     # No log is written in the simulated world.
     "logs:GetLogEvents",
     # S3 asks for it to tell an object that is not there from one that is forbidden.
@@ -60,5 +67,7 @@ def allowed_actions() -> dict[str, set[str]]:
 def holders(resource: str) -> set[str]:
     """The functions that have the permissions of a function's or a policy's resource in the template."""
     roles = template()["Resources"][resource]["Properties"].get("Roles", [{"Ref": resource}])
-    names = [re.sub(r"(?<!^)([A-Z])", r"_\1", role["Ref"].removesuffix("Role")).lower() for role in roles]
+    # A role can depend on a condition: it is held here to what it may where the condition holds.
+    refs = [role["Fn::If"][1]["Ref"] if "Fn::If" in role else role["Ref"] for role in roles]
+    names = [re.sub(r"(?<!^)([A-Z])", r"_\1", ref.removesuffix("Role")).lower() for ref in refs]
     return {name.removesuffix("_function") for name in names}
