@@ -144,16 +144,16 @@ def test_a_run_that_is_not_open_keeps_no_spec_no_plan_and_no_token(runs: Runs, e
     runs.open(record(), spec=SPEC, limit=1)
     runs.planned(PLAN)
     runs.awaiting("item", training_job_name="job", task_token="token")
-    assert {"spec", "plan"} <= set(stored("details#item", "details"))
+    assert {"spec", "plan"} <= set(stored("run#item#details", "details"))
     if end == "close":
         runs.close(record(), {"verdict": "finished", "reason": "."})
     else:
         runs.give_back(record())
     assert not {"spec", "plan", "task_token"} & set(stored())
-    assert set(stored("details#item", "details")) == {"pk", "ttl"}
+    assert set(stored("run#item#details", "details")) == {"pk", "ttl"}
     assert int(stored()["ttl"]["N"]) > NOW.timestamp()
     runs.planned(PLAN)  # by a function that is late
-    assert set(stored("details#item", "details")) == {"pk", "ttl"}
+    assert set(stored("run#item#details", "details")) == {"pk", "ttl"}
     assert runs.details("item") == RunDetails()
 
 
@@ -161,7 +161,7 @@ def test_only_the_table_of_details_has_specs_and_plans_and_nothing_else_is_in_it
     runs.open(record(), spec=SPEC, limit=1)
     runs.planned(PLAN)
     assert not {"spec", "plan"} & set(stored())
-    assert set(stored("details#item", "details")) == {"pk", "spec", "plan"}
+    assert set(stored("run#item#details", "details")) == {"pk", "spec", "plan"}
     assert runs.details("item") == RunDetails(spec=SPEC, plan=PLAN)
 
 
@@ -173,7 +173,7 @@ def test_a_record_of_an_older_version_is_read_and_forgotten_alike(runs: Runs, pl
     client = boto3.client("dynamodb", config=CONFIG)
     client.update_item(
         TableName="details",
-        Key=key("details#item"),
+        Key=key("run#item#details"),
         UpdateExpression="REMOVE #spec",
         ExpressionAttributeNames={"#spec": "spec"},
     )
@@ -186,12 +186,12 @@ def test_a_record_of_an_older_version_is_read_and_forgotten_alike(runs: Runs, pl
         update={} if planned_by == "the older version" else {"entity": PLAN.entity, "project": PLAN.project}
     )
     runs.close(record(), {"verdict": "finished", "reason": "."})
-    assert not {"spec", "plan"} & (set(stored()) | set(stored("details#item", "details")))
+    assert not {"spec", "plan"} & (set(stored()) | set(stored("run#item#details", "details")))
 
 
 def test_a_plan_that_another_version_made_otherwise_is_none(runs: Runs) -> None:
     runs.open(record(), spec=SPEC, limit=1)
-    store("details", "details#item", plan={"training_request": {}, "unknown": 1})
+    store("details", "run#item#details", plan={"training_request": {}, "unknown": 1})
     assert runs.details("item") == RunDetails(spec=SPEC)
 
 

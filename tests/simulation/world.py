@@ -206,7 +206,7 @@ class World:
 
     def _table(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
         writes = [next(iter(each.values())) for each in asked.get("TransactItems", [])] or [asked]
-        # One table holds the items of both: their keys begin differently.
+        # One table holds the items of both: their keys end differently.
         stack = self.stacks[writes[0]["TableName"].removesuffix(_DETAILS)]
         answer = stack.table.answer(operation, asked)
         if operation == "TransactWriteItems":
@@ -429,8 +429,8 @@ class World:
             self.found.leaked.append(f"execution {execution.name} runs, in state {execution.state}")
         for key, item in stack.table.items.items():
             kept = {"spec", "plan", "task_token", "open"} & item.keys()
-            run = stack.table.items.get(f"run#{key.partition('#')[2]}")
-            if key.startswith(("run#", "details#")) and kept and (run is None or run["state"]["S"] != "open"):
+            run = stack.table.items.get(key.removesuffix("#details"))
+            if key.startswith("run#") and kept and (run is None or run["state"]["S"] != "open"):
                 self.found.secrets.append(f"{key} has {sorted(kept)}, and the run is not open")
             self._look_for_secrets(item, f"the table's {key}")
 

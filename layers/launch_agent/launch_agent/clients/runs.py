@@ -407,7 +407,8 @@ def _run_key(item_id: str) -> str:
 
 
 def _details_key(item_id: str) -> str:
-    return f"details#{item_id}"
+    # In a transaction IAM may hold the keys of both tables to the condition on one.
+    return f"{_run_key(item_id)}#details"
 
 
 def _attributes(record: RunRecord) -> dict[str, Any]:
