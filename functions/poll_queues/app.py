@@ -14,4 +14,4 @@ step = PollQueues(Clients())
 @door
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return the status shown to W&B, and the run queue items opened."""
-    return step.poll()
+    return step.poll(context.get_remaining_time_in_millis)

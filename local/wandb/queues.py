@@ -155,7 +155,7 @@ class RunQueueItem:
         self.queue.waiting.pop(self.id, None)
 
     def _run_is_running(self) -> bool:
-        spec, state = self.run_spec, self.queue.project.state
+        spec, state = self.run_spec if isinstance(self.run_spec, dict) else {}, self.queue.project.state
         project = state.find_project(spec.get("entity"), spec.get("project"))
         run = project.run(self.associated_run_id or "") if project else None
         return run is not None and run.state == "running"

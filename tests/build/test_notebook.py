@@ -28,6 +28,16 @@ def told(*cells: str | tuple[str, Any]) -> list[object]:
     return heard
 
 
+@pytest.mark.parametrize(
+    "source",
+    [b"[" * 3_000, b'{"cells": ' + b"[" * 3_000 + b"]" * 3_000 + b"}", notebook("x = " + "(" * 3_000 + ")" * 3_000)],
+    ids=["no notebook", "nested", "nested code"],
+)
+def test_a_notebook_that_is_nested_too_deep_is_said_so(source: bytes) -> None:
+    with pytest.raises(UnsupportedJobSource):
+        script_of(source)
+
+
 def test_the_code_of_a_notebook_runs_as_a_script() -> None:
     heard = told(
         ("markdown", "# Train"),

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from launch_agent.clients import aws
 from launch_agent.clients.codebuild import Builds
@@ -18,7 +17,7 @@ from launch_agent.clients.runs import Runs
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.task_tokens import TaskTokens
-from launch_agent.errors import AwsThrottled, CapacityUnavailable, TrainingJobRejected, WandbKeyRejected
+from launch_agent.errors import AwsRefused, AwsThrottled, CapacityUnavailable, TrainingJobRejected, WandbKeyRejected
 from launch_agent.image.recipe import ImageNote
 from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.runs.record import RunRecord, RunState
@@ -109,12 +108,25 @@ def test_what_may_work_later_is_throttled(name: str, answer: Answer, monkeypatch
         ask(server, monkeypatch, CALLS[name])
 
 
+HIDDEN = {"sagemaker describe", "sagemaker tags"}
+"""What IAM refuses of a training job may be another's, and is not there for us."""
+
+
 @pytest.mark.parametrize(
-    "name", sorted(set(CALLS) - {"sagemaker create", "sagemaker describe", "sagemaker stop", "sagemaker tags"})
+    ("name", "code"),
+    [
+        *((name, "AccessDeniedException") for name in sorted(set(CALLS) - HIDDEN - {"sagemaker create"})),
+        *((name, "KMSInvalidStateException") for name in sorted(set(CALLS) - {"sagemaker create"})),
+    ],
 )
-def test_what_we_did_not_foresee_is_raised_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with answering(aws_error("AccessDeniedException")) as server, pytest.raises(ClientError, match="AccessDenied"):
+def test_what_aws_refuses_for_good_is_said_in_its_words(name: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = WandbKeyRejected if name == "secret" else AwsRefused
+    with (
+        answering(aws_error(code, "not like this")) as server,
+        pytest.raises(error, match=f"not like this .{code}.") as raised,
+    ):
         ask(server, monkeypatch, CALLS[name])
+    assert raised.value.__suppress_context__
 
 
 def test_a_training_job_is_created(monkeypatch: pytest.MonkeyPatch) -> None:

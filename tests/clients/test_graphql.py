@@ -2,6 +2,7 @@
 
 import pytest
 
+from launch_agent.clients.answers import MAX_BYTES
 from launch_agent.clients.graphql import GraphqlClient, Operation
 from launch_agent.errors import WandbKeyRejected, WandbRefused, WandbUnavailable
 from tests.answering import Answer, answering
@@ -101,3 +102,38 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
         gone = server.url
     with pytest.raises(WandbUnavailable, match="did not answer"):
         client(gone).execute(POP)
+
+
+def test_a_part_that_is_refused_with_the_status_of_the_whole_leaves_the_others() -> None:
+    """As wandb/wandb issue 8609 shows W&B's answers."""
+    refused = {"data": {"run0": None, "run1": {"run": {}}}, "errors": [{"message": "permission denied"}]}
+    with answering(Answer(403, refused)) as server:
+        answer = client(server.url).execute_in_parts(QUERY)
+    assert (answer.data["run1"], answer.errors) == ({"run": {}}, ("permission denied",))
+    with answering(Answer(403, {**refused, "data": {"run0": None}})) as server, pytest.raises(WandbRefused):
+        client(server.url).execute_in_parts(QUERY)
+
+
+def test_no_more_of_an_answer_is_read_than_is_of_use() -> None:
+    long = b'{"data": {"a": "' + b"x" * MAX_BYTES + b'"}}'
+    with answering(Answer(200, long), OK) as server:
+        with pytest.raises(WandbRefused, match="cannot be read: a"):
+            client(server.url).execute(QUERY)
+        assert client(server.url).execute(QUERY)
+
+
+def test_a_file_that_is_longer_than_expected_is_refused() -> None:
+    with answering(Answer(200, b"12345")) as server:
+        assert client(server.url).download("/x", at_most=5) == b"12345"
+        with pytest.raises(WandbRefused, match="longer than the 4 bytes"):
+            client(server.url).download("/x", at_most=4)
+
+
+def test_a_file_comes_in_pieces() -> None:
+    with answering(Answer(200, b"x" * (1 << 21))) as server:
+        assert sum(map(len, client(server.url).chunks("/x"))) == 1 << 21
+    with answering(Answer(404)) as server, pytest.raises(WandbRefused, match="HTTP 404"):
+        list(client(server.url).chunks("/x"))
+    with answering(Answer(503)) as server, pytest.raises(WandbUnavailable, match="HTTP 503"):
+        list(client(server.url).chunks("/x"))
+    assert len(server.asked) == 2

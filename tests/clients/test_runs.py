@@ -3,7 +3,8 @@
 import gzip
 import json
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,14 +15,14 @@ from moto import mock_aws
 
 from launch_agent.clients.aws import CONFIG
 from launch_agent.clients.runs import Runs
-from launch_agent.errors import InvalidRunSpec
+from launch_agent.errors import AwsRefused, AwsThrottled, InvalidRunSpec
 from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord, RunState
 from launch_agent.safe_text import forget_secrets, safe
 from launch_agent.training.retries import RetryReason
 from tests.documents import details_table, runs_table
 from tests.golden.cases import plan
-from tests.simulation.dynamodb import Table
+from tests.simulation.dynamodb import Table, conflict
 from tests.simulation.transport import answered
 
 AGENT = AgentRecord(entity="team", launch_agent_id="a1", launch_agent_name="agent-run", config_fingerprint="f")
@@ -49,16 +50,16 @@ def moto_table() -> Iterator[None]:
 
 
 @contextmanager
-def simulated_table() -> Iterator[None]:
+def simulated_table(answer: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None) -> Iterator[None]:
     """The table of the simulated world."""
-    table = Table(runs_table())
+    table = answer or Table(runs_table()).answer
 
     class Aws:
         def __init__(self) -> None:
             self.objects: dict[str, bytes] = {}
 
         def answer(self, _: str, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
-            return table.answer(operation, asked)
+            return table(operation, asked)
 
     class NoWandb:
         def answer(self, *_: Any) -> tuple[int, bytes]:
@@ -449,3 +450,45 @@ def test_a_sweep_goes_on_behind_the_last_one(runs: Runs) -> None:
     assert runs.sweep_cursor() == ""
     runs.save_sweep_cursor("item")
     assert runs.sweep_cursor() == "item"
+
+
+@pytest.mark.parametrize("times", [1, 4])
+@pytest.mark.parametrize("write", ["TransactWriteItems", "UpdateItem"])
+def test_a_write_that_meets_another_of_the_same_item_is_made_again(write: str, times: int) -> None:
+    with conflicts(write, times) as asked:
+        table = Runs("runs", "details")
+        table.remember_agent(AGENT)
+        assert table.open(record(), spec=SPEC, limit=1)
+        table.acknowledged("item")
+    assert asked[write] > times
+
+
+def test_a_write_that_meets_others_at_every_try_is_throttled() -> None:
+    with conflicts("TransactWriteItems", 1_000) as asked, pytest.raises(AwsThrottled, match="other writes"):
+        Runs("runs", "details").open(record(), spec=SPEC, limit=1)
+    assert asked["TransactWriteItems"] == 5
+
+
+def test_a_run_that_does_not_fit_into_an_item_is_an_invalid_one(runs: Runs) -> None:
+    long = record().model_copy(update={"launch_agent_name": "x" * 450_000})
+    with pytest.raises(InvalidRunSpec, match="400 KB"):
+        runs.open(long, spec=SPEC, limit=1)
+    assert slots(runs) == (0, 0)
+    runs.open(record(), spec=SPEC, limit=1)
+    with pytest.raises(AwsRefused, match="exceeded the maximum allowed size"):
+        runs.awaiting("item", training_job_name="job", task_token="x" * 450_000)
+
+
+@contextmanager
+def conflicts(operation: str, times: int) -> Iterator[Counter[str]]:
+    """A table where the first so many calls of an operation meet another write of the same item."""
+    table, asked = Table(runs_table()), Counter[str]()
+
+    def answer(called: str, given: dict[str, Any]) -> dict[str, Any]:
+        asked[called] += 1
+        if called == operation and asked[called] <= times:
+            raise conflict(called)
+        return table.answer(called, given)
+
+    with simulated_table(answer):
+        yield asked

@@ -6,7 +6,7 @@
       `ImageBeingBuilt`, `NoSlotFree`, `RunNotSeen`
   - `Permanent`: somebody has to change something first; the state machine reports it.
     - `InvalidRunSpec`, `UnsupportedJobSource`, `JobArtifactNotFound`, `ImageBuildFailed`, `TrainingJobRejected`,
-      `CapacityWaitEnded`, `LaunchFailed`, `WandbRefused`, `InvalidLaunchConfig`, `UnreadableEvent`
+      `CapacityWaitEnded`, `LaunchFailed`, `WandbRefused`, `AwsRefused`, `InvalidLaunchConfig`, `UnreadableEvent`
   - `LeaseLost`: another launch agent has the item; nobody has to do anything.
 
 docs/errors.md says of each what a user sees and can do.
@@ -104,6 +104,10 @@ class LaunchFailed(Permanent):
 
 class WandbRefused(Permanent):
     """W&B answered, and the answer was no: a missing permission, or an operation it does not take."""
+
+
+class AwsRefused(Permanent):
+    """AWS answered, and the answer was no: for most, a permission that a policy of the stack or the account denies."""
 
 
 class InvalidLaunchConfig(Permanent):

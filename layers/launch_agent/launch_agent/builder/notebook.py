@@ -56,7 +56,7 @@ def script_of(notebook: bytes) -> Script:
     """
     try:
         parsed = _Notebook.model_validate(json.loads(notebook.decode("utf-8-sig")))
-    except (ValueError, ValidationError):
+    except (ValueError, RecursionError, ValidationError):
         raise UnsupportedJobSource("the job's notebook cannot be read. Save it in notebook format 4.") from None
     _provide_ipython()
     script = _Script()
@@ -100,7 +100,7 @@ class _Script:
                 warnings.simplefilter("ignore")
                 code = self._python(source)
                 compile(code, "cell", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             where = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
             why = error.msg if isinstance(error, SyntaxError) else error
             raise UnsupportedJobSource(

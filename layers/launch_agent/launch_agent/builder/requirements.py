@@ -9,6 +9,7 @@ import codecs
 import posixpath
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -161,7 +162,7 @@ def _read(line: str) -> Line:
     option = next((number for number, word in enumerate(words) if word.startswith("-")), len(words))
     said = " ".join(words[:option]).strip()
     try:
-        options = _Options().parse_args(shlex.split(" ".join(words[option:])))
+        options = _options().parse_args(shlex.split(" ".join(words[option:])))
     except ValueError:
         return Line(needs_code=True)
     if not all(map(_is_address, [*options.addresses, *options.editable])):
@@ -210,3 +211,9 @@ class _Options(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+
+@cache
+def _options() -> _Options:
+    """Make the parser once: a file may have half a million lines."""
+    return _Options()

@@ -2,8 +2,7 @@
 
 import base64
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
@@ -11,7 +10,9 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, ValidationError
 
 from launch_agent.clients import wandb_operations as operations
+from launch_agent.clients.answers import Unreadable, read_json
 from launch_agent.clients.graphql import GraphqlClient
+from launch_agent.clients.wandb_answers import Artifact, FilePage, Membership, at, parsed
 from launch_agent.errors import JobArtifactNotFound, UnsupportedJobSource, WandbUnavailable
 from launch_agent.image.recipe import ArtifactCode
 from launch_agent.model import Wire
@@ -24,6 +25,7 @@ from launch_agent.run_queue.job_artifact import (
 )
 
 _DOWNLOADS_AT_ONCE = 8
+_MAX_MANIFEST = 100_000_000  # of half a million files
 _DELETED = "DELETED"
 
 
@@ -74,34 +76,31 @@ class Artifacts:
     def job(self, job: str, *, entity: str, project: str) -> JobArtifact:
         """Read a job by its name `entity/project/name:alias`. Raises JobArtifactNotFound."""
         found = self._by_name(*parse_job_name(job, entity=entity, project=project))
-        artifact = found.get("artifact")
-        if artifact is None or artifact["state"] == _DELETED:
+        artifact = found.artifact
+        if artifact is None or artifact.state == _DELETED:
             raise JobArtifactNotFound(f'job "{job}" does not exist, or the API key may not read it.')
-        if artifact["artifactType"]["name"] != "job":
-            raise JobArtifactNotFound(f'"{job}" is an artifact of type {artifact["artifactType"]["name"]}, not a job.')
-        for file in _nodes(found["files"]):
-            if file["name"] == DESCRIPTION_FILE:
-                description = _json_object(self._graphql.download(file["directUrl"]))
+        if artifact.type and artifact.type.name != "job":
+            raise JobArtifactNotFound(f'"{job}" is an artifact of type {artifact.type.name}, not a job.')
+        for file in found.page.files:
+            if file.name == DESCRIPTION_FILE:
+                description = _json_object(self._graphql.download(file.url))
                 if description is None:
                     raise WandbUnavailable(
                         f'{DESCRIPTION_FILE} of job "{job}" did not arrive as JSON; a proxy may have answered for W&B'
                     )
-                return parse_job_artifact(job, description, artifact_id=artifact["id"], digest=artifact["digest"])
+                return parse_job_artifact(job, description, artifact_id=artifact.id, digest=artifact.digest)
         raise JobArtifactNotFound(f'job "{job}" has no {DESCRIPTION_FILE}.')
 
     def code(self, artifact: JobArtifact, job: str, *, entity: str, project: str) -> ArtifactCode:
         """Find the artifact in which a job of type `artifact` has its code. Raises JobArtifactNotFound."""
         reference = parse_code_reference(artifact.source.artifact or "", entity=entity, project=project)
-        if isinstance(reference, str):
-            found = self._graphql.execute(operations.artifact(reference)).get("artifact")
-        else:
-            found = self._by_name(*reference).get("artifact")
-        if found is None or found["state"] == _DELETED:
+        found = self._by_id(reference) if isinstance(reference, str) else self._by_name(*reference).artifact
+        if found is None or found.state == _DELETED:
             raise JobArtifactNotFound(
                 f'the artifact with the code of job "{job}" was deleted, or the API key may not read it. Make the job '
                 "anew."
             )
-        return ArtifactCode(artifact_id=found["id"], digest=found["digest"])
+        return ArtifactCode(artifact_id=found.id, digest=found.digest)
 
     def download(self, artifact_id: str, folder: Path, *, digest: str) -> list[str]:
         """Download the files of an artifact into an empty folder, each checked by its MD5; return their paths.
@@ -114,10 +113,13 @@ class Artifacts:
             list(pool.map(lambda file: self._download(file, folder), files))
         return [file.path for file in files]
 
-    def _by_name(self, entity: str, project: str, collection: str, alias: str) -> Mapping[str, Any]:
+    def _by_id(self, artifact_id: str) -> Artifact | None:
+        found = self._graphql.execute(operations.artifact(artifact_id)).get("artifact")
+        return parsed(Artifact, found) if found else None
+
+    def _by_name(self, entity: str, project: str, collection: str, alias: str) -> Membership:
         answer = self._graphql.execute(operations.artifact_files(entity, project, collection, alias))
-        sequence = (answer.get("project") or {}).get("artifactCollection") or {}
-        return sequence.get("artifactMembership") or {}
+        return parsed(Membership, at(answer, "project", "artifactCollection", "artifactMembership") or {})
 
     def _files(self, artifact_id: str, digest: str) -> Iterator[ArtifactFile]:
         manifest = self._manifest(artifact_id)
@@ -131,18 +133,20 @@ class Artifacts:
         after = None
         while True:
             answer = self._graphql.execute(operations.files_of_artifact(artifact_id, after))
-            page = answer["artifact"]["files"]
-            for node in _nodes(page):
-                yield ArtifactFile(node["name"], node["directUrl"], manifest.contents[node["name"]].digest)
-            if not page["pageInfo"]["hasNextPage"]:
+            page = parsed(FilePage, at(answer, "artifact", "files") or {})
+            for file in page.files:
+                if file.name not in manifest.contents:
+                    raise JobArtifactNotFound(f"artifact {artifact_id} has {file.name}, which is not in its manifest.")
+                yield ArtifactFile(file.name, file.url, manifest.contents[file.name].digest)
+            if not page.info.has_next or page.info.end == after:
                 return
-            after = page["pageInfo"]["endCursor"]
+            after = page.info.end
 
     def _manifest(self, artifact_id: str) -> _Manifest:
-        found = self._graphql.execute(operations.artifact(artifact_id)).get("artifact")
-        if not found or not found["currentManifest"]:
+        found = self._by_id(artifact_id)
+        if not found or not found.manifest:
             raise JobArtifactNotFound(f"artifact {artifact_id} was deleted, or the API key may not read it.")
-        content = self._graphql.download(found["currentManifest"]["file"]["directUrl"])
+        content = self._graphql.download(found.manifest.file.url, at_most=_MAX_MANIFEST)
         try:
             return _Manifest.model_validate_json(content)
         except ValidationError:
@@ -181,12 +185,8 @@ def _check_entry(path: str, entry: _Entry) -> None:
         raise UnsupportedJobSource(f'the job\'s code has "{path}", which leads out of its folder. Make the job anew.')
 
 
-def _nodes(connection: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    yield from (edge["node"] for edge in (connection or {}).get("edges", []) if edge["node"])
-
-
 def _json_object(content: bytes) -> object:
     try:
-        return json.loads(content)
-    except ValueError:
+        return read_json(content)
+    except Unreadable:
         return None

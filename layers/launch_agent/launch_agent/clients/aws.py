@@ -7,7 +7,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
-from launch_agent.errors import AwsThrottled
+from launch_agent.errors import AwsRefused, AwsThrottled
 
 CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=15)
 
@@ -42,13 +42,34 @@ def error_message(error: ClientError) -> str:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise AwsThrottled for what may work later; other errors pass, for the client that knows what they mean."""
+def throttled(*known: str) -> Iterator[None]:
+    """Raise AwsThrottled for what may work later. Other errors of AWS's, and `known` codes, pass as they are."""
     try:
         yield
     except ClientError as error:
-        if error_code(error) in _TRANSIENT or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+        may_work_later = error_code(error) in _TRANSIENT or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+        if may_work_later and error_code(error) not in known:
             raise AwsThrottled(f"{error.operation_name}: {error_message(error)}") from error
         raise
     except (AwsConnectionError, HTTPClientError) as error:
         raise AwsThrottled(f"AWS did not answer: {type(error).__name__}") from error
+
+
+@contextmanager
+def translated(*known: str) -> Iterator[None]:
+    """Raise AwsThrottled for what may work later, and AwsRefused for the rest.
+
+    Errors with one of the `known` codes pass as they are, for the client that knows what they mean.
+    """
+    try:
+        with throttled(*known):
+            yield
+    except ClientError as error:
+        if error_code(error) in known:
+            raise
+        raise refused(error) from None
+
+
+def refused(error: ClientError) -> AwsRefused:
+    """Make our error of one of AWS's, with AWS's words and code."""
+    return AwsRefused(f"{error.operation_name}: {error_message(error)} ({error_code(error)})")

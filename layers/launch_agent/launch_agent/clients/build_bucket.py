@@ -4,7 +4,7 @@ import boto3
 from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
-from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.clients.aws import CONFIG, translated
 from launch_agent.errors import ImageBuildFailed
 from launch_agent.image.recipe import BuildPlan, ImageNote
 
@@ -12,7 +12,9 @@ _LARGEST_NOTE = 1 << 18
 
 
 class BuildBucket:
-    """The bucket that carries build plans to the builder, and its notes back. Every method may raise AwsThrottled.
+    """The bucket that carries build plans to the builder, and its notes back.
+
+    Every method may raise AwsThrottled and AwsRefused.
 
     All builds have one role: it may read a plan and write a note by its key, and list neither. The keys have a token
     that only the build and the functions know, so a build reaches its own plan and its own note, and no other's.
@@ -43,9 +45,7 @@ class BuildBucket:
             return ImageNote.model_validate_json(self._get(f"notes/{_place(plan)}", at_most=_LARGEST_NOTE))
         except ValidationError:
             raise ImageBuildFailed("the build of the image left a note that is none. Queue the run again.") from None
-        except ClientError as error:
-            if error_code(error) != "NoSuchKey":
-                raise
+        except ClientError:
             return None
 
     def _put(self, key: str, text: str) -> None:
@@ -53,7 +53,7 @@ class BuildBucket:
             self._s3.put_object(Bucket=self._name, Key=key, Body=text.encode(), ContentType="application/json")
 
     def _get(self, key: str, *, at_most: int | None = None) -> bytes:
-        with translated():
+        with translated("NoSuchKey"):
             return bytes(self._s3.get_object(Bucket=self._name, Key=key)["Body"].read(at_most))
 
 

@@ -3,14 +3,14 @@
 import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.clients.aws import CONFIG, translated
 from launch_agent.image.build_failure import Build
 
 _LINES = 50
 
 
 class Builds:
-    """The builds of the stack's project. Every method may raise AwsThrottled."""
+    """The builds of the stack's project. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self) -> None:
         """Make the clients; nothing is sent yet."""
@@ -28,12 +28,10 @@ class Builds:
         if not build.logs.stream:
             return []
         try:
-            with translated():
+            with translated("ResourceNotFoundException"):
                 events = self._logs.get_log_events(
                     logGroupName=build.logs.group, logStreamName=build.logs.stream, limit=_LINES
                 )["events"]
-        except ClientError as error:
-            if error_code(error) != "ResourceNotFoundException":
-                raise
+        except ClientError:
             return []
         return [event["message"].rstrip("\n") for event in events]

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from typing import NamedTuple
 
 import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.clients.aws import CONFIG, translated
 from launch_agent.runs.record import RunRecord
 
 
@@ -18,6 +20,7 @@ class Execution(NamedTuple):
     status: str
     error: str = ""
     cause: str = ""
+    ended_at: datetime | None = None
 
 
 def execution_arn(state_machine_arn: str, name: str) -> str:
@@ -26,7 +29,7 @@ def execution_arn(state_machine_arn: str, name: str) -> str:
 
 
 class Executions:
-    """The executions of a state machine. Every method may raise AwsThrottled."""
+    """The executions of a state machine. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self) -> None:
         """Make the client; nothing is sent yet."""
@@ -41,35 +44,33 @@ class Executions:
         item = record.item
         run = {"run_queue_item_id": item.id, "run_id": item.run_id, "run_queue": item.queue}
         try:
-            with translated():
+            with translated("ExecutionAlreadyExists"):
                 self._states.start_execution(
                     stateMachineArn=state_machine_arn, name=record.execution_name, input=json.dumps(run)
                 )
-        except ClientError as error:
-            if error_code(error) != "ExecutionAlreadyExists":
-                raise
+        except ClientError:
             return False
         return True
 
     def stop(self, execution_arn: str, *, error: str, cause: str) -> None:
         """Stop an execution, and with it the build it waits for; one that has ended, or never was, is as wanted."""
-        try:
-            with translated():
-                self._states.stop_execution(executionArn=execution_arn, error=error, cause=cause)
-        except ClientError as refused:
-            if error_code(refused) != "ExecutionDoesNotExist":
-                raise
+        with suppress(ClientError), translated("ExecutionDoesNotExist"):
+            self._states.stop_execution(executionArn=execution_arn, error=error, cause=cause)
 
     def find(self, execution_arn: str) -> Execution | None:
         """Return an execution; None when there is none, or has not been one for 90 days."""
         try:
-            with translated():
+            with translated("ExecutionDoesNotExist"):
                 found = self._states.describe_execution(executionArn=execution_arn)
-        except ClientError as error:
-            if error_code(error) != "ExecutionDoesNotExist":
-                raise
+        except ClientError:
             return None
-        return Execution(found["executionArn"], found["status"], found.get("error", ""), found.get("cause", ""))
+        return Execution(
+            found["executionArn"],
+            found["status"],
+            found.get("error", ""),
+            found.get("cause", ""),
+            found.get("stopDate"),
+        )
 
     def running(self, state_machine_arn: str) -> Iterator[str]:
         """Yield the names of the executions that run."""

@@ -3,14 +3,19 @@
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from contextlib import closing
+from typing import Any, NamedTuple, TypeVar
 
 import urllib3
 
+from launch_agent.clients.answers import MAX_BYTES, Answer, read_answer
 from launch_agent.errors import WandbKeyRejected, WandbRefused, WandbUnavailable
 
+Taken = TypeVar("Taken")
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=20.0)
-_RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+_RETRIES = urllib3.Retry(connect=1, read=0, status=0, other=0, redirect=0, raise_on_redirect=False)
+_PATIENCE = 429
+_RETRYABLE_STATUS = frozenset({408, _PATIENCE, 500, 502, 503, 504})
 
 
 class Operation(NamedTuple):
@@ -21,11 +26,22 @@ class Operation(NamedTuple):
     repeatable: bool
 
 
-class Answer(NamedTuple):
-    """The data of an answer, and the messages of what went wrong with a part of it."""
+class Request(NamedTuple):
+    """One HTTP request, and how much of its answer to read."""
 
-    data: Mapping[str, Any]
-    errors: tuple[str, ...]
+    method: str
+    url: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = {}
+    is_repeatable: bool = True
+    at_most: int = MAX_BYTES
+
+
+class Response(NamedTuple):
+    """An answer over HTTP; its content is one byte longer than what was to be read of it when there is more."""
+
+    status: int
+    content: bytes
 
 
 class GraphqlClient:
@@ -42,105 +58,91 @@ class GraphqlClient:
         answer = self.execute_in_parts(operation)
         if answer.errors:
             raise WandbRefused(f"W&B refused: {'; '.join(answer.errors)}")
+        if answer.unread:
+            raise WandbRefused(f"W&B's answer cannot be read: {', '.join(answer.unread)} is too long, or no JSON")
         return answer.data
 
     def execute_in_parts(self, operation: Operation) -> Answer:
-        """Return what succeeded beside what did not, for documents of several independent operations.
+        """Return what succeeded along with what did not, for documents of several independent operations.
 
         Raises WandbUnavailable, and WandbRefused when nothing succeeded.
         """
         body = json.dumps({"query": operation.document, "variables": operation.variables}).encode()
         token = base64.b64encode(f"api:{self._api_key()}".encode()).decode()
         headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
-        response = self._send("POST", f"{self._base_url}/graphql", operation.repeatable, body, headers)
-        if response.status == 401:
+        request = Request("POST", f"{self._base_url}/graphql", body, headers, operation.repeatable)
+        status, content = self._send(request)
+        if status == 401:
             raise WandbKeyRejected(
                 f"W&B at {self._base_url} does not take the API key. Store a valid one in the secret."
             )
-        errors = tuple(_messages(response))
-        if response.status == 200:
-            data = _json(response).get("data")
-            if isinstance(data, Mapping):
-                return Answer(data, errors)
-        raise WandbRefused(f"W&B refused with HTTP {response.status}: {'; '.join(errors) or 'no reason given'}")
+        answer = read_answer(content)
+        if answer is None and status == 200:
+            raise WandbUnavailable("W&B answered with something other than JSON; a proxy may have answered for it")
+        # W&B can give the status of a part that it refuses to the whole of an answer (wandb/wandb issue 8609).
+        if answer and (answer.unread or any(answer.data.values()) or (answer.data and status == 200)):
+            return answer
+        why = "; ".join(answer.errors) if answer else ""
+        raise WandbRefused(f"W&B refused with HTTP {status}: {why or 'no reason given'}")
 
     def upload(self, url: str, content: bytes, headers: Mapping[str, str]) -> None:
         """PUT a file to a pre-signed address of W&B's. Raises WandbUnavailable or WandbRefused."""
-        response = self._send("PUT", self._absolute(url), True, content, headers)
-        if response.status >= 300:
-            raise WandbRefused(f"W&B refused an upload with HTTP {response.status}")
+        status, _ = self._send(Request("PUT", self._absolute(url), content, headers))
+        if status >= 300:
+            raise WandbRefused(f"W&B refused an upload with HTTP {status}")
 
-    def download(self, url: str) -> bytes:
-        """GET a file from a pre-signed address of W&B's. Raises WandbUnavailable or WandbRefused."""
-        response = self._send("GET", self._absolute(url), True, None, {})
-        if response.status >= 300:
-            raise WandbRefused(f"W&B refused a download with HTTP {response.status}")
-        return response.data
+    def download(self, url: str, *, at_most: int = MAX_BYTES) -> bytes:
+        """GET a file from a pre-signed address of W&B's. Raises WandbUnavailable or WandbRefused, also if longer."""
+        status, content = self._send(Request("GET", self._absolute(url), at_most=at_most))
+        if status >= 300:
+            raise WandbRefused(f"W&B refused a download with HTTP {status}")
+        if len(content) > at_most:
+            raise WandbRefused(f"a file in W&B is longer than the {at_most} bytes that are read of it")
+        return content
 
     def chunks(self, url: str) -> Iterator[bytes]:
         """GET a file from a pre-signed address of W&B's, a megabyte at a time. Raises as `download` does."""
-        response = self._send("GET", self._absolute(url), True, None, {}, whole=False)
-        if response.status >= 300:
-            raise WandbRefused(f"W&B refused a download with HTTP {response.status}")
+        response = self._ask(Request("GET", self._absolute(url)), lambda response: response)
         try:
-            yield from response.stream(1 << 20)
+            with closing(response):
+                if response.status >= 300:
+                    raise WandbRefused(f"W&B refused a download with HTTP {response.status}")
+                yield from response.stream(1 << 20)
         except urllib3.exceptions.HTTPError as error:
             raise WandbUnavailable(f"a download from W&B broke off: {type(error).__name__}") from None
-        finally:
-            response.release_conn()
 
     def _absolute(self, url: str) -> str:
         return f"{self._base_url}{url}" if url.startswith("/") else url
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        repeatable: bool,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        *,
-        whole: bool = True,
-    ) -> urllib3.BaseHTTPResponse:
-        """Send once, or once more at once where that is safe; longer waits belong to the state machine."""
-        again = 1 if repeatable else 0
-        retries = urllib3.Retry(
-            connect=1,
-            read=again,
-            status=again,
-            other=0,
-            redirect=0,
-            backoff_factor=0,
-            respect_retry_after_header=False,
-            allowed_methods=None,
-            status_forcelist=_RETRYABLE_STATUS - {429},  # who asks for patience gets it
-            raise_on_status=False,
-            raise_on_redirect=False,
-        )
-        try:
-            response = self._pool.request(
-                method, url, body=body, headers=headers, retries=retries, preload_content=whole
-            )
-        except urllib3.exceptions.HTTPError as error:
-            why = type(getattr(error, "reason", None) or error).__name__
-            raise WandbUnavailable(f"W&B at {self._base_url} did not answer: {why}") from None
-        if response.status in _RETRYABLE_STATUS:
-            raise WandbUnavailable(f"W&B at {self._base_url} answered HTTP {response.status}")
-        return response
+    def _send(self, request: Request) -> Response:
+        """Send a request, and read its answer. Raises WandbUnavailable."""
 
+        def read(response: urllib3.BaseHTTPResponse) -> Response:
+            with closing(response):
+                return Response(response.status, response.read(request.at_most + 1))
 
-def _json(response: urllib3.BaseHTTPResponse) -> Mapping[str, Any]:
-    try:
-        body = json.loads(response.data)
-    except ValueError:
-        body = None
-    if not isinstance(body, Mapping):
-        raise WandbUnavailable("W&B answered with something other than JSON; a proxy may have answered for it")
-    return body
+        return self._ask(request, read)
 
+    def _ask(self, request: Request, take: Callable[[urllib3.BaseHTTPResponse], Taken]) -> Taken:
+        """Send once, or once more at once where that is safe, and take what comes. Raises WandbUnavailable.
 
-def _messages(response: urllib3.BaseHTTPResponse) -> list[str]:
-    if response.status != 200 and not response.data.lstrip().startswith(b"{"):
-        return []
-    errors = _json(response).get("errors") or []
-    return [str(error.get("message", error)) if isinstance(error, Mapping) else str(error) for error in errors]
+        Longer waits belong to the state machine.
+        """
+        why = ""
+        for _ in range(2 if request.is_repeatable else 1):
+            try:
+                response = self._open(request)
+                if response.status not in _RETRYABLE_STATUS:
+                    return take(response)
+            except urllib3.exceptions.HTTPError as error:
+                why = f"did not answer: {type(getattr(error, 'reason', None) or error).__name__}"
+                continue
+            response.close()
+            why = f"answered HTTP {response.status}"
+            if response.status == _PATIENCE:
+                break
+        raise WandbUnavailable(f"W&B at {self._base_url} {why}")
+
+    def _open(self, request: Request) -> urllib3.BaseHTTPResponse:
+        method, url, body, headers = request[:4]
+        return self._pool.request(method, url, body=body, headers=headers, retries=_RETRIES, preload_content=False)

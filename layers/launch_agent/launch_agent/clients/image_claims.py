@@ -4,6 +4,7 @@ An image of the repository is used only if the build that a function has ordered
 repository can give an image any tag.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,12 +12,13 @@ import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.clients.aws import CONFIG, translated
 from launch_agent.image.recipe import ImageNote
 from launch_agent.model import Model
 
 _KEEP_CLAIM = timedelta(days=1)
 _KEEP_IMAGE = timedelta(days=365)
+_NOT_HELD = "ConditionalCheckFailedException"
 _NAMES = {"#owner": "owner", "#image": "image"}
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -31,7 +33,7 @@ class ImageClaim(Model):
 
 
 class ImageClaims:
-    """Who builds or has built which image, by its recipe's tag. Every method may raise AwsThrottled."""
+    """Who builds or has built which image, by its recipe's tag. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, table: str) -> None:
         """Take the table's name."""
@@ -61,9 +63,7 @@ class ImageClaims:
             condition, values[":after"] = f"{condition} OR #owner = :after", after.owner
         try:
             self._put(tag, item_id, _KEEP_CLAIM, condition, values)
-        except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                raise
+        except ClientError:
             return self.find(tag)
         return ImageClaim(owner=item_id)
 
@@ -77,11 +77,8 @@ class ImageClaims:
             "attribute_not_exists(pk) OR (#owner = :owner AND (attribute_not_exists(#image) OR #image = :image))"
         )
         values = {":owner": item_id, ":image": image.model_dump_json()}
-        try:
+        with suppress(ClientError):
             self._put(tag, item_id, _KEEP_IMAGE, condition, values, image=image.model_dump_json())
-        except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                raise
 
     def fail(self, tag: str, item_id: str, reason: str) -> None:
         """Tell those who wait for an item's build that it failed, for a day."""
@@ -99,7 +96,7 @@ class ImageClaims:
 
     def _put(self, tag: str, owner: str, keep: timedelta, condition: str, values: dict[str, str], **more: str) -> None:
         item = {"pk": f"image#{tag}", "owner": owner, "ttl": int((datetime.now(UTC) + keep).timestamp()), **more}
-        with translated():
+        with translated(_NOT_HELD):
             self._dynamodb.put_item(
                 TableName=self._table,
                 Item={name: _serialize(value) for name, value in item.items()},
@@ -109,16 +106,12 @@ class ImageClaims:
             )
 
     def _if_unbuilt(self, change: Any, tag: str, item_id: str, values: Any = None, **more: Any) -> None:
-        try:
-            with translated():
-                change(
-                    TableName=self._table,
-                    Key={"pk": _serialize(f"image#{tag}")},
-                    ConditionExpression="#owner = :owner AND attribute_not_exists(#image)",
-                    ExpressionAttributeNames=_NAMES,
-                    ExpressionAttributeValues={":owner": _serialize(item_id), **(values or {})},
-                    **more,
-                )
-        except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                raise
+        with suppress(ClientError), translated(_NOT_HELD):
+            change(
+                TableName=self._table,
+                Key={"pk": _serialize(f"image#{tag}")},
+                ConditionExpression="#owner = :owner AND attribute_not_exists(#image)",
+                ExpressionAttributeNames=_NAMES,
+                ExpressionAttributeValues={":owner": _serialize(item_id), **(values or {})},
+                **more,
+            )

@@ -25,7 +25,7 @@ class PushedImage(NamedTuple):
 
 
 class ImageRepository:
-    """An ECR repository. Every method may raise AwsThrottled."""
+    """An ECR repository. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, address: str) -> None:
         """Take its address, `<account>.dkr.ecr.<region>.amazonaws.com/<name>`."""
@@ -47,19 +47,17 @@ class ImageRepository:
     def _find(self, image: "ImageIdentifierTypeDef") -> PushedImage | None:
         host, _, name = self._address.partition("/")
         try:
-            with translated():
+            with translated("ImageNotFoundException", "RepositoryNotFoundException"):
                 found = self._ecr.describe_images(
                     registryId=host.partition(".")[0], repositoryName=name, imageIds=[image]
                 )
         except ClientError as error:
             if error_code(error) == "ImageNotFoundException":
                 return None
-            if error_code(error) == "RepositoryNotFoundException":
-                raise InvalidLaunchConfig(
-                    f"there is no ECR repository {name}, which the template parameter ImageRepositoryName names. Make "
-                    "it, or leave the parameter empty to have the stack make one."
-                ) from None
-            raise
+            raise InvalidLaunchConfig(
+                f"there is no ECR repository {name}, which the template parameter ImageRepositoryName names. Make "
+                "it, or leave the parameter empty to have the stack make one."
+            ) from None
         (details,) = found["imageDetails"]
         return PushedImage(details["imageDigest"], details.get("imageManifestMediaType", ""))
 
@@ -67,7 +65,7 @@ class ImageRepository:
 def registry_password(registry: str) -> str:
     """Return the password of user AWS for an ECR registry by its host name, good for twelve hours.
 
-    Raises AwsThrottled.
+    Raises AwsThrottled and AwsRefused.
     """
     with translated():
         ecr = boto3.client("ecr", region_name=registry.split(".")[3], config=CONFIG)
@@ -76,7 +74,7 @@ def registry_password(registry: str) -> str:
 
 
 def public_registry_password() -> str:
-    """Return the password of user AWS for Amazon's public registry. Raises AwsThrottled, and ClientError without it."""
+    """Return the password of user AWS for Amazon's public registry. Raises AwsThrottled and AwsRefused."""
     with translated():
         ecr = boto3.client("ecr-public", region_name=_PUBLIC_REGION, config=CONFIG)
         return _password(ecr.get_authorization_token()["authorizationData"]["authorizationToken"])

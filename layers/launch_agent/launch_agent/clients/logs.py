@@ -3,7 +3,7 @@
 import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.clients.aws import CONFIG, translated
 
 TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _LINES = 100
@@ -21,19 +21,17 @@ class TrainingLogs:
     def tails(self, training_job_name: str) -> list[tuple[str, list[str]]]:
         """Return the log stream of each host of a training job, at most 20, with its last 100 lines.
 
-        A job that wrote no log has none. Raises AwsThrottled.
+        A job that wrote no log has none. Raises AwsThrottled and AwsRefused.
         """
         try:
-            with translated():
+            with translated("ResourceNotFoundException"):
                 found = self._logs.describe_log_streams(
                     logGroupName=TRAINING_LOG_GROUP, logStreamNamePrefix=f"{training_job_name}/", limit=_HOSTS
                 )
                 return [
                     (stream["logStreamName"], self._tail(stream["logStreamName"])) for stream in found["logStreams"]
                 ]
-        except ClientError as error:
-            if error_code(error) != "ResourceNotFoundException":
-                raise
+        except ClientError:
             return []
 
     def _tail(self, stream: str) -> list[str]:

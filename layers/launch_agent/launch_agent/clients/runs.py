@@ -8,16 +8,14 @@ transactions store and delete the run's details, in a table without backups.
 import gzip
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-import boto3
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
-from launch_agent.clients.aws import CONFIG, error_code, translated
-from launch_agent.errors import AwsThrottled, InvalidRunSpec
+from launch_agent.clients.table import ItemTooLarge, Table
+from launch_agent.errors import InvalidRunSpec
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import Slot
 from launch_agent.run_queue.secret_values import secret_values
@@ -44,21 +42,17 @@ _OPEN_RUNS = "OpenRuns"
 _OPEN = "run"
 """The hash key of the index, which only open runs have."""
 
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
-
 
 class Runs:
-    """The tables of this stack's runs. Every method may raise AwsThrottled."""
+    """The tables of this stack's runs. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, table: str, details_table: str) -> None:
         """Take the tables' names."""
-        self._table, self._details_table = table, details_table
-        self._dynamodb = boto3.client("dynamodb", config=CONFIG)
+        self._table, self._details = Table(table), Table(details_table)
 
     def agent(self, entity: str) -> AgentRecord | None:
         """Return the launch agent registered for an entity, with the slots its open runs hold."""
-        found = self._get(_agent_key(entity))
+        found = self._table.get(_agent_key(entity))
         if not found or "launch_agent_id" not in found:
             return None
         known = {name: found[name] for name in AgentRecord.model_fields if name in found}
@@ -86,7 +80,7 @@ class Runs:
 
     def get(self, item_id: str) -> RunRecord | None:
         """Return the record of a run queue item."""
-        found = self._get(_run_key(item_id))
+        found = self._table.get(_run_key(item_id))
         return _record(found) if found else None
 
     def open_run(self, item_id: str) -> RunRecord | None:
@@ -96,10 +90,10 @@ class Runs:
 
     def details(self, item_id: str) -> RunDetails:
         """Return the spec and the plan of an open run. What is secret in them, no text shows from now on."""
-        found = self._get(_details_key(item_id), table=self._details_table) or {}
+        found = self._details.get(_details_key(item_id)) or {}
         if not found.keys() >= set(_DETAILS):
             # Until 0.2.0 both were in the run's own record.
-            found = {**(self._get(_run_key(item_id)) or {}), **found}
+            found = {**(self._table.get(_run_key(item_id)) or {}), **found}
         details = RunDetails(spec=_unpacked(found, "spec"), plan=_plan(_unpacked(found, "plan")))
         keep_secret(*secret_values(details.spec))
         return details
@@ -111,11 +105,9 @@ class Runs:
         for a run spec that does not fit into an item of the table.
         """
         if len(_pack(spec)) > _MAX_PACKED:
-            raise InvalidRunSpec(
-                ["It is too long to be stored: DynamoDB takes 400 KB. Put large data into an artifact."]
-            )
+            raise InvalidRunSpec([_TOO_LONG])
         take = self._take_slot(record, limit=limit, at=record.opened_at)
-        put = self._change(
+        put = self._table.change(
             _run_key(record.item.id),
             set_=_attributes(record),
             remove=_OF_AN_EARLIER_ATTEMPT,
@@ -123,7 +115,8 @@ class Runs:
             known={"returned": RunState.RETURNED.value},
             names=("pk",),
         )
-        return self._transact(take, put, self._store_spec(record, spec))
+        with _that_fits():
+            return self._table.make(take, put, self._store_spec(record, spec))
 
     def open_again(self, record: RunRecord, *, spec: Any, redrives: int, at: datetime, limit: int) -> bool:
         """Take a slot for a closed run that is launched again, with its spec. False when no slot is free.
@@ -137,7 +130,7 @@ class Runs:
             "redrives": redrives,
             "state": RunState.OPEN.value,
         }
-        put = self._change(
+        put = self._table.change(
             _run_key(record.item.id),
             set_=values,
             remove=_OF_AN_EARLIER_LAUNCH,
@@ -145,20 +138,13 @@ class Runs:
             known={"closed": RunState.CLOSED.value, "attempt": record.attempt},
             names=("attempt",),
         )
-        return self._transact(self._take_slot(record, limit=limit, at=at), put, self._store_spec(record, spec))
+        take = self._take_slot(record, limit=limit, at=at)
+        with _that_fits():
+            return self._table.make(take, put, self._store_spec(record, spec))
 
     def open_runs(self) -> Iterator[RunRecord]:
         """Yield every open run without its spec, plan and token; one that has just been opened may be missing."""
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            IndexName=_OPEN_RUNS,
-            KeyConditionExpression="#open = :open",
-            ExpressionAttributeNames={"#open": "open"},
-            ExpressionAttributeValues={":open": _serialize(_OPEN)},
-        )
-        with translated():
-            for page in pages:
-                yield from (_record(_plain(item)) for item in page["Items"])
+        yield from (_record(found) for found in self._table.query(_OPEN_RUNS, "open", _OPEN))
 
     def leased_again(self, item_id: str, agent: AgentRecord) -> None:
         """Remember which launch agent has the lease of an open run's item now."""
@@ -169,8 +155,8 @@ class Runs:
         self._set(_run_key(item_id), {"acked": True})
 
     def planned(self, plan: LaunchPlan) -> None:
-        """Store the plan of an open run."""
-        where = self._change(
+        """Store the plan of an open run. Raises InvalidRunSpec where it does not fit into an item of the table."""
+        where = self._table.change(
             _run_key(plan.item.id),
             set_={"entity": plan.entity, "project": plan.project},
             condition="#state = :open",
@@ -178,9 +164,8 @@ class Runs:
             names=("state",),
         )
         packed = _pack(plan.model_dump(mode="json"))
-        self._transact(
-            where, self._change(_details_key(plan.item.id), set_={"plan": packed}, table=self._details_table)
-        )
+        with _that_fits():
+            self._table.make(where, self._details.change(_details_key(plan.item.id), set_={"plan": packed}))
 
     def awaits_build(self, item_id: str, owner: str) -> None:
         """Remember for which item's build of their common image a run waits."""
@@ -209,8 +194,7 @@ class Runs:
 
     def not_warned(self, item_id: str, text: str) -> None:
         """Forget that: the warning has not come through."""
-        with translated():
-            self._dynamodb.update_item(**self._change(_run_key(item_id), delete={"warned": {text}}))
+        self._table.make(self._table.change(_run_key(item_id), delete={"warned": {text}}))
 
     def stop_requested(self, item_id: str, *, at: datetime) -> None:
         """Remember when we first saw that somebody stopped an open run."""
@@ -231,9 +215,14 @@ class Runs:
         """Store the outcome, forget spec, plan and token, and free the slot. False when that was done before."""
         return self._end(record, RunState.CLOSED, {"outcome": dict(outcome)})
 
-    def give_back(self, record: RunRecord) -> bool:
-        """Free the slot of a run whose item went back to W&B, and may come again. False when it was not open."""
-        return self._end(record, RunState.RETURNED, {})
+    def give_back(self, record: RunRecord, *, refusal: str = "") -> bool:
+        """Free the slot of a run whose item went back to W&B, and may come again. False when it was not open.
+
+        What was refused for good, where that is why, is counted and stored.
+        """
+        if not refusal:
+            return self._end(record, RunState.RETURNED, {})
+        return self._end(record, RunState.RETURNED, {"refusal": refusal}, add={"refusals": 1})
 
     def reset_count(self, agent: AgentRecord, *, slot: Slot, open_runs: int) -> bool:
         """Set the number of slots in use to the number of open runs, if none was taken or freed since `agent` was read.
@@ -252,7 +241,7 @@ class Runs:
 
     def sweep_cursor(self) -> str:
         """Return the key of the last repair of the last sweep; empty where it left nothing undone."""
-        found = self._get(_SWEEP_KEY) or {}
+        found = self._table.get(_SWEEP_KEY) or {}
         return str(json.loads(found.get("notes", "{}")).get("after", ""))
 
     def save_sweep_cursor(self, key: str) -> None:
@@ -263,8 +252,8 @@ class Runs:
         counter, agent = _COUNTERS[record.slot], _agent_key(record.item.entity)
         changed = {"changed_at": at.isoformat()}
         if limit < 0:
-            return self._change(agent, set_=changed, add={counter: 1})
-        return self._change(
+            return self._table.change(agent, set_=changed, add={counter: 1})
+        return self._table.change(
             agent,
             set_=changed,
             add={counter: 1},
@@ -272,31 +261,28 @@ class Runs:
             known={"limit": limit},
         )
 
-    def _end(self, record: RunRecord, state: RunState, values: Mapping[str, Any]) -> bool:
+    def _end(self, record: RunRecord, state: RunState, values: Mapping[str, Any], **more: Any) -> bool:
         now = datetime.now(UTC)
         times = {"ended_at": now.isoformat(), "ttl": int((now + _KEEP_CLOSED).timestamp())}
-        end = self._change(
+        end = self._table.change(
             _run_key(record.item.id),
             set_={"state": state.value, **times, **values},
             remove=_ONLY_WHILE_OPEN,
             condition="#state = :open AND #attempt = :attempt",
             known={"open": RunState.OPEN.value, "attempt": record.attempt},
             names=("attempt",),
+            **more,
         )
         changed = {"changed_at": now.isoformat()}
-        free = self._change(_agent_key(record.item.entity), set_=changed, add={_COUNTERS[record.slot]: -1})
-        forget = self._change(
-            _details_key(record.item.id),
-            set_={"ttl": int(now.timestamp())},
-            remove=_DETAILS,
-            table=self._details_table,
-        )
-        return self._transact(end, free, forget)
+        free = self._table.change(_agent_key(record.item.entity), set_=changed, add={_COUNTERS[record.slot]: -1})
+        ttl = {"ttl": int(now.timestamp())}
+        forget = self._details.change(_details_key(record.item.id), set_=ttl, remove=_DETAILS)
+        return self._table.make(end, free, forget)
 
     def _store_spec(self, record: RunRecord, spec: Any) -> Any:
         keep_secret(*secret_values(spec))
-        key, packed = _details_key(record.item.id), _pack(spec)
-        return self._change(key, set_={"spec": packed}, remove=("plan", "ttl"), table=self._details_table)
+        values = {"spec": _pack(spec)}
+        return self._details.change(_details_key(record.item.id), set_=values, remove=("plan", "ttl"))
 
     def _set_if_open(
         self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()
@@ -325,77 +311,26 @@ class Runs:
             names=("state",),
         )
 
-    def _get(self, key: str, *, table: str | None = None) -> dict[str, Any] | None:
-        with translated():
-            answer = self._dynamodb.get_item(TableName=table or self._table, Key=_key(key), ConsistentRead=True)
-        item = answer.get("Item")
-        return _plain(item) if item else None
-
-    def _set(self, key: str, values: Mapping[str, Any], **more: Any) -> None:
-        with translated():
-            self._dynamodb.update_item(**self._change(key, set_=values, **more))
+    def _set(self, key: str, values: Mapping[str, Any]) -> None:
+        self._table.make(self._table.change(key, set_=values))
 
     def _set_if(self, condition: str, key: str, values: Mapping[str, Any], **more: Any) -> bool:
         """Return whether the condition held, and the values are set."""
-        try:
-            self._set(key, values, condition=condition, **more)
-        except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                raise
-            return False
-        return True
-
-    def _change(
-        self,
-        key: str,
-        *,
-        set_: Mapping[str, Any] | None = None,
-        add: Mapping[str, int | set[str]] | None = None,
-        delete: Mapping[str, set[str]] | None = None,
-        remove: tuple[str, ...] = (),
-        condition: str | None = None,
-        known: Mapping[str, Any] | None = None,
-        names: tuple[str, ...] = (),
-        table: str | None = None,
-    ) -> Any:
-        """Return an update: `#x` names attribute x, `:x` its new value or what a condition compares with."""
-        set_, add, delete = set_ or {}, add or {}, delete or {}
-        clauses = [
-            "SET " + ", ".join(f"#{name} = :{name}" for name in set_) if set_ else "",
-            "ADD " + ", ".join(f"#{name} :{name}" for name in add) if add else "",
-            "DELETE " + ", ".join(f"#{name} :{name}" for name in delete) if delete else "",
-            "REMOVE " + ", ".join(f"#{name}" for name in remove) if remove else "",
-        ]
-        values = {**set_, **add, **delete, **(known or {})}
-        return {
-            "TableName": table or self._table,
-            "Key": _key(key),
-            "UpdateExpression": " ".join(filter(None, clauses)),
-            "ExpressionAttributeNames": {f"#{name}": name for name in (*set_, *add, *delete, *remove, *names)},
-            "ExpressionAttributeValues": {f":{name}": _serialize(value) for name, value in values.items()},
-            **({"ConditionExpression": condition} if condition else {}),
-        }
-
-    def _transact(self, *updates: Any) -> bool:
-        """Do all of the updates, or none and return False because a condition does not hold."""
-        try:
-            with translated():
-                self._dynamodb.transact_write_items(TransactItems=[{"Update": update} for update in updates])
-        except ClientError as error:
-            if error_code(error) != "TransactionCanceledException":
-                raise
-            reasons = {reason.get("Code") for reason in cast(Any, error.response).get("CancellationReasons", [])}
-            if "ConditionalCheckFailed" in reasons:
-                return False
-            raise AwsThrottled(f"TransactWriteItems: {', '.join(sorted(map(str, reasons)))}") from error
-        return True
+        return self._table.make(self._table.change(key, set_=values, condition=condition, **more))
 
 
 _SWEEP_KEY = "sweep"
 
 
-def _key(key: str) -> Any:
-    return {"pk": _serialize(key)}
+_TOO_LONG = "It is too long to be stored: DynamoDB takes 400 KB. Put large data into an artifact."
+
+
+@contextmanager
+def _that_fits() -> Iterator[None]:
+    try:
+        yield
+    except ItemTooLarge:
+        raise InvalidRunSpec([_TOO_LONG]) from None
 
 
 def _agent_key(entity: str) -> str:
@@ -413,10 +348,6 @@ def _details_key(item_id: str) -> str:
 
 def _attributes(record: RunRecord) -> dict[str, Any]:
     return record.model_dump(mode="json", exclude_defaults=True) | {"open": _OPEN}
-
-
-def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _deserialize(value) for name, value in item.items() if name != "pk"}
 
 
 def _record(found: Mapping[str, Any]) -> RunRecord:

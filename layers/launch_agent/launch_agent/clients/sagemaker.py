@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError, ParamValidationError
 
-from launch_agent.clients.aws import CONFIG, error_code, error_message, translated
+from launch_agent.clients.aws import CONFIG, error_code, error_message, refused, throttled, translated
 from launch_agent.errors import CapacityUnavailable, TrainingJobRejected
 from launch_agent.runs.record import RunRecord
 from launch_agent.training.training_job import ITEM_TAG, STACK_TAG, TrainingJob, item_in, tags_in
@@ -20,11 +21,13 @@ _ECHO = re.compile(
 )
 """The whole of a map or list, or one value out of those that can be secret, as SageMaker repeats it."""
 _SHOWN_VALUE = re.compile(r", value: .*, (?=type: |valid )", re.DOTALL)
+_NOT_THERE = ("ValidationException", "ResourceNotFound")
+_HIDDEN = (*_NOT_THERE, "AccessDeniedException")
 _GONE = ("Requested resource not found", "Could not find", "Resource does not exist")
 
 
 class SageMaker:
-    """The training jobs of this stack. Every method may raise AwsThrottled."""
+    """The training jobs of this stack. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, stack_name: str) -> None:
         """Take the stack's name; nothing is sent yet."""
@@ -38,7 +41,7 @@ class SageMaker:
         or IAM says no to.
         """
         try:
-            with translated():
+            with throttled():
                 self._sagemaker.create_training_job(**request)
         except ParamValidationError as error:
             raise TrainingJobRejected(
@@ -57,29 +60,38 @@ class SageMaker:
     def describe(self, name: str) -> TrainingJob | None:
         """Return a training job, whoever made it; None when there is none of this name that we may see."""
         try:
-            with translated():
+            with translated(*_HIDDEN):
                 return TrainingJob.model_validate(self._sagemaker.describe_training_job(TrainingJobName=name))
         except ClientError as error:
             if _is_hidden(error):
                 return None
-            raise
+            raise refused(error) from None
 
     def item_of(self, job: TrainingJob) -> str | None:
-        """Return the run queue item that this stack made a training job for; None when the job is not ours.
+        """Return the run queue item that this stack made a training job for; None when the job is not ours."""
+        tags = self._tags_of(job)
+        return item_in(tags, self._stack_name) if tags is not None else None
+
+    def is_known_not_ours(self, name: str) -> bool:
+        """Return whether a training job shows that this stack did not make it; not where IAM hides it."""
+        job = self.describe(name)
+        tags = self._tags_of(job) if job else None
+        return tags is not None and item_in(tags, self._stack_name) is None
+
+    def _tags_of(self, job: TrainingJob) -> Mapping[str, str] | None:
+        """Return the tags of a training job; None where they are hidden.
 
         An ARN can be shown in lower case whatever the job's name, and then has no tags
         (https://github.com/boto/boto3/issues/4606).
         """
         for arn in dict.fromkeys([f"{job.arn.rpartition('/')[0]}/{job.name}", job.arn]):
             try:
-                with translated():
+                with translated(*_HIDDEN):
                     pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-                    tags = [tag for page in pages for tag in page["Tags"]]
+                    return tags_in([tag for page in pages for tag in page["Tags"]])
             except ClientError as error:
                 if not _is_hidden(error):
-                    raise
-            else:
-                return item_in(tags_in(tags), self._stack_name)
+                    raise refused(error) from None
         return None
 
     def job_of(self, record: RunRecord) -> TrainingJob | None:
@@ -107,12 +119,8 @@ class SageMaker:
 
     def stop(self, name: str) -> None:
         """Stop a training job; one that has ended, or is not there, is as wanted."""
-        try:
-            with translated():
-                self._sagemaker.stop_training_job(TrainingJobName=name)
-        except ClientError as error:
-            if error_code(error) not in ("ValidationException", "ResourceNotFound"):
-                raise
+        with suppress(ClientError), translated(*_NOT_THERE):
+            self._sagemaker.stop_training_job(TrainingJobName=name)
 
 
 def _without_values(error: ParamValidationError) -> str:

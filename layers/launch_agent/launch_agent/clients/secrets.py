@@ -6,7 +6,7 @@ import time
 import boto3
 
 from launch_agent.clients.aws import CONFIG, translated
-from launch_agent.errors import WandbKeyRejected
+from launch_agent.errors import AwsRefused, WandbKeyRejected
 from launch_agent.safe_text import keep_secret
 
 _FRESH_SECONDS = 300
@@ -22,10 +22,13 @@ class WandbApiKey:
         self._key, self._read_at = "", float("-inf")
 
     def __call__(self) -> str:
-        """Return the key. Raises WandbKeyRejected when the secret holds none, and AwsThrottled."""
+        """Return the key. Raises WandbKeyRejected when the secret holds none or cannot be read, and AwsThrottled."""
         if time.monotonic() - self._read_at > _FRESH_SECONDS:
-            with translated():
-                value = self._secrets.get_secret_value(SecretId=self._secret_arn)["SecretString"]
+            try:
+                with translated():
+                    value = self._secrets.get_secret_value(SecretId=self._secret_arn)["SecretString"]
+            except AwsRefused as error:
+                raise WandbKeyRejected(f"the W&B API key in {self._secret_arn} cannot be read: {error}") from None
             self._key, self._read_at = _key_in(value), time.monotonic()
         if not self._key:
             raise WandbKeyRejected(f"the secret {self._secret_arn} holds no W&B API key. Store one in it.")
@@ -44,7 +47,7 @@ def _key_in(value: str) -> str:
 
 
 def json_secret(secret_arn: str) -> object:
-    """Return what a secret holds as JSON; None where it holds something else. Raises AwsThrottled."""
+    """Return what a secret holds as JSON; None where it holds something else. Raises AwsThrottled and AwsRefused."""
     with translated():
         value = boto3.client("secretsmanager", config=CONFIG).get_secret_value(SecretId=secret_arn)["SecretString"]
     try:

@@ -7,14 +7,14 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.clients.aws import CONFIG, translated
 from launch_agent.safe_text import safe, safe_json
 
-_SETTLED = frozenset({"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"})
+_SETTLED = ("TaskDoesNotExist", "TaskTimedOut", "InvalidToken")
 
 
 class TaskTokens:
-    """The task tokens of executions. Every method may raise AwsThrottled."""
+    """The task tokens of executions. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self) -> None:
         """Make the client; nothing is sent yet."""
@@ -30,10 +30,8 @@ class TaskTokens:
 
     def _settle(self, answer: Callable[..., object], **how: str) -> bool:
         try:
-            with translated():
+            with translated(*_SETTLED):
                 answer(**how)
-        except ClientError as error:
-            if error_code(error) not in _SETTLED:
-                raise
+        except ClientError:
             return False
         return True

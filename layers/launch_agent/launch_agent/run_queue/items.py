@@ -14,7 +14,8 @@ from launch_agent.run_queue.commands import CodePath, Command
 SCHEDULER_URI = "placeholder-uri-scheduler"
 """The `uri` by which W&B marks the item of a sweep scheduler."""
 
-_MAX_POPS = 10
+MAX_POPS = 10
+"""How many items one request leases at most."""
 _RUN_ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _MAX_RUN_ID = 128
 _NOT_IN_RUN_IDS = ":;,#?/'\\%"
@@ -163,5 +164,5 @@ def next_pops(queues: Sequence[str], *, room: int, hits: int) -> list[str]:
     `queues` are those not found empty, the next in turn first; `hits` is what the last request gave, so that a full
     queue is drained in few requests and an empty one costs a single pop.
     """
-    size = min(room, _MAX_POPS, max(len(queues), 2 * hits))
+    size = min(room, MAX_POPS, max(len(queues), 2 * hits))
     return [queues[index % len(queues)] for index in range(size)]

@@ -49,6 +49,10 @@ class RunRecord(Model):
     """What the queue item has been warned of, in words that stay the same from one try to the next."""
     stop_requested_at: datetime | None = None
     """When we first saw that somebody stopped the run in W&B."""
+    refusals: int = 0
+    """How often it went back to W&B because W&B or AWS refused something for good."""
+    refusal: str | None = None
+    """What was refused for the last time."""
     redrives: int = 0
     """How often its execution had been redriven when it was launched for the last time."""
     outcome: dict[str, str] | None = None

@@ -3,14 +3,21 @@
 Repeated, it changes nothing. An execution does this at its end; a sweep does it for one that could not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from aws_lambda_powertools import Logger
 
 from launch_agent.clients.executions import Execution
-from launch_agent.errors import ImageBuildFailed, WandbRefused
+from launch_agent.errors import (
+    AwsRefused,
+    ImageBuildFailed,
+    LaunchError,
+    Transient,
+    WandbKeyRejected,
+    WandbRefused,
+)
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
 from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
 from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
@@ -22,6 +29,8 @@ from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
 
+Found = TypeVar("Found")
+_PASSING = {kind.__name__ for kind in Transient.__subclasses__()}
 _RUN_OF_ANOTHER = (
     "Its metrics are not in W&B: the run {} was there before, and stays as it is. Queue the run with another run id."
 )
@@ -40,11 +49,15 @@ class _Run(NamedTuple):
 
 
 class Ending:
-    """Ends runs. Every method may raise AwsThrottled, WandbUnavailable and WandbKeyRejected: it can be called again."""
+    """Ends runs. Every method may raise AwsThrottled, WandbUnavailable and WandbKeyRejected: it can be called again.
 
-    def __init__(self, clients: Clients) -> None:
-        """Take the clients."""
+    What AWS and W&B refuse keeps no run from ending, but for what says whether it is open, and closes it.
+    """
+
+    def __init__(self, clients: Clients, *, without_key: bool = False) -> None:
+        """Take the clients, and whether runs end though W&B does not take the API key, without a word to it."""
         self._clients, self._wandb, self._runs = clients, clients.wandb, clients.runs
+        self._refusals: tuple[type[LaunchError], ...] = (WandbRefused, *([WandbKeyRejected] if without_key else []))
 
     def end(
         self, item_id: str, *, execution_arn: str, training: TrainingEnd | None = None, failure: Failure | None = None
@@ -57,9 +70,9 @@ class Ending:
         if record is None or record.state is not RunState.OPEN:
             return (record and record.outcome) or _outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
         if not self._is_ours(record):
-            self._runs.give_back(record)
+            self._runs.give_back(record, refusal=_refusal_in(failure))
             return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged; W&B hands it out again.")
-        run = _Run(record, self._runs.details(item_id), execution_arn)
+        run = _Run(record, _optional(lambda: self._runs.details(item_id)) or RunDetails(), execution_arn)
         result = self._report(run, training, failure)
         self._runs.close(record, result)
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
@@ -73,13 +86,13 @@ class Ending:
         """Return whether W&B took our acknowledgement; it may have taken one that no function lived to hear of."""
         try:
             return record.acked or self._wandb.holds(record.item, record.launch_agent_id)
-        except WandbRefused:
+        except self._refusals:
             logger.exception("W&B refuses to say who has the item")
             return False
 
     def _report(self, run: _Run, training: TrainingEnd | None, failure: Failure | None) -> dict[str, str]:
         """Report the end of a training job or, where there was none that says more, a failure; return the outcome."""
-        job = self._clients.sagemaker.job_of(run.record) if failure and run.record.awaits_job else None
+        job = self._job_of(run.record) if failure and run.record.awaits_job else None
         if failure and not training:
             training = _end_in_spite_of(failure, job)
         if training:
@@ -109,7 +122,13 @@ class Ending:
         """Return the run as W&B has it. Before it is planned, nobody knows in which project it would be."""
         if record.entity is None or record.project is None:
             return SeenRun()
-        return self._wandb.seen_run(record.entity, record.project, record.item.run_id)
+        try:
+            return self._wandb.seen_run(record.entity, record.project, record.item.run_id)
+        except self._refusals as error:
+            return SeenRun(refusal=str(error))
+
+    def _job_of(self, record: RunRecord) -> TrainingJob | None:
+        return _optional(lambda: self._clients.sagemaker.job_of(record))
 
     def _write_algorithm_run(self, run: _Run, plan: LaunchPlan, seen: SeenRun, end: TrainingEnd) -> str:
         """Show in W&B the run of an algorithm that cannot do so; return why not where that is not possible."""
@@ -117,19 +136,21 @@ class Ending:
             return "" if seen.refusal else _RUN_OF_ANOTHER.format(run.item.run_id)
         try:
             self._wandb.write_run(algorithm_run(parse_run_spec(run.details.spec), plan, end))
-        except WandbRefused as error:
+        except self._refusals as error:
             return f"Its metrics are not in W&B: {error}"
         return ""
 
     def _report_failure(self, run: _Run, failure: Failure, job: TrainingJob | None) -> dict[str, str]:
         """Report what kept the launch from going on, and leave no training job behind."""
         if job and job.verdict is None:
-            self._clients.sagemaker.stop(job.name)
+            # Where that is refused the sweep tries it again: the job is one that no open run waits for.
+            _optional(lambda: self._clients.sagemaker.stop(job.name))
         build = run.details.plan.build if run.details.plan else None
         if failure.stage == "build" and build and failure.error != ImageBuildFailed.__name__:
             return self._report_build(run, failure, build.recipe.tag)
         if build:
-            self._clients.image_claims.release(build.recipe.tag, run.item.id)
+            tag = build.recipe.tag
+            _optional(lambda: self._clients.image_claims.release(tag, run.item.id))
         if failure.is_stop:
             return self._report_stop(run, failure)
         reason = f"{failure.error}: {failure.reason}"
@@ -145,12 +166,12 @@ class Ending:
     def _report_build(self, run: _Run, failure: Failure, tag: str) -> dict[str, str]:
         """Report a build that ended without an image, to this item and to those that wait for the same image."""
         builds, build_id = self._clients.builds, build_id_in(failure.cause)
-        build = builds.find(build_id) if build_id else None
-        log = builds.log_tail(build) if build else []
+        build = _optional(lambda: builds.find(build_id)) if build_id else None
+        log = (build and _optional(lambda: builds.log_tail(build))) or []
         why = message(explain(build, log) if build else explain_without_build(failure.error, failure.cause))
         reason = f"{ImageBuildFailed.__name__}: {why}"
         self._tell(run, reason, stage="build", on_item=OnItem.FAIL, build=build, log=log)
-        self._clients.image_claims.fail(tag, run.item.id, why)
+        _optional(lambda: self._clients.image_claims.fail(tag, run.item.id, why))
         return _outcome(Verdict.NOT_LAUNCHED, reason)
 
     def _tell(
@@ -171,14 +192,14 @@ class Ending:
         kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
         try:
             put(run.item, message(reason), stage, self._attach(run.record, kind, text))
-        except WandbRefused:
+        except self._refusals:
             logger.exception("W&B refused the report")
 
     def _attach(self, record: RunRecord, kind: str, text: str) -> Sequence[str]:
         """Upload error.log; return its name as W&B knows it. If W&B refuses that, the reason goes without it."""
         try:
             return self._wandb.attach(record.item, record.launch_agent_name, kind=kind, files={LOG_FILE: text})
-        except WandbRefused:
+        except self._refusals:
             logger.exception("W&B refused the log; the reason goes without it")
             return ()
 
@@ -187,14 +208,30 @@ class Ending:
 
         The record names a job from before SageMaker took it: its log is shown only if the job is the run's.
         """
-        job = self._clients.sagemaker.job_of(run.record)
+        job = self._job_of(run.record)
         name = job.name if job else None
         where = links(self._clients.env.deployment, execution_arn=run.execution_arn, training_job_name=name)
-        tails = self._clients.training_logs.tails(name) if name else []
+        tails = (name and _optional(lambda: self._clients.training_logs.tails(name))) or []
         if build:
             where.append(f"Build log:    {build.logs.page}")
             tails.append((f"build {build.id}", list(log)))
         return error_log(reason, where, tails)
+
+
+def _optional(call: Callable[[], Found]) -> Found | None:
+    """Return what a call to AWS answers; None where AWS refuses it."""
+    try:
+        return call()
+    except AwsRefused:
+        logger.exception("the run ends without that")
+        return None
+
+
+def _refusal_in(failure: Failure | None) -> str:
+    """Return what was refused for good, where that is why a launch failed: what passes, and a stop, is no refusal."""
+    if failure is None or failure.is_stop or failure.error in _PASSING or "." in failure.error:
+        return ""
+    return message(f"{failure.error}: {failure.reason}")
 
 
 def _outcome(verdict: Verdict, reason: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger
 
 from launch_agent.clients.service_model import create_training_job_shape
-from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, LeaseLost
+from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, LeaseLost, WandbRefused
 from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan, ImageNote
 from launch_agent.model import Model
 from launch_agent.plan.agent import Agent
@@ -15,6 +15,7 @@ from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
 from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord
+from launch_agent.steps.warning import warn
 from launch_agent.wiring import Clients
 
 if TYPE_CHECKING:
@@ -60,8 +61,12 @@ class PlanRun:
         if record.acked:
             return
         late = datetime.now(UTC) > record.opened_at + SURE_OF_LEASE
-        if not self._wandb.ack(record.item, record.launch_agent_id, late=late):
-            self._runs.give_back(record)
+        try:
+            is_ours, refusal = self._wandb.ack(record.item, record.launch_agent_id, late=late), ""
+        except WandbRefused as error:
+            is_ours, refusal = False, f"The item could not be acknowledged. {error}"
+        if not is_ours:
+            self._runs.give_back(record, refusal=refusal)
             raise LeaseLost(f"run queue item {record.item.id} went to another launch agent, or back to the queue")
         self._runs.acknowledged(record.item.id)
 
@@ -78,7 +83,7 @@ class PlanRun:
             spec, job, record.item, Agent(self._clients.env.deployment, self._config, self._shape), queue
         )
         if plan.warnings:
-            self._wandb.warn(record.item, "\n".join(plan.warnings), "agent")
+            warn(self._clients, record.item, "\n".join(plan.warnings), "agent")
         self._runs.planned(plan)
         logger.info("run planned", run_id=record.item.run_id, training_job_name=plan.training_job_name)
         return plan
@@ -122,7 +127,7 @@ class PlanRun:
     def _reuse_image(self, record: RunRecord, plan: LaunchPlan, image: ImageNote) -> dict[str, Any]:
         """Plan the run with an image that is there; its builder's warnings are this item's too."""
         if image.warnings:
-            self._wandb.warn(record.item, "\n".join(image.warnings), "build")
+            warn(self._clients, record.item, "\n".join(image.warnings), "build")
         plan = plan.with_image(self._clients.image_repository.at(image.digest), image)
         self._runs.planned(plan)
         return plan.summary(image="reused")

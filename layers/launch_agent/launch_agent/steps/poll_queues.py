@@ -1,21 +1,30 @@
 """Every minute: show that we are alive, stop what was stopped in W&B, lease items while there is room, start them."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from launch_agent import __version__
 from launch_agent.clients.executions import execution_arn
-from launch_agent.clients.wandb import LaunchAgent
-from launch_agent.errors import InvalidRunSpec
+from launch_agent.clients.wandb_answers import LaunchAgent
+from launch_agent.clients.wandb_leases import Leased
+from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError
 from launch_agent.outcome.judgement import STOPPED
-from launch_agent.run_queue.items import ItemRef, QueueItem
+from launch_agent.run_queue.items import ItemRef, QueueItem, derived_run_id
 from launch_agent.runs.record import AgentRecord, RunRecord, RunState, execution_name
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
+
+_MAX_REFUSALS = 3
+"""After so many refusals an item that went back to W&B each time is failed."""
+
+_LEAVE_OFF_MILLISECONDS = 15_000
+"""With less time than this left, a call opens no other item."""
 
 MAX_LEASED = 100
 """How many items one call leases at most: each has to be acknowledged before its lease of about a minute ends."""
@@ -32,8 +41,11 @@ class PollQueues:
         for warning in self._config.warnings():
             logger.warning(warning)
 
-    def poll(self) -> dict[str, Any]:
-        """Return the status shown to W&B, and the run queue items opened; REGISTERING while another call does that."""
+    def poll(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
+        """Return the status shown to W&B, and the run queue items opened; REGISTERING while another call does that.
+
+        Raises, when all else is done, the first error of AWS's or W&B's that kept an item from being opened.
+        """
         agent = self._agent()
         if not agent:
             return {"status": "REGISTERING", "opened": []}
@@ -43,7 +55,38 @@ class PollQueues:
         leased = self._wandb.lease(
             agent.launch_agent_id, agent.entity, _in_turn(self._config.queues), room=self._room(agent), status=status
         )
-        return {"status": status, "opened": [item.id for queue, item in leased if self._open(agent, queue, item)]}
+        opened, failures = [], []
+        for each in takewhile(lambda _: milliseconds_left() > _LEAVE_OFF_MILLISECONDS, leased):
+            try:
+                if self._open_or_refuse(agent, each):
+                    opened.append(each.item.id)
+            except LaunchError as error:
+                logger.exception("item left to its lease")
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return {"status": status, "opened": opened}
+
+    def _open_or_refuse(self, agent: AgentRecord, leased: Leased) -> bool:
+        """Open the run of a leased item. What is wrong with the item itself is said in W&B, and is no error."""
+        item = ItemRef(
+            id=leased.item.id, queue=leased.queue, entity=agent.entity, run_id=derived_run_id(leased.item.id)
+        )
+        logger.append_keys(run_queue_item_id=item.id)
+        known = self._runs.get(item.id)
+        reason = _reason_to_refuse(leased, known)
+        try:
+            if not reason:
+                return self._open(agent, leased, known)
+        except InvalidRunSpec as error:
+            reason = f"InvalidRunSpec: {error}"
+        except LaunchError:
+            raise
+        except Exception as error:
+            logger.exception("item cannot be opened")
+            reason = f"{type(error).__name__}: the launch agent cannot read this item. The log of its poller says more."
+        self._wandb.fail(item, reason, "agent")
+        return False
 
     def _agent(self) -> AgentRecord | None:
         """Return our launch agent, registered anew when its configuration has changed or W&B no longer knows it.
@@ -87,14 +130,21 @@ class PollQueues:
         """
         open_runs = list(self._runs.open_runs()) if known.jobs_open + known.schedulers_open else []
         seen, stopped = self._wandb.query_agent(known.launch_agent_id, open_runs)
-        now = datetime.now(UTC)
         for run in open_runs:
-            if run.item.id in stopped and not run.stop_requested_at:
-                self._runs.stop_requested(run.item.id, at=now)
-            since = run.stop_requested_at or (now if run.item.id in stopped else None)
-            if since and now >= since + timedelta(seconds=self._config.stopped_run_timeout):
-                self._stop(run.item.id)
+            try:
+                self._apply_stop(run, is_stopped=run.item.id in stopped)
+            except LaunchError:
+                logger.exception("stop left to the next poll", run_queue_item_id=run.item.id)
         return seen
+
+    def _apply_stop(self, run: RunRecord, *, is_stopped: bool) -> None:
+        """Note that somebody has stopped a run in W&B, and stop it once it has had its time to end."""
+        now = datetime.now(UTC)
+        if is_stopped and not run.stop_requested_at:
+            self._runs.stop_requested(run.item.id, at=now)
+        since = run.stop_requested_at or (now if is_stopped else None)
+        if since and now >= since + timedelta(seconds=self._config.stopped_run_timeout):
+            self._stop(run.item.id)
 
     def _stop(self, item_id: str) -> None:
         """Stop a run's training job if it has one, else its execution. What has ended by itself is left alone."""
@@ -128,30 +178,41 @@ class PollQueues:
         limit = self._config.max_jobs
         return MAX_LEASED if limit < 0 else min(MAX_LEASED, limit - agent.jobs_open)
 
-    def _open(self, agent: AgentRecord, queue: str, item: QueueItem) -> bool:
+    def _open(self, agent: AgentRecord, leased: Leased, known: RunRecord | None) -> bool:
         """Take a slot, store the record, start the execution. An item without a slot goes back when its lease ends."""
-        logger.append_keys(run_queue_item_id=item.id, run_id=item.run_id)
-        known = self._runs.get(item.id)
         if known and known.state is RunState.OPEN:
             # Its lease ended before it was acknowledged, and it is ours again: the same execution goes on.
-            self._runs.leased_again(item.id, agent)
+            self._runs.leased_again(known.item.id, agent)
             return self._start(known)
-        record = _new_record(agent, queue, item, attempt=known.attempt + 1 if known else 1)
-        try:
-            opened = self._runs.open(record, spec=item.run_spec, limit=self._config.limit(item.slot))
-        except InvalidRunSpec as error:
-            self._wandb.fail(record.item, f"InvalidRunSpec: {error}", "agent")
-            return False
+        record = _new_record(agent, leased.queue, leased.item, attempt=known.attempt + 1 if known else 1)
+        opened = self._runs.open(record, spec=leased.item.run_spec, limit=self._config.limit(record.slot))
         if not opened:
             logger.info("item left to its lease: there is no slot for it, or it ended before")
         return opened and self._start(record)
 
     def _start(self, record: RunRecord) -> bool:
-        """Start the execution of an open run; what was started before goes on."""
-        started = self._executions.start(self._state_machine_arn, record)
+        """Start the execution of an open run; what was started before goes on.
+
+        Raises AwsRefused, with the slot freed.
+        """
+        try:
+            started = self._executions.start(self._state_machine_arn, record)
+        except AwsRefused:
+            # No item is at fault for that: it goes back as often as it comes, until somebody allows the call.
+            self._runs.give_back(record)
+            raise
         words = "execution started" if started else "execution has been there before"
         logger.info(words, execution=record.execution_name)
         return started
+
+
+def _reason_to_refuse(leased: Leased, known: RunRecord | None) -> str:
+    """Return why an item is not opened, and fails in W&B instead; empty where it is opened."""
+    if leased.fault:
+        return f"InvalidRunSpec: the run spec cannot be read: {leased.fault}. Queue the run again without that."
+    if known and known.refusals >= _MAX_REFUSALS:
+        return f"{known.refusal} So it was {known.refusals} times."
+    return ""
 
 
 def _in_turn(queues: list[str]) -> list[str]:

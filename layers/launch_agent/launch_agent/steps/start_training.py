@@ -82,7 +82,12 @@ class StartTraining:
             return self._adopt(task) or self._wait_for_capacity(record, error)
         if created:
             logger.info("training job created", training_job_name=name)
-        return created or self._adopt(task)
+        if created or self._adopt(task):
+            return True
+        if name == record.training_job_name and not self._sagemaker.is_known_not_ours(name):
+            # An earlier try may have made it: another job beside it would be one too many.
+            raise TrainingJobRejected(f"{name} may be this run's training job, and AWS does not show whose it is.")
+        return False
 
     def _wait_for_capacity(self, record: RunRecord, error: CapacityUnavailable) -> NoReturn:
         """Say on the queue item what the run waits for.

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger
 
-from launch_agent.clients.executions import execution_arn
-from launch_agent.errors import LaunchError
+from launch_agent.clients.executions import Execution, execution_arn
+from launch_agent.errors import AwsRefused, LaunchError
 from launch_agent.operations.repair import OrphanJob, Repair, is_orphan, needs_check, repair_of, wrong_counts
 from launch_agent.run_queue.items import Slot
 from launch_agent.runs.record import RunRecord
@@ -23,6 +23,9 @@ _LEAVE_OFF_MILLISECONDS = 60_000
 
 _INDEX_FOLLOWS_WITHIN = timedelta(seconds=10)
 
+_KEY_RENEWED_WITHIN = timedelta(days=7)
+_FAILED = "failed: "
+Entry = TypeVar("Entry")
 Work = dict[str, Callable[[], str | None]]
 """Repairs, by run queue item or training job; each returns what it did."""
 
@@ -45,7 +48,8 @@ class SweepRuns:
     def sweep_all(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
         """Compare all open runs with all running executions and all training jobs in progress.
 
-        Return what was done, by run queue item or training job, and how much is left to the next sweep.
+        Return what was done, by run queue item or training job, how much of it failed, and how much is left to the next
+        sweep.
         """
         cursor, listed_at = self._runs.sweep_cursor(), datetime.now(UTC)
         open_runs = list(self._runs.open_runs())
@@ -54,18 +58,19 @@ class SweepRuns:
         for key in sorted(work, key=lambda key: (key <= cursor, key)):
             if milliseconds_left() < _LEAVE_OFF_MILLISECONDS:
                 break
-            done[key], cursor = _attempt(work[key], key), key
-        self._runs.save_sweep_cursor(cursor if len(done) < len(work) else "")
-        try:
-            self._count_slots(open_runs, listed_at)
-        except LaunchError:
-            logger.exception("the slots are left to the next sweep to count")
-        return {"open_runs": len(open_runs), "done": done, "left": len(work) - len(done)}
+            # Before the repair: one that ends the function comes last in the next sweep, and not first again.
+            _attempt(partial(self._runs.save_sweep_cursor, key), "the cursor")
+            done[key] = _attempt(work[key], key)
+        if work and len(done) == len(work):
+            _attempt(partial(self._runs.save_sweep_cursor, ""), "the cursor")
+        _attempt(partial(self._count_slots, open_runs, listed_at), "the count of slots")
+        failed = sum(str(each).startswith(_FAILED) for each in done.values())
+        return {"open_runs": len(open_runs), "done": done, "failed": failed, "left": len(work) - len(done)}
 
     def _work(self, open_runs: list[RunRecord]) -> Work:
         """Return what to look at closely, where runs, executions and training jobs do not agree."""
-        running = set(self._executions.running(self._state_machine_arn))
-        live_jobs = dict(self._sagemaker.live_jobs())
+        running = set(_listed(self._executions.running(self._state_machine_arn)))
+        live_jobs = dict(_listed(self._sagemaker.live_jobs()))
         checks = needs_check(open_runs, running=running, live_jobs=live_jobs)
         work: Work = {run.item.id: partial(self._repair, run.item.id) for run in checks}
         known = {run.training_job_name for run in open_runs}
@@ -88,12 +93,21 @@ class SweepRuns:
             return None
         logger.info("repairing a run", repair=repair.value)
         if repair is Repair.START:
-            self._executions.start(self._state_machine_arn, record)
+            self._start(record)
         elif execution and repair is Repair.CLOSE:
-            Ending(self._clients).end_for(execution, record)
+            Ending(self._clients, without_key=_key_was_awaited(execution)).end_for(execution, record)
         elif not self._resume_if_ended(record):
             return None
         return repair.value
+
+    def _start(self, record: RunRecord) -> None:
+        """Start the execution of an open run. Raises AwsRefused, with the slot freed where W&B has the item still."""
+        try:
+            self._executions.start(self._state_machine_arn, record)
+        except AwsRefused:
+            if not record.acked:
+                self._runs.give_back(record)
+            raise
 
     def _resume_if_ended(self, record: RunRecord) -> bool:
         """Answer the token of a training job whose end no event has told; return whether it had ended.
@@ -135,10 +149,24 @@ class SweepRuns:
             logger.error("the count of slots was wrong", slot=slot.value, counted=number, open=found, reset=reset)
 
 
+def _key_was_awaited(execution: Execution) -> bool:
+    """Return whether an execution ended so long ago that its run has waited for a renewed API key for long enough."""
+    return execution.ended_at is not None and datetime.now(UTC) > execution.ended_at + _KEY_RENEWED_WITHIN
+
+
 def _attempt(repair: Callable[[], str | None], key: str) -> str | None:
-    """Do one repair; log what fails."""
+    """Do one repair; log what fails, whatever that is: it is this one's own affair."""
     try:
         return repair()
-    except LaunchError as error:
+    except Exception as error:
         logger.exception("left to the next sweep", key=key)
-        return type(error).__name__
+        return f"{_FAILED}{type(error).__name__}"
+
+
+def _listed(entries: Iterable[Entry]) -> list[Entry]:
+    """Return all entries of a list of AWS's; none where it cannot be had, so that every run is looked at closely."""
+    try:
+        return list(entries)
+    except LaunchError:
+        logger.exception("a list cannot be had, and every run is looked at instead")
+        return []

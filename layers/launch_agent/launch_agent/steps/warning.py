@@ -1,13 +1,22 @@
-"""A warning on a queue item, once."""
+"""Warnings on queue items."""
 
 from aws_lambda_powertools import Logger
 
-from launch_agent.errors import LaunchError
+from launch_agent.errors import LaunchError, WandbRefused
+from launch_agent.run_queue.items import ItemRef
 from launch_agent.runs.record import RunRecord
 from launch_agent.safe_text import safe
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
+
+
+def warn(clients: Clients, item: ItemRef, text: str, stage: str) -> None:
+    """Put a warning on a queue item. If W&B refuses that, the run goes on without it."""
+    try:
+        clients.wandb.warn(item, text, stage)
+    except WandbRefused:
+        logger.exception("W&B refused a warning")
 
 
 def warn_once(clients: Clients, record: RunRecord, text: str) -> None:

@@ -1,0 +1,200 @@
+"""What W&B answers, as bytes. Whoever may queue a run decides what is in a part of it, and no part may spoil another.
+
+An answer that can be read as a whole is. Of one that cannot, each part is read by itself.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+MAX_BYTES = 10_000_000
+"""How much of an answer is read. Parsed, it takes up to 25 times as much memory."""
+
+MAX_PART_BYTES, MAX_PART_VALUES = 1_000_000, 30_000
+"""How large a part may be. Ten parts of this length fit into an answer."""
+
+_MAX_PART_TOKENS = 5 * MAX_PART_VALUES  # a value has a key, a colon, a comma, and two brackets or a text
+_MAX_DEPTH = 100
+_MAX_DIGITS = 300
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["{}\[\]:,]', re.DOTALL)
+_MESSAGES, _MESSAGE_LENGTH = 10, 500
+
+
+class Unreadable(Exception):
+    """This is no JSON, or none that anything here could work with. The message says why."""
+
+
+class Unread(NamedTuple):
+    """A part of an answer as it came, and why it could not be read."""
+
+    raw: bytes
+    why: str
+
+
+class Answer(NamedTuple):
+    """The data of an answer, and the messages of what went wrong with a part of it."""
+
+    data: Mapping[str, Any]
+    errors: tuple[str, ...] = ()
+    unread: Mapping[str, Unread] = {}
+    """The parts of the data that could not be read, by their names in the document."""
+    is_cut: bool = False
+    """Whether not all of it was read, so that parts may be missing."""
+
+
+class _Member(NamedTuple):
+    """A member of an object of JSON: the keys that lead to it, and its raw value."""
+
+    path: tuple[str, ...]
+    raw: bytes
+    is_whole: bool = True
+    fault: str = ""
+    """Why it was not read to its end, where the reason is in it."""
+
+
+def read_json(content: bytes) -> Any:
+    """Parse JSON into values that every later step can work with. Raises Unreadable.
+
+    As Go does, it puts U+FFFD in the place of what is no UTF-8 and of half surrogate pairs. A number that no float can
+    hold stays the text that it is.
+    """
+    try:
+        value = _loads(content.decode(errors="replace"))
+        if _ESCAPED_SURROGATE.search(content):
+            text = json.dumps(value, ensure_ascii=False)
+            value = _loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    except ValueError:
+        raise Unreadable(_NO_JSON) from None
+    except RecursionError:
+        raise Unreadable(_TOO_DEEP) from None
+    return value
+
+
+def read_answer(content: bytes) -> Answer | None:
+    """Parse the body of a GraphQL answer, of at most MAX_BYTES and one more. None where it is nothing of the kind."""
+    try:
+        whole = read_json(content)
+    except Unreadable:
+        return _read_in_parts(content)
+    if not isinstance(whole, Mapping):
+        return None
+    data = whole.get("data")
+    return Answer(data if isinstance(data, Mapping) else {}, _messages(whole.get("errors")))
+
+
+def text_in(part: bytes, key: str) -> str | None:
+    """Return the string that an object of JSON has under a key, even where the rest of the object cannot be read."""
+    raw = next((member.raw for member in _members(part, depth=1) if member.path == (key,)), b"null")
+    try:
+        value = read_json(raw)
+    except Unreadable:
+        return None
+    return value if isinstance(value, str) else None
+
+
+def is_too_large(value: Any) -> bool:
+    """Return whether a part of an answer has more values than one may have."""
+    return sum(len(level) for level in _levels(value)) > MAX_PART_VALUES
+
+
+def _read_in_parts(content: bytes) -> Answer | None:
+    members = list(_members(content, depth=2))
+    parts = {member.path[1]: member for member in members if member.path[0] == "data" and len(member.path) == 2}
+    data: dict[str, Any] = {}
+    unread: dict[str, Unread] = {}
+    for name, part in parts.items():
+        try:
+            if part.is_whole:
+                data[name] = read_json(part.raw)
+            elif part.fault:
+                unread[name] = Unread(part.raw, part.fault)
+        except Unreadable as error:
+            unread[name] = Unread(part.raw, str(error))
+    is_cut = not all(part.is_whole for part in parts.values())
+    return Answer(data, _errors_among(members), unread, is_cut) if parts else None
+
+
+def _errors_among(members: list[_Member]) -> tuple[str, ...]:
+    try:
+        return _messages(next((read_json(member.raw) for member in members if member.path == ("errors",)), None))
+    except Unreadable:
+        return ()
+
+
+def _loads(text: str) -> Any:
+    value = json.loads(text, parse_int=_integer, parse_float=_decimal, parse_constant=str)
+    if sum(1 for _ in _levels(value)) > _MAX_DEPTH:
+        raise Unreadable(_TOO_DEEP)
+    return value
+
+
+_TOO_DEEP = f"it is nested more than {_MAX_DEPTH} levels deep"
+_NO_JSON = "it is not JSON"
+
+
+def _levels(value: Any) -> Iterator[list[Any]]:
+    """Yield the values of each level of nesting, as far as one of them lies deeper than any should."""
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        yield level
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return
+
+
+def _children(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def _integer(text: str) -> int | str:
+    return int(text) if len(text) <= _MAX_DIGITS else text
+
+
+def _decimal(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _members(text: bytes, *, depth: int) -> Iterator[_Member]:
+    """Yield the members of an object of JSON, down to a depth, each when it ends, without looking into their values.
+
+    What is not JSON leads to members that cannot be read. The last is cut off where the text ends, where a string does
+    not end, and where it has more than a part may have.
+    """
+    keys, starts = [""] * (depth + 1), [-1] * (depth + 1)
+    level, last, tokens = 0, b"", 0
+    for token in _TOKEN.finditer(text):
+        sign, tokens = token[0], tokens + 1
+        if sign == b'"' or tokens > _MAX_PART_TOKENS:
+            break
+        if level <= depth and starts[level] >= 0 and sign in b",}":
+            yield _Member(tuple(keys[1 : level + 1]), text[starts[level] : token.start()])
+            starts[level] = -1
+        elif 0 < level <= depth and sign == b":":
+            keys[level], starts[level], tokens = last[1:-1].decode(errors="replace"), token.end(), 0
+        level, last = level + (sign in b"{[") - (sign in b"}]"), sign
+        if level < 1:
+            return
+    for level in reversed(range(1, depth + 1)):
+        if starts[level] >= 0:
+            raw = text[starts[level] :]
+            yield _Member(tuple(keys[1 : level + 1]), raw, is_whole=False, fault=_fault_of(raw, tokens))
+
+
+def _fault_of(rest: bytes, tokens: int) -> str:
+    """Return what is wrong with a value that has no end; empty where its text may only have been cut off."""
+    if len(rest) > MAX_PART_BYTES or tokens > _MAX_PART_TOKENS:
+        return f"it has more than {MAX_PART_BYTES} bytes or {MAX_PART_VALUES} values"
+    return _NO_JSON if rest.rstrip().endswith(b"}}") else ""
+
+
+def _messages(errors: Any) -> tuple[str, ...]:
+    listed = errors if isinstance(errors, list) else [errors] if errors else []
+    messages = (error.get("message", error) if isinstance(error, Mapping) else error for error in listed[:_MESSAGES])
+    return tuple(str(message)[:_MESSAGE_LENGTH] for message in messages)

@@ -1,0 +1,144 @@
+"""The dialect of the Runs table: changes of items, each on a condition, one by one or several in one transaction."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from launch_agent.clients.aws import CONFIG, error_code, error_message, refused, translated
+from launch_agent.errors import AwsRefused, AwsThrottled
+
+_KEY = "pk"
+_NOT_HELD = "ConditionalCheckFailedException"
+_CANCELED = "TransactionCanceledException"
+_CONFLICT = "TransactionConflictException"
+_INVALID = "ValidationException"
+_PASSING = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError"})
+_TOO_LARGE = "exceeded the maximum allowed size"
+_TRIES = 5
+_FIRST_PAUSE_SECONDS = 0.01
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+class ItemTooLarge(AwsRefused):
+    """An item would be larger than the 400 KB that DynamoDB takes."""
+
+
+class Table:
+    """One table whose key is the string `pk`. Every method may raise AwsThrottled and AwsRefused."""
+
+    def __init__(self, name: str) -> None:
+        """Take the table's name."""
+        self._name = name
+        self._dynamodb = boto3.client("dynamodb", config=CONFIG)
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return an item without its key."""
+        with translated():
+            answer = self._dynamodb.get_item(TableName=self._name, Key=_key(key), ConsistentRead=True)
+        item = answer.get("Item")
+        return _plain(item) if item else None
+
+    def query(self, index: str, name: str, value: str) -> Iterator[dict[str, Any]]:
+        """Yield the items that an index has under a value; one that was just written may be missing."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._name,
+            IndexName=index,
+            KeyConditionExpression="#name = :value",
+            ExpressionAttributeNames={"#name": name},
+            ExpressionAttributeValues={":value": _serialize(value)},
+        )
+        with translated():
+            for page in pages:
+                yield from (_plain(item) for item in page["Items"])
+
+    def change(
+        self,
+        key: str,
+        *,
+        set_: Mapping[str, Any] | None = None,
+        add: Mapping[str, int | set[str]] | None = None,
+        delete: Mapping[str, set[str]] | None = None,
+        remove: tuple[str, ...] = (),
+        condition: str | None = None,
+        known: Mapping[str, Any] | None = None,
+        names: tuple[str, ...] = (),
+    ) -> Any:
+        """Return a change to make: `#x` names attribute x, `:x` its new value or what the condition compares with."""
+        set_, add, delete = set_ or {}, add or {}, delete or {}
+        clauses = [
+            "SET " + ", ".join(f"#{name} = :{name}" for name in set_) if set_ else "",
+            "ADD " + ", ".join(f"#{name} :{name}" for name in add) if add else "",
+            "DELETE " + ", ".join(f"#{name} :{name}" for name in delete) if delete else "",
+            "REMOVE " + ", ".join(f"#{name}" for name in remove) if remove else "",
+        ]
+        values = {**set_, **add, **delete, **(known or {})}
+        return {
+            "TableName": self._name,
+            "Key": _key(key),
+            "UpdateExpression": " ".join(filter(None, clauses)),
+            "ExpressionAttributeNames": {f"#{name}": name for name in (*set_, *add, *delete, *remove, *names)},
+            "ExpressionAttributeValues": {f":{name}": _serialize(value) for name, value in values.items()},
+            **({"ConditionExpression": condition} if condition else {}),
+        }
+
+    def make(self, *changes: Any) -> bool:
+        """Make all of the changes, or none and return False because a condition does not hold.
+
+        Raises ItemTooLarge. Where another write is at the same items it tries again, for a tenth of a second or so.
+        """
+        if len(changes) == 1:
+            return _made(lambda: self._dynamodb.update_item(**changes[0]))
+        updates: Any = [{"Update": change} for change in changes]
+        return _made(lambda: self._dynamodb.transact_write_items(TransactItems=updates))
+
+
+def _made(write: Callable[[], object]) -> bool:
+    """Write, and return whether all conditions hold."""
+    for number in range(_TRIES):
+        try:
+            with translated(_NOT_HELD, _CANCELED, _CONFLICT, _INVALID):
+                write()
+        except ClientError as error:
+            reasons = _reasons_in(error)
+            if "ConditionalCheckFailed" in reasons:
+                return False
+            if "TransactionConflict" not in reasons:
+                raise _error_of(error, reasons) from None
+        else:
+            return True
+        # A poll has nobody to try again for it, and so short a wait costs less than a try of the state machine.
+        time.sleep(random.uniform(0, _FIRST_PAUSE_SECONDS * 2**number))  # noqa: S311 - only to part two that collide
+    raise AwsThrottled("DynamoDB: other writes of the same items were under way at every try")
+
+
+def _reasons_in(error: ClientError) -> dict[str, str]:
+    """Return why a write was not made: the codes of a canceled transaction's reasons, with their messages."""
+    alone = {_NOT_HELD: "ConditionalCheckFailed", _CONFLICT: "TransactionConflict", _INVALID: "ValidationError"}
+    code = error_code(error)
+    if code in alone:
+        return {alone[code]: error_message(error)}
+    listed = cast(Any, error.response).get("CancellationReasons", [])
+    return {str(reason.get("Code")): str(reason.get("Message", "")) for reason in listed}
+
+
+def _error_of(error: ClientError, reasons: Mapping[str, str]) -> AwsRefused | AwsThrottled:
+    if _TOO_LARGE in reasons.get("ValidationError", ""):
+        return ItemTooLarge(f"{error.operation_name}: {reasons['ValidationError']}")
+    if _PASSING & reasons.keys():
+        return AwsThrottled(f"{error.operation_name}: {', '.join(sorted(reasons))}")
+    return refused(error)
+
+
+def _key(key: str) -> Any:
+    return {_KEY: _serialize(key)}
+
+
+def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _deserialize(value) for name, value in item.items() if name != _KEY}

@@ -1,0 +1,169 @@
+"""W&B's client among answers of any shape: one queue, one item and one run spoil nothing for the others."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from launch_agent.clients.answers import MAX_BYTES, Answer, read_answer
+from launch_agent.clients.graphql import GraphqlClient, Operation
+from launch_agent.clients.wandb import Wandb
+from launch_agent.errors import WandbRefused
+from launch_agent.run_queue.items import ItemRef, Slot
+from launch_agent.runs.record import RunRecord, RunState
+
+
+class Answering(GraphqlClient):
+    """A connection whose answers are bytes that a test gives, by what is asked."""
+
+    def __init__(self, answer: Callable[[Operation], bytes]) -> None:
+        """Take what answers."""
+        self._answer, self.asked = answer, list[Operation]()
+
+    def execute_in_parts(self, operation: Operation) -> Answer:
+        """Answer as the real one does."""
+        self.asked.append(operation)
+        answer = read_answer(self._answer(operation)[: MAX_BYTES + 1])
+        if answer is None or not (answer.data or answer.unread):
+            raise WandbRefused("; ".join(answer.errors) if answer else "no answer")
+        return answer
+
+
+class Queues:
+    """Run queues with raw run specs; what is popped is leased, and not there again."""
+
+    def __init__(self, **specs: list[bytes]) -> None:
+        """Take the run specs of each queue."""
+        self.waiting = {name: [(f"{name}{n}", spec) for n, spec in enumerate(queue)] for name, queue in specs.items()}
+        self.refuses: set[str] = set()
+        """Queues because of which W&B refuses all that is asked with them."""
+
+    def __call__(self, operation: Operation) -> bytes:
+        """Answer pops."""
+        variables: Mapping[str, Any] = operation.variables
+        pops = [line for line in operation.document.splitlines() if "popFromRunQueue" in line]
+        names = [variables[line.partition("queueName: $")[2].partition(",")[0]] for line in pops]
+        if self.refuses & set(names):
+            return b'{"errors": [{"message": "permission denied"}], "data": null}'
+        return b'{"data": {' + b", ".join(self._pop(n, name) for n, name in enumerate(names)) + b"}}"
+
+    def _pop(self, number: int, name: str) -> bytes:
+        if not self.waiting[name]:
+            return f'"pop{number}": null'.encode()
+        item, spec = self.waiting[name].pop(0)
+        return f'"pop{number}": {{"runQueueItemId": "{item}", "runSpec": '.encode() + spec + b"}"
+
+
+def leased(queues: Queues, room: int = 100) -> tuple[dict[str, str], int]:
+    """What is leased of queues, with what is wrong with it, and in how many requests."""
+    graphql = Answering(queues)
+    found = Wandb(graphql).lease("agent", "team", list(queues.waiting), room=room, status="POLLING")
+    return {each.item.id: each.fault for each in found}, len(graphql.asked)
+
+
+DEEP, LONG, MANY = b"[" * 3_000 + b"]" * 3_000, b'"' + b"x" * 11_000_000 + b'"', b"[" + b"[]," * 40_000 + b"1]"
+HONEST = b'{"entity": "team"}'
+
+
+@pytest.mark.parametrize("poison", [DEEP, LONG, MANY, b'"never ends'], ids=["deep", "long", "many", "never ends"])
+@pytest.mark.parametrize("queue", ["a", "b"])
+def test_an_item_that_cannot_be_read_keeps_no_other_from_being_leased(poison: bytes, queue: str) -> None:
+    queues = Queues(a=[HONEST] * 4, b=[HONEST] * 4)
+    queues.waiting[queue][1] = ("poison", poison)
+    all_of_it: dict[str, str] = {}
+    for _ in range(3):  # what an answer that was not read whole had goes back, and comes with a later poll
+        before = {name: list(items) for name, items in queues.waiting.items()}
+        found, _ = leased(queues)
+        all_of_it |= found
+        queues.waiting = {name: [item for item in items if item[0] not in found] for name, items in before.items()}
+    assert {item for item, fault in all_of_it.items() if fault} == {"poison"}
+    assert len(all_of_it) == 8
+
+
+def test_only_poison_in_a_queue_is_leased_in_as_many_requests() -> None:
+    found, requests = leased(Queues(a=[LONG] * 5))
+    assert all("more than 1000000 bytes" in fault for fault in found.values())
+    assert (len(found), requests) <= (5, 6)
+    assert found
+
+
+@pytest.mark.parametrize("queue", ["a", "b", "c"])
+def test_a_queue_for_which_all_is_refused_keeps_no_other_from_being_served(queue: str) -> None:
+    queues = Queues(a=[HONEST] * 2, b=[HONEST] * 2, c=[HONEST] * 2)
+    queues.refuses = {queue}
+    found: list[str] = []
+    with pytest.raises(WandbRefused, match="permission denied"):
+        found.extend(
+            each.item.id for each in Wandb(Answering(queues)).lease("x", "t", "abc", room=50, status="POLLING")
+        )
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("popped", [b'{"runQueueItemId": 5}', b'"text"', b"[1]", b'{"runQueueItemId": ["x"]}'])
+def test_a_pop_that_is_no_item_is_no_item(popped: bytes) -> None:
+    answers = iter([b'{"data": {"pop0": ' + popped + b"}}", b'{"data": {"pop0": null}}'])
+    wandb = Wandb(Answering(lambda _: next(answers)))
+    with pytest.raises(WandbRefused, match="not of its schema") if popped[:1] == b"{" else nullcontext():
+        assert list(wandb.lease("x", "t", ["a"], room=5, status="POLLING")) == []
+
+
+def run(number: int, *, project: str = "p") -> RunRecord:
+    return RunRecord(
+        item=ItemRef(id=f"item{number}", queue="q", entity="team", run_id=f"run{number}"),
+        slot=Slot.JOB,
+        state=RunState.OPEN,
+        attempt=1,
+        execution_name="x",
+        launch_agent_id="a",
+        launch_agent_name="a",
+        opened_at=datetime(2026, 11, 25, tzinfo=UTC),
+        entity="team",
+        project=project,
+    )
+
+
+class Runs:
+    """Runs that are all stopped, among them some for which W&B refuses the whole query."""
+
+    def __init__(self, *forbidden: str) -> None:
+        """Take the forbidden projects."""
+        self._forbidden = set(forbidden)
+
+    def __call__(self, operation: Operation) -> bytes:
+        """Answer for the agent and for runs."""
+        projects = {name: value for name, value in operation.variables.items() if name.startswith("project")}
+        if self._forbidden & set(projects.values()):
+            return b'{"errors": [{"message": "permission denied"}]}'
+        runs = {name.replace("project", "run"): {"run": {"stopped": True}} for name in projects}
+        return json.dumps({"data": {"launchAgent": {"id": "a", "name": "n", "stopPolling": False}, **runs}}).encode()
+
+
+@pytest.mark.parametrize("count", [1, 2, 50, 250])
+@pytest.mark.parametrize("forbidden", [0, 1, 2])
+def test_runs_that_wandb_does_not_show_keep_no_other_from_being_stopped(count: int, forbidden: int) -> None:
+    runs = [run(n, project="secret" if n < forbidden else "p") for n in range(count)]
+    graphql = Answering(Runs("secret"))
+    agent, stopped = Wandb(graphql).query_agent("a", runs)
+    assert agent
+    assert stopped == {f"item{n}" for n in range(forbidden, count)}
+    assert len(graphql.asked) <= 3 + 30
+
+
+def test_where_many_are_not_shown_the_rest_is_heard_of_in_some_polls() -> None:
+    runs = [run(n, project="secret" if n % 2 else "p") for n in range(100)]
+    stopped: set[str] = set()
+    polls = 0
+    while len(stopped) < 50:
+        graphql = Answering(Runs("secret"))
+        stopped |= Wandb(graphql).query_agent("a", runs)[1]
+        assert len(graphql.asked) <= 1 + 30 + 1
+        polls += 1
+        assert polls < 100
+
+
+def test_a_wandb_that_refuses_the_agent_too_says_so() -> None:
+    with pytest.raises(WandbRefused):
+        Wandb(Answering(lambda _: b'{"errors": ["no"]}')).query_agent("a", [run(1)])
