@@ -1,11 +1,9 @@
 """What EventBridge sends, and texts of others: both can be anything."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
 
 from launch_agent.operations.repair import item_to_repair
 from launch_agent.run_queue.secret_values import secret_values
@@ -13,7 +11,8 @@ from launch_agent.safe_text import forget_secrets, keep_secret, safe
 from launch_agent.training.status_event import parse_status_event
 from launch_agent.training.training_job import TrainingEnd
 from tests.documents import sample_event
-from tests.fuzz.plans import ANY, DEEP, SPECS, TEXT, changed
+from tests.fuzz.plans import SPECS
+from tests.fuzz.values import ANY, DEEP, TEXT, Parsers, changed
 
 STATUS = [sample_event(f"training_{name}") for name in ("in_progress", "failed", "completed")]
 EXECUTIONS = [sample_event(f"execution_{name}") for name in ("aborted", "failed", "timed_out", "without_input")]
@@ -44,8 +43,8 @@ def _text(drawn: tuple[Any, list[str], str]) -> None:
     assert not [secret for secret in secrets if len(secret.strip()) >= 8 and secret.isalnum() and secret in said]
 
 
-PARSERS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
-    "status events": (ANY | DEEP | changed(STATUS, ANY | DEEP), _status),
-    "execution events": (st.tuples(ANY | DEEP | changed(EXECUTIONS, ANY | DEEP), INPUTS), _execution),
+PARSERS: Parsers = {
+    "status events": (ANY | DEEP | changed(STATUS), _status),
+    "execution events": (st.tuples(ANY | DEEP | changed(EXECUTIONS), INPUTS), _execution),
     "texts that leave": (st.tuples(ANY | changed(SPECS, ANY), st.lists(TEXT, max_size=3), st.text()), _text),
 }

@@ -1,11 +1,9 @@
 """Run specs, jobs and launch-config.yaml: what people and W&B write, and what is decided of it."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
 
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.image.recipe import ArtifactCode
@@ -15,63 +13,13 @@ from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import ItemRef, QueueItem, parse_run_spec
 from launch_agent.run_queue.job_artifact import parse_job_artifact
 from launch_agent.run_queue.launch_config import parse_launch_config
+from tests.fuzz.values import ANY, DEEP, Parsers, changed
 from tests.golden.cases import CASES, DEPLOYMENT, load
 
 SHAPE = create_training_job_shape()
 SPECS = [load(case, "run_spec.json") for case in CASES]
 JOBS = [job for case in CASES if (job := load(case, "wandb-job.json"))]
 CONFIGS = ["queues: [sm]", "{queues: [sm], secure_mode: true, builder: {type: docker}}"]
-
-TEXT = st.text(max_size=40) | st.sampled_from(
-    [
-        "",
-        "\0",
-        "\ud800",
-        "${run_id}",
-        "${author}",
-        "{{x}}",
-        "ml.g5.xlarge",
-        "s3://b/o",
-        "a" * 600,
-        "-" * 70,
-        "../..",
-        "\\",
-    ]
-)
-NUMBER = st.integers() | st.floats() | st.sampled_from([0, -1, 2**63, 10**400])
-SCALAR = st.none() | st.booleans() | NUMBER | TEXT
-ANY = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
-DEEP = st.integers(50, 3_000).map(lambda depth: _nested(depth))
-
-
-def _nested(depth: int) -> Any:
-    value: Any = []
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
-def changed(documents: list[Any], value: SearchStrategy[Any]) -> SearchStrategy[Any]:
-    """Make documents of those that are there, each with up to three values replaced, at any depth."""
-    change = st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=5), value)
-    return st.tuples(st.sampled_from(documents), st.lists(change, max_size=3)).map(_changed)
-
-
-def _changed(drawn: tuple[Any, list[tuple[list[int], Any]]]) -> Any:
-    document = json.loads(json.dumps(drawn[0]))
-    for path, value in drawn[1]:
-        place = document
-        for step in path[:-1]:
-            inner = place[_key(place, step)]
-            if not isinstance(inner, (dict, list)) or not inner:
-                break
-            place = inner
-        place[_key(place, path[-1])] = value
-    return document
-
-
-def _key(place: Any, step: int) -> Any:
-    return list(place)[step % len(place)] if isinstance(place, dict) else step % len(place)
 
 
 def fuzz_run_spec(raw: Any) -> object:
@@ -159,9 +107,9 @@ CONFIG = {
     "registry": {"type": "ecr", "uri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch", "repository": "r"},
     "builder": {"type": "kaniko", "build-context-store": "s3://b/c", "platform": "linux/arm64"},
 }
-PARSERS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
-    "run specs": (ANY | DEEP | changed(SPECS, ANY | DEEP), fuzz_run_spec),
-    "job manifests": (ANY | DEEP | changed(JOBS, ANY | DEEP), fuzz_job),
+PARSERS: Parsers = {
+    "run specs": (ANY | DEEP | changed(SPECS), fuzz_run_spec),
+    "job manifests": (ANY | DEEP | changed(JOBS), fuzz_job),
     "launch-config.yaml": (
         YAML | st.binary(max_size=200) | st.text(max_size=200) | changed([CONFIG], ANY).map(json.dumps),
         fuzz_launch_config,

@@ -1,20 +1,16 @@
-"""`make faults`: everything that can go wrong at every call to the outside, one at a time.
+"""Everything that can go wrong at every call to the outside, one at a time.
 
 The calls are found by letting each scenario run undisturbed: a new one is attacked without a word here. After the fault
 the run has to end as it does on a quiet day, and nothing may be lost, doubled or left behind.
-
-python -m tests.simulation.attack [--everywhere] [--times N]
 """
 
-import argparse
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from local.wandb import Behaviour
 from local.wandb.queues import RunQueueItem
@@ -190,10 +186,10 @@ def _stray(made: World) -> RunQueueItem:
     item = made.push()
 
     def again() -> None:
-        (job,) = made.jobs(item)
-        tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
-        asked = job.request | {"TrainingJobName": "stray", "Tags": tags}
-        made.training.made(asked, Script(training=30 * HOUR))
+        for job in made.jobs(item):
+            tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
+            asked = job.request | {"TrainingJobName": "stray", "Tags": tags}
+            made.training.made(asked, Script(training=30 * HOUR))
 
     made.clock.after(10 * MINUTE, again)
     return item
@@ -301,6 +297,13 @@ DISTURBANCES: dict[str, dict[str, Any]] = {
 """What can be wrong with a world all the time."""
 
 
+class Case(Protocol):
+    """Something that goes wrong in a scenario."""
+
+    def run(self, times: int) -> Ended:
+        """Let the scenario run, with so many calls in a row going wrong where calls do."""
+
+
 class Disturbance(NamedTuple):
     """Something that is wrong with the world all the time, in one scenario."""
 
@@ -355,36 +358,12 @@ def disturbances() -> Iterator[Disturbance]:
     yield from (Disturbance(words, name) for name in scenarios() for words in DISTURBANCES)
 
 
-def outcomes(chosen: Iterable[Attack | Disturbance], *, times: int = 1) -> Iterator[tuple[Attack | Disturbance, Ended]]:
+def outcomes(chosen: Iterable[Case], *, times: int = 1) -> Iterator[tuple[Case, Ended]]:
     """Run attacks, on all processors, and yield each with how it ended."""
     listed = list(chosen)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         yield from zip(listed, pool.map(_run_one, listed, itertools.repeat(times), chunksize=8), strict=True)
 
 
-def _run_one(attack: Attack | Disturbance, times: int) -> Ended:
-    return attack.run(times)
-
-
-def main() -> int:
-    """Attack, list every attack with its outcome, and count."""
-    parser = argparse.ArgumentParser(prog="make faults")
-    parser.add_argument("--everywhere", action="store_true", help="in every scenario, at each of the first six calls")
-    parser.add_argument("--times", type=int, default=1, help="how many calls fail in a row")
-    options = parser.parse_args()
-    counts: Counter[str] = Counter()
-    chosen: list[Attack | Disturbance] = [*attacks(everywhere=options.everywhere), *disturbances()]
-    for attack, end in outcomes(chosen, times=options.times):
-        counts[type(attack).__name__.lower() + "s"] += 1
-        counts["broke something"] += bool(end.wrong)
-        print(f"{attack} | {end.verdict}")
-        for wrong in end.wrong:
-            print(f"    {wrong[:500]}")
-    places = len({site for seen in sites().values() for site in seen})
-    listed = [f"{name} {counts[name]}" for name in ("attacks", "disturbances", "broke something")]
-    print(f"faults: places {places}, {', '.join(listed)}")
-    return 1 if counts["broke something"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _run_one(case: Case, times: int) -> Ended:
+    return case.run(times)

@@ -1,11 +1,11 @@
-"""A DynamoDB table in memory, for the operations and expressions that the application uses.
+"""A DynamoDB table in memory, for the operations, expressions and limits that the application meets.
 
 moto copies its whole table for each transaction, which thousands of runs cannot wait for. The tests of the table's
 client run against both.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -17,6 +17,11 @@ Condition = Callable[[Item, Names, Values], bool]
 
 _TOKEN = re.compile(r"\s*(\(|\)|,|<=|>=|<>|<|>|=|[#:]?\w+)")
 _CLAUSE = re.compile(r"\b(SET|ADD|DELETE|REMOVE)\b")
+_MAX_ITEM = 400 * 1024
+_MAX_KEY = 2048
+_KEY_TOO_LONG = (
+    "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of2048 bytes"
+)
 
 
 class Refused(Exception):
@@ -57,7 +62,10 @@ class Table:
         kind = operation.removesuffix("Item")
         if not self._holds(asked, self._key_of(kind, asked)):
             raise Refused("ConditionalCheckFailedException", "The conditional request failed")
-        self._write(kind, asked)
+        written = self._written(kind, asked)
+        if problem := _problem(kind, written):
+            raise Refused("ValidationException", problem)
+        self._store(self._key_of(kind, asked), written)
         return {}
 
     def _query(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,16 +78,26 @@ class Table:
         return {"Items": [{k: v for k, v in item.items() if k in projected or k == hash_key} for item in found]}
 
     def _transact(self, writes: list[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-        held = [self._holds(asked, self._key_of(kind, asked)) for kind, asked in writes]
-        if not all(held):
-            reasons = [{"Code": "None" if each else "ConditionalCheckFailed"} for each in held]
-            raise Refused("TransactionCanceledException", "Transaction cancelled", CancellationReasons=reasons)
-        for kind, asked in writes:
-            self._write(kind, asked)
+        keys = [self._key_of(kind, asked) for kind, asked in writes]
+        written = [self._written(kind, asked) for kind, asked in writes]
+        reasons = [self._reason_against(*write, item) for write, item in zip(writes, written, strict=True)]
+        if any(reasons):
+            raise canceled(reasons)
+        for key, item in zip(keys, written, strict=True):
+            self._store(key, item)
         return {}
+
+    def _reason_against(self, kind: str, asked: Mapping[str, Any], item: Item) -> dict[str, str] | None:
+        """Return why a transaction cannot make a write; None when it can."""
+        if not self._holds(asked, self._key_of(kind, asked)):
+            return {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+        problem = _problem(kind, item)
+        return {"Code": "ValidationError", "Message": problem} if problem else None
 
     def _key_of(self, kind: str, asked: Mapping[str, Any]) -> str:
         key: str = (asked["Item"] if kind == "Put" else asked["Key"])[self._key]["S"]
+        if len(key.encode()) > _MAX_KEY:
+            raise Refused("ValidationException", _KEY_TOO_LONG)
         return key
 
     def _holds(self, asked: Mapping[str, Any], key: str) -> bool:
@@ -89,22 +107,72 @@ class Table:
         names, values = asked.get("ExpressionAttributeNames", {}), asked.get("ExpressionAttributeValues", {})
         return condition(text)(self.items.get(key, {}), names, values)
 
-    def _write(self, kind: str, asked: Mapping[str, Any]) -> None:
-        key = self._key_of(kind, asked)
+    def _written(self, kind: str, asked: Mapping[str, Any]) -> Item:
+        """Return an item as a write leaves it; without attributes when it deletes it."""
         if kind == "Delete":
-            self.items.pop(key, None)
-        elif kind == "Put":
-            self.items[key] = dict(asked["Item"])
-        else:
-            item = dict(self.items.get(key) or {self._key: {"S": key}})
-            update(item, asked)
+            return {}
+        if kind == "Put":
+            return dict(asked["Item"])
+        key = self._key_of(kind, asked)
+        item = dict(self.items.get(key) or {self._key: {"S": key}})
+        update(item, asked)
+        return item
+
+    def _store(self, key: str, item: Item) -> None:
+        if item:
             self.items[key] = item
+        else:
+            self.items.pop(key, None)
         for name, (hash_key, _) in self._indexes.items():
-            item = self.items.get(key, {})
             if hash_key in item:
                 self._indexed[name][key] = item
             else:
                 self._indexed[name].pop(key, None)
+
+
+def canceled(reasons: Sequence[Mapping[str, str] | None]) -> Refused:
+    """Make the error of a transaction that did nothing, with the reason against each of its writes."""
+    each = [reason or {"Code": "None"} for reason in reasons]
+    codes = ", ".join(reason["Code"] for reason in each)
+    words = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
+    return Refused("TransactionCanceledException", words, CancellationReasons=each)
+
+
+def conflict(operation: str) -> Refused:
+    """Make the error of a write while another one of the same item is under way."""
+    words = "Transaction is ongoing for the item"
+    if operation == "TransactWriteItems":
+        return canceled([{"Code": "TransactionConflict", "Message": words}, None])
+    return Refused("TransactionConflictException", words)
+
+
+def _problem(kind: str, item: Item) -> str:
+    """Say what is wrong with an item that would be stored; empty when nothing is."""
+    if _size(item) > _MAX_ITEM:
+        return f"Item size {'to update ' if kind == 'Update' else ''}has exceeded the maximum allowed size"
+    return ""
+
+
+def _size(item: Item) -> int:
+    """Return the size of an item as DynamoDB counts it: the names of its attributes, and their values."""
+    return sum(len(name.encode()) + _size_of(value) for name, value in item.items())
+
+
+def _size_of(value: dict[str, Any]) -> int:
+    ((kind, content),) = value.items()
+    if kind == "S":
+        return len(content.encode())
+    if kind == "N":
+        return len(content) // 2 + 1
+    if kind == "B":
+        return len(content) * 3 // 4  # it comes in base64
+    if kind == "M":
+        return 3 + len(content) + _size(content)
+    if kind == "L":
+        return 3 + len(content) + sum(map(_size_of, content))
+    if kind in ("SS", "NS", "BS"):
+        return sum(_size_of({kind[0]: member}) for member in content)
+    return 1
 
 
 def update(item: Item, asked: Mapping[str, Any]) -> None:

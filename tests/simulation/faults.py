@@ -20,9 +20,13 @@ class Fault(StrEnum):
     SLOW = "too slow"
     MALFORMED = "malformed answer"
     KEY_REJECTED = "key rejected"
+    CONFLICT = "in conflict with another write"
+    REFUSED = "refused"
 
 
-OF_AWS = tuple(fault for fault in Fault if fault not in (Fault.MALFORMED, Fault.KEY_REJECTED))
+PASSING = tuple(fault for fault in Fault if fault is not Fault.REFUSED)
+"""Faults after which the same call may work."""
+_OF_ONE_SERVICE = {Fault.MALFORMED: "wandb", Fault.KEY_REJECTED: "wandb", Fault.CONFLICT: "dynamodb"}
 IS_DONE = frozenset({Fault.KILLED_DURING, Fault.KILLED_AFTER, Fault.LOST_ANSWER})
 """Faults after which the call has had its effect all the same."""
 
@@ -36,11 +40,15 @@ class Site(NamedTuple):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What can go wrong there."""
-        if self.service != "wandb":
-            return OF_AWS
-        # A signed address of the storage looks at no key.
-        return tuple(fault for fault in Fault if fault is not Fault.KEY_REJECTED or self.operation != "storage")
+        """What can go wrong there, and be right the next time."""
+        return tuple(fault for fault in PASSING if self._can_be(fault))
+
+    def _can_be(self, fault: Fault) -> bool:
+        if fault is Fault.KEY_REJECTED and self.operation == "storage":
+            return False  # a signed address looks at no key
+        if fault is Fault.CONFLICT and self.operation in ("GetItem", "Query"):
+            return False  # what is only read is in nobody's way
+        return _OF_ONE_SERVICE.get(fault, self.service) == self.service
 
     def __str__(self) -> str:
         """Write it as the fault suite lists it."""
@@ -68,19 +76,19 @@ class NoFaults:
 
 
 class FaultsAt:
-    """One thing goes wrong at one place, so many times in a row, after the first calls."""
+    """One thing goes wrong at one place, so many times in a row or for good, after the first calls."""
 
-    def __init__(self, site: Site, fault: Fault, *, skip: int = 0, times: int = 1) -> None:
+    def __init__(self, site: Site, fault: Fault, *, skip: int = 0, times: float = 1) -> None:
         """Take what goes wrong where."""
-        self.happened = 0
-        self._site, self._fault, self._skip, self._times = site, fault, skip, times
+        self.happened, self.times = 0, times
+        self._site, self._fault, self._skip = site, fault, skip
 
     def at(self, site: Site) -> Fault | None:
         """Fail if this is the place."""
         if site != self._site:
             return None
         self._skip -= 1
-        if self._skip >= 0 or self.happened == self._times:
+        if self._skip >= 0 or self.happened >= self.times:
             return None
         self.happened += 1
         return self._fault

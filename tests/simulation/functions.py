@@ -1,6 +1,8 @@
 """Lambda: the real handlers, many at a time, each held up at every call to the outside, which may go wrong there."""
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, TypeVar
@@ -14,6 +16,7 @@ from tests.simulation.machine import Done, TaskFailed
 
 Answer = TypeVar("Answer")
 _LATENCY = 0.02
+_RECURSION_LIMIT = 1_000  # Python's own, which jsonata raises
 
 
 class Killed(BaseException):
@@ -57,12 +60,14 @@ class Invocation(greenlet):
 
     def _live(self) -> None:
         result, failure = None, None
+        sys.setrecursionlimit(_RECURSION_LIMIT)
         try:
             result = self.functions.modules[self.name].handler(self._event, self.context)
         except Killed as killed:
             failure = TaskFailed(killed.error, "the environment is gone")
         except Exception as error:  # noqa: BLE001 - as Lambda, which reports whatever a handler raises
             failure = TaskFailed(type(error).__name__, json.dumps({"errorMessage": str(error)}))
+        self.functions.failed[self.name] += failure is not None
         self.functions.clock.after(0, lambda: self._done(result, failure))
 
 
@@ -74,6 +79,10 @@ class Functions:
         self.clock, self.faults, self.loop = clock, faults, getcurrent()
         self.duplicated: Collection[str] = ()
         """Functions of which every invocation happens twice, at about the same time."""
+        self.failed: Counter[str] = Counter()
+        """How many invocations of each function have failed."""
+        self.throttled_until = 0.0
+        """Until when the account runs as many functions as it may, and no other."""
         self._count = 0
         self.modules = {name: loaded(name, environment) for name in NAMES}
 
@@ -84,6 +93,9 @@ class Functions:
 
     def invoke(self, name: str, event: Any, done: Done) -> None:
         """Have a function run on an event; `done` hears of its end."""
+        if self.clock.now < self.throttled_until:
+            self.clock.after(0, lambda: done(None, TaskFailed("Lambda.TooManyRequestsException", "Rate Exceeded.")))
+            return
         for each in (done, _ignore) if name in self.duplicated else (done,):
             invocation = Invocation(self, name, event, each)
             self.clock.after(self.clock.random.expovariate(1 / _LATENCY), invocation.switch)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,7 +13,10 @@ import jsonata
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused
 
-ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
+MAX_PAYLOAD, MAX_CAUSE, MAX_TIMEOUT = 262_144, 32_768, 99_999_999
+_UNCATCHABLE = ("States.DataLimitExceeded", "States.Runtime")
+"""What a rule for States.ALL does not match."""
+_ILLEGAL_IN_A_NAME = re.compile(r"[\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]")
 Done = Callable[[Any, "TaskFailed | None"], None]
 """What a task calls when it ends: with its result, or with what it failed with."""
 
@@ -58,6 +62,7 @@ class Execution:
     token: str = ""
     build_id: str = ""
     redrives: int = 0
+    ended_at: float = 0.0
     path: list[str] = field(default_factory=list)
 
 
@@ -98,6 +103,8 @@ class StateMachine:
         return operations[operation](asked)
 
     def _start(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if _ILLEGAL_IN_A_NAME.search(asked["name"]):
+            raise Refused("InvalidName", f"Invalid Name: '{asked['name']}'")
         arn = f"{self.arn.replace(':stateMachine:', ':execution:')}:{asked['name']}"
         given = json.loads(asked["input"])
         known = self.executions.get(arn)
@@ -128,6 +135,7 @@ class StateMachine:
             "name": execution.name,
             "status": execution.status,
             "startDate": self._clock.now,
+            **({"stopDate": execution.ended_at} if execution.status != "RUNNING" else {}),
             **({"error": execution.error} if execution.error else {}),
             **({"cause": execution.cause} if execution.cause else {}),
         }
@@ -185,9 +193,13 @@ class StateMachine:
         step = execution.step
         self._tokens += 1
         execution.token = f"{self.arn.rpartition(':')[2]}/{self._tokens}"
-        limit = self._evaluated(execution, state["TimeoutSeconds"])
+        try:
+            limit = _timeout(self._evaluated(execution, state["TimeoutSeconds"]))
+            arguments = _payload(self._evaluated(execution, state["Arguments"]))
+        except TaskFailed as failure:
+            self._done(execution, step, None, failure)
+            return
         self._clock.after(limit, lambda: self._done(execution, step, None, TaskFailed("States.Timeout")))
-        arguments = self._evaluated(execution, state["Arguments"])
         self._written(arguments)
         if "codebuild" in state["Resource"]:
             execution.build_id = self._tasks.start_build(arguments, lambda *end: self._done(execution, step, *end))
@@ -214,17 +226,24 @@ class StateMachine:
         self._waiting.pop(execution.token, None)
         state = self._definition["States"][execution.state]
         if failure is None:
-            self._written(result)
-            self._leave(execution, state, {"result": result})
-            return
+            try:
+                self._written(_payload(result))
+                self._leave(execution, state, {"result": result})
+            except TaskFailed as too_large:
+                failure = too_large
+        if failure:
+            self._failed(execution, state, failure, step=step + 1)
+
+    def _failed(self, execution: Execution, state: Mapping[str, Any], failure: TaskFailed, *, step: int) -> None:
+        """Try again, go on where the error is caught, or end."""
         self._written([failure.error, failure.cause])
         delay = self._delay_of_retry(execution, state, failure.error)
         if delay is not None:
-            self._clock.after(delay, lambda: self._try_again(execution, step + 1))
+            self._clock.after(delay, lambda: self._try_again(execution, step))
             return
         for rule in state.get("Catch", []):
             if _matches(rule["ErrorEquals"], failure.error):
-                error_output = {"Error": failure.error, "Cause": failure.cause}
+                error_output = {"Error": failure.error, "Cause": failure.cause[:MAX_CAUSE]}
                 self._leave(execution, rule, {"errorOutput": error_output})
                 return
         self._end(execution, "FAILED", error=failure.error, cause=failure.cause)
@@ -247,15 +266,16 @@ class StateMachine:
         return None
 
     def _leave(self, execution: Execution, how: Mapping[str, Any], states: dict[str, Any]) -> None:
-        assigned = self._evaluated(execution, how.get("Assign", {}), states)
+        assigned = _payload(self._evaluated(execution, how.get("Assign", {}), states))
         given = states.get("result", states.get("errorOutput"))
-        output = self._evaluated(execution, how["Output"], states) if "Output" in how else given
+        output = _payload(self._evaluated(execution, how["Output"], states)) if "Output" in how else given
         execution.variables.update(assigned)
         self._enter(execution, how["Next"], output)
 
     def _end(self, execution: Execution, status: str, *, error: str = "", cause: str = "", output: Any = None) -> None:
-        execution.status, execution.error, execution.cause, execution.output = status, error, cause, output
+        execution.status, execution.error, execution.cause, execution.output = status, error, cause[:MAX_CAUSE], output
         self.running.pop(execution.arn, None)
+        execution.ended_at = self._clock.now
         execution.step += 1
         self._written([error, cause, output])
         if execution.build_id:
@@ -279,7 +299,22 @@ class StateMachine:
 
 
 def _matches(names: list[str], error: str) -> bool:
-    return error in names or "States.ALL" in names
+    return error in names or ("States.ALL" in names and error not in _UNCATCHABLE)
+
+
+def _timeout(seconds: Any) -> int:
+    """Return a state's TimeoutSeconds. Raises TaskFailed for a value that is none."""
+    if isinstance(seconds, int) and 0 < seconds <= MAX_TIMEOUT:
+        return seconds
+    raise TaskFailed("States.QueryEvaluationError", f"TimeoutSeconds is out of range: {seconds}")
+
+
+def _payload(value: Any) -> Any:
+    """Return what goes into a state, or out of it. Raises TaskFailed where it is too large."""
+    if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")) > MAX_PAYLOAD:
+        words = "has a size exceeding the maximum number of bytes service limit"
+        raise TaskFailed("States.DataLimitExceeded", f"The state/task {words}.")
+    return value
 
 
 def evaluated(value: Any, bindings: Mapping[str, Any]) -> Any:

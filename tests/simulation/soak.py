@@ -12,11 +12,12 @@ from typing import Any
 
 from local.wandb.queues import RunQueueItem
 from tests.simulation.faults import Fault, RandomFaults, WandbAway
+from tests.simulation.hostile import KINDS
 from tests.simulation.training import Script
 from tests.simulation.world import DAY, HOUR, JOB, MINUTE, Delivery, Found, World, world
 
 MAX_JOBS, QUOTA, STACKS = 40, 36, 1
-FAULT_RATE = 0.02
+FAULT_RATE, HOSTILE = 0.02, 0.05
 DELIVERY = Delivery(dropped=0.03, twice=0.05, late=0.02)
 _ENDS: tuple[tuple[float, dict[str, Any]], ...] = (
     (0.80, {}),
@@ -80,11 +81,16 @@ class Soak:
     def _push(self, made: World, left: int) -> None:
         """Queue some items, now and again later, and let users stop some of them."""
         for _ in range(min(left, 2 * MAX_JOBS)):
-            item = made.push(job=JOB, **base_image(self._draws)) if self._draws.random() < 0.2 else made.push()
+            item = self._push_one(made)
             if self._draws.random() < 0.05:
                 self._stop(made, item)
         if left > 2 * MAX_JOBS:
             made.clock.after(HOUR, lambda: self._push(made, left - 2 * MAX_JOBS))
+
+    def _push_one(self, made: World) -> RunQueueItem:
+        if self._draws.random() < HOSTILE:
+            return self._draws.choice(list(KINDS.values()))(made)
+        return made.push(job=JOB, **base_image(self._draws)) if self._draws.random() < 0.2 else made.push()
 
     def _stop(self, made: World, item: RunQueueItem) -> None:
         stop = self._draws.choice([made.stop_in_wandb, made.stop_in_console, made.stop_job])

@@ -8,7 +8,8 @@ from tests.contract.test_documents import statements
 from tests.documents import template
 from tests.handlers import NAMES
 from tests.simulation.attack import attacks, disturbances, ended, outcomes, scenarios, sites
-from tests.simulation.faults import NoFaults
+from tests.simulation.faults import NoFaults, Site
+from tests.simulation.refusals import CLOSES_LATER, Refusal, refusals
 
 IAM = {"cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
 WITHOUT_CALL = {
@@ -36,6 +37,17 @@ def test_a_scenario_ends_as_it_should_on_a_quiet_day(name: str) -> None:
 
 def test_whatever_goes_wrong_once_at_a_call_to_the_outside_changes_nothing() -> None:
     assert {str(attack): end.wrong for attack, end in outcomes(attacks(everywhere=False)) if end.wrong} == {}
+
+
+def test_whatever_is_refused_for_good_at_a_call_to_the_outside_every_run_closes() -> None:
+    assert {str(refusal): end.wrong for refusal, end in outcomes(refusals(everywhere=False)) if end.wrong} == {}
+
+
+@pytest.mark.parametrize("site", CLOSES_LATER, ids=str)
+def test_a_call_without_which_a_run_cannot_close_is_one(site: Site) -> None:
+    end = Refusal(site, CLOSES_LATER[site], 0).run(1)
+    assert end.wrong == []
+    assert end.verdict.endswith(", later")
 
 
 def test_whatever_is_wrong_with_events_and_invocations_changes_nothing() -> None:

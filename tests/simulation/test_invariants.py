@@ -44,6 +44,23 @@ def test_i1_an_item_that_cannot_be_acknowledged_goes_back_and_runs_later() -> No
         assert len(made.jobs(item)) == 1
 
 
+def test_i1_a_table_that_is_throttled_after_the_acknowledgement_loses_no_item() -> None:
+    """botocore asks three times, and the state machine for minutes: W&B hands out an acknowledged item to nobody."""
+    with world(1, FaultsAt(Site("plan_run", "dynamodb", "UpdateItem"), Fault.THROTTLED, times=3 * 12)) as made:
+        made.push()
+        ended_well(made)
+
+
+@pytest.mark.parametrize("seconds", [MINUTE, 5 * MINUTE])
+def test_i1_an_account_that_runs_no_more_functions_for_minutes_loses_no_item(seconds: float) -> None:
+    with world(1, FaultsAt(Site("plan_run", "dynamodb", "UpdateItem"), Fault.THROTTLED, times=3)) as made:
+        item = made.push()
+        while item.state is not ItemState.CLAIMED:
+            made.clock.run(0.1)
+        made.stacks["launch"].functions.throttled_until = made.clock.now + seconds
+        ended_well(made)
+
+
 # --- I2: an item has at most one training job at a time.
 @pytest.mark.parametrize("fault", [Fault.LOST_ANSWER, Fault.KILLED_DURING, Fault.KILLED_AFTER])
 @pytest.mark.parametrize("times", [1, 3])

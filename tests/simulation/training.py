@@ -78,6 +78,8 @@ class Training:
         self._created, self._changed = created, changed
         self.jobs: dict[str, Job] = {}
         self.live: dict[str, Job] = {}
+        self.of_others: dict[str, Job] = {}
+        """Training jobs that nobody here made; they stay as they are."""
         self.of_item: defaultdict[str, list[Job]] = defaultdict(list)
         self.refuses = ""
         """The code with which every CreateTrainingJob is refused."""
@@ -102,7 +104,7 @@ class Training:
         if used >= self.quota:
             raise Refused("ResourceLimitExceeded", QUOTA.format(limit=self.quota, used=used))
         name = asked["TrainingJobName"]
-        if name in self.jobs:
+        if name in self.jobs or name in self.of_others:
             raise Refused("ResourceInUse", "Training job names must be unique within an AWS account and region.")
         job = self.made(asked, self._script(asked))
         self._created(job)
@@ -126,7 +128,10 @@ class Training:
         return job
 
     def _find(self, asked: Mapping[str, Any]) -> Job:
-        job = self.jobs.get(asked["TrainingJobName"])
+        return self._named(asked["TrainingJobName"])
+
+    def _named(self, name: str) -> Job:
+        job = self.jobs.get(name) or self.of_others.get(name)
         if job is None:
             raise Refused("ValidationException", "Requested resource not found.")
         return job
@@ -142,7 +147,8 @@ class Training:
         return {}
 
     def _list_tags(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        job = self.jobs.get(asked["ResourceArn"].rpartition("/")[2])
+        name = asked["ResourceArn"].rpartition("/")[2]
+        job = self.jobs.get(name) or self.of_others.get(name)
         if job is None:
             raise Refused("ValidationException", "Resource does not exist.")
         return {"Tags": _tags(job)}

@@ -21,7 +21,8 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
 from botocore.retries import quota
 
-from tests.simulation.dynamodb import Refused
+from launch_agent.clients import table
+from tests.simulation.dynamodb import Refused, conflict
 from tests.simulation.faults import Fault
 from tests.simulation.functions import NoAnswer, outside, pause
 
@@ -62,7 +63,8 @@ def answered(aws: Aws, wandb: WandbApi) -> Iterator[None]:
     _answering.aws, _answering.wandb = aws, wandb
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [("before-send", _sent), *_HANDLERS])
-        patch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=pause))
+        for module in (botocore.endpoint, table):
+            patch.setattr(module, "time", SimpleNamespace(sleep=pause))
         # What one schedule has tried again must not count against the next.
         patch.setattr(quota.RetryQuota, "acquire", lambda *_: True)
         patch.setattr(boto3, "client", _client)
@@ -74,8 +76,9 @@ def answered(aws: Aws, wandb: WandbApi) -> Iterator[None]:
 def _client(service: str, *, config: Config) -> Any:
     """Make a client once: thousands of schedules would make thousands."""
     session = boto3.Session(aws_access_key_id="simulated", aws_secret_access_key="simulated", region_name="us-east-1")
-    # Nobody here looks at signatures, which take their time; and with checksums a body would be sent in chunks.
-    config = config.merge(Config(signature_version=UNSIGNED, request_checksum_calculation="when_required"))
+    # Nobody here looks at signatures or user agents, which take their time; with checksums a body would come in chunks.
+    plain = Config(signature_version=UNSIGNED, user_agent="simulated", request_checksum_calculation="when_required")
+    config = config.merge(plain)
     return session.client(service, config=config)  # type: ignore[call-overload]  # the name is not a literal
 
 
@@ -84,7 +87,10 @@ def _sent(request: Any, event_name: str, **_: Any) -> AWSResponse:
     service, operation = event_name.split(".")[1:]
     try:
         status, body = outside(
-            service, operation, lambda: _aws(service, operation, request), lambda fault: _aws_fault(service, fault)
+            service,
+            operation,
+            lambda: _aws(service, operation, request),
+            lambda fault: _aws_fault(service, operation, fault),
         )
     except NoAnswer:
         raise ConnectionClosedError(endpoint_url=request.url) from None
@@ -101,13 +107,26 @@ def _aws(service: str, operation: str, request: Any) -> tuple[int, bytes]:
     return 200, json.dumps(answer).encode()
 
 
-def _aws_fault(service: str, fault: Fault) -> tuple[int, bytes]:
+def _aws_fault(service: str, operation: str, fault: Fault) -> tuple[int, bytes]:
     if service == "s3":
-        code = "InternalError" if fault is Fault.BROKEN else "SlowDown"
-        return 503, f"<Error><Code>{code}</Code><Message>simulated</Message></Error>".encode()
+        status, code = {Fault.BROKEN: (503, "InternalError"), Fault.REFUSED: (403, "AccessDenied")}.get(
+            fault, (503, "SlowDown")
+        )
+        return status, f"<Error><Code>{code}</Code><Message>simulated</Message></Error>".encode()
     if fault is Fault.BROKEN:
         return 503, _error(BROKEN.get(service, "InternalFailure"))
+    if fault is Fault.REFUSED:
+        return 400, _error("AccessDeniedException", _NOT_AUTHORIZED.format(action=f"{service}:{operation}"))
+    if fault is Fault.CONFLICT:
+        met = conflict(operation)
+        return 400, _error(met.code, str(met), **met.more)
     return 400, _error(THROTTLED.get(service, "ThrottlingException"))
+
+
+_NOT_AUTHORIZED = (
+    "User: arn:aws:sts::123456789012:assumed-role/launch-Role/function is not authorized to perform: {action} "
+    "because no identity-based policy allows the {action} action"
+)
 
 
 def _s3(operation: str, key: str, body: Any) -> tuple[int, bytes]:
@@ -164,6 +183,7 @@ def _wandb_fault(fault: Fault) -> tuple[int, bytes]:
         Fault.BROKEN: (502, b"bad gateway"),
         Fault.MALFORMED: (200, b"<html>maintenance</html>"),
         Fault.KEY_REJECTED: (401, b'{"errors": [{"message": "user is not logged in"}]}'),
+        Fault.REFUSED: (403, b'{"errors": [{"message": "permission denied"}], "data": null}'),
     }
     return answers[fault]
 

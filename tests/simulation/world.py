@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import itertools
 import json
 import logging
 import random
@@ -23,16 +22,21 @@ from local.wandb import WandbServer
 from local.wandb.artifacts import Artifact, Collection, Manifest, content_path
 from local.wandb.queues import ItemState, RunQueueItem
 from local.wandb.runs import Run
+from local.wandb.state import Refused as WandbRefused
+from local.wandb.state import opaque
 from tests.documents import MACHINE, runs_table
 from tests.golden.cases import load
 from tests.handlers import properties_of
+from tests.simulation import others
 from tests.simulation.builds import REPOSITORY, Builds
 from tests.simulation.clock import Clock
-from tests.simulation.dynamodb import Refused, Table
+from tests.simulation.dynamodb import Table
 from tests.simulation.events import execution_ended, job_changed, scheduled
 from tests.simulation.faults import Faults
 from tests.simulation.functions import Functions
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
+from tests.simulation.others import Others
+from tests.simulation.service_limits import check_limits
 from tests.simulation.training import STACK_TAG, Job, Script, Training
 from tests.simulation.transport import answered, asgi
 
@@ -42,8 +46,9 @@ API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE = "a" * 40, "b" * 40, "hunter2-of-the-queue
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 _DETAILS = "-details"
-_starts = itertools.count(1_800_057_600, 400 * int(DAY))
-"""When worlds begin: each long after the one before, so that clients' clocks never go back."""
+_FORBIDDEN = "permission denied"
+_BEGINS = 1_800_057_600.0
+"""When every world begins. Each has clients of its own, so that none remembers a time that is still to come."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class World:
         self.redriven: set[str] = set()
         """The items whose executions were redriven."""
         self.server = WandbServer(entity=ENTITY, api_key=API_KEY)
-        self.server.create_queue(QUEUE, config={**_queue_config(), "Environment": {"SECRET": SECRET_OF_QUEUE}})
+        self.server.create_queue(QUEUE, config={**queue_config(), "Environment": {"SECRET": SECRET_OF_QUEUE}})
         self.queue = self.server.state.project(ENTITY, "model-registry").queues[QUEUE]
         _add_job(self.server)
         self.training = Training(
@@ -130,6 +135,8 @@ class World:
         self.builds = Builds(clock, seconds=180, fails=builds_fail or (lambda: False))
         self.objects = self.builds.objects
         self.stacks: dict[str, Stack] = {}
+        self.others = Others(clock, self.training, self.server, self.stacks, self.found.other.append)
+        self._raw: dict[bytes, bytes] = {}
         self._heard: set[tuple[str, ...]] = set()
         with answered(self, self):
             for number in range(stacks):
@@ -189,6 +196,8 @@ class World:
     def _answer_for_aws(self, service: str, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
         if service == "dynamodb":
             return self._table(operation, asked)
+        check_limits(service, operation, asked)
+        self.others.check_call(service, operation, asked)
         if service == "sagemaker":
             return self.training.answer(operation, asked)
         if service == "sfn":
@@ -196,7 +205,7 @@ class World:
         if service == "secrets-manager":
             return {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]}
         if service == "cloudwatch-logs":
-            raise Refused("ResourceNotFoundException")
+            return self.others.logs(operation, asked)
         return self.builds.answer(operation, asked)
 
     def _machine_of(self, asked: Mapping[str, Any]) -> StateMachine:
@@ -214,11 +223,23 @@ class World:
         return answer
 
     def _answer_for_wandb(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        if others.MARK.encode() in body:
+            self.found.other.append(f"W&B is told what is others': {body[:300]!r}")
         if url != "/graphql":
             return asgi(self.server.app, method, url, headers, body)
         asked = json.loads(body)
+        self.others.check_request(asked, self._agents())
         answer, status = self.server.execute(asked["query"], asked["variables"])
-        return status, json.dumps(answer).encode()
+        if any(_FORBIDDEN in error["message"] for error in answer.get("errors", [])):
+            status = 403  # as W&B does, whatever else it answers
+        content = json.dumps(answer).encode()
+        for marker, raw in self._raw.items():
+            content = content.replace(marker, raw)
+        return status, content
+
+    def _agents(self) -> set[str]:
+        """Return the ids of the launch agents that the stacks have registered."""
+        return {each.id for each in self.server.state.agents.values() if each.hostname in self.stacks}
 
     # --- what happens
     def _invoke(self, stack: Stack, function: str, given: Any, *, failures: int = 0) -> None:
@@ -268,7 +289,10 @@ class World:
             return
         if status != "Training" and "TrainingStartTime" not in job.shown:
             return
-        run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
+        try:
+            run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
+        except WandbRefused:
+            return  # the container may not write there either
         states = {"Training": "running", "Completed": "finished", "Failed": "killed" if run.stopped else "failed"}
         run.state = states.get(status, "killed")
 
@@ -285,6 +309,20 @@ class World:
         source = {"job": job} if job else {"docker": {"docker_image": IMAGE}}
         spec = {"entity": ENTITY, "project": PROJECT, "_wandb_api_key": KEY_OF_RUN, **source, **spec}
         return self.server.state.items[self.server.push(QUEUE, spec)]
+
+    def push_raw(self, spec: Any, *, run_name_refused: bool = False) -> RunQueueItem:
+        """Queue any JSON, as a server hands it on that looks at nothing. It may refuse the run's name later."""
+        number = self.server.state.number()
+        kind = _WithoutAck if run_name_refused else RunQueueItem
+        item = kind(opaque("RunQueueItem", number), number, self.queue, spec, 2)
+        self.queue.items[item.id] = self.queue.waiting[item.id] = self.server.state.items[item.id] = item
+        return item
+
+    def raw(self, text: bytes) -> str:
+        """Return a value that stands in W&B's answers as this text, which need not be JSON."""
+        marker = f"raw-json-{len(self._raw)}"
+        self._raw[f'"{marker}"'.encode()] = text
+        return marker
 
     def stop_in_wandb(self, item: RunQueueItem) -> None:
         """Stop an item's run in W&B, if it has been acknowledged."""
@@ -365,16 +403,34 @@ class World:
                 return True
         return False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether no run is open and nothing is in progress; W&B may have items that nobody takes."""
+        in_progress = any(build.status == "IN_PROGRESS" for build in self.builds.builds.values())
+        stacks = self.stacks.values()
+        return not (self.training.live or in_progress or any(each.open or each.machine.running for each in stacks))
+
+    def run_until_closed(self, *, within: float) -> bool:
+        """Let time pass until everything has ended, or nothing was open for half an hour; return whether that is so."""
+        end, closed_for = self.clock.now + within, 0.0
+        while self.clock.now < end and not (self.is_idle and closed_for >= 5 * MINUTE):
+            self.clock.run(MINUTE)
+            closed_for = closed_for + MINUTE if self.is_closed else 0.0
+            if closed_for >= HOUR / 2:
+                return True
+        return self.is_closed
+
     # --- what must not be
     def _check_slots(self, stack: Stack, keys: list[str]) -> None:
         for key in keys:
             if key.startswith("run#"):
                 is_open = stack.table.items.get(key, {}).get("state") == {"S": "open"}
                 (stack.open.add if is_open else stack.open.discard)(key)
-        counted = int(stack.table.items[f"agent#{ENTITY}"]["jobs_open"]["N"])
+        agent = stack.table.items[f"agent#{ENTITY}"]
+        counted = sum(int(agent.get(name, {"N": "0"})["N"]) for name in ("jobs_open", "schedulers_open"))
         if counted != len(stack.open):
             self.found.leaked.append(f"{counted} slots are in use, {len(stack.open)} runs are open")
-        if len(stack.open) > self.max_jobs:
+        if int(agent.get("jobs_open", {"N": "0"})["N"]) > self.max_jobs:
             self.found.other.append(f"{len(stack.open)} runs are open, {self.max_jobs} may be")
 
     def write(self, text: str) -> None:
@@ -386,16 +442,20 @@ class World:
 
     def _look_for_secrets(self, value: Any, where: str) -> None:
         text = value if isinstance(value, str) else json.dumps(value, default=str)
-        for secret in (API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE):
+        for secret in (API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE, others.MARK):
             if secret in text:
                 self.found.secrets.append(f"{where} has {secret[:8]}...: {text[:300]}")
 
-    def check(self) -> Found:
-        """Look at everything when all has ended; return what must not be."""
+    def check(self, *, refused: bool = False) -> Found:
+        """Look at everything when all has ended; return what must not be.
+
+        Where something was `refused` for good, W&B may have items again, and not know of an end.
+        """
         for item in self.server.state.items.values():
-            self._check_item(item)
+            self._check_item(item, refused=refused)
         for stack in self.stacks.values():
             self._check_stack(stack)
+        self.others.check()
         for job in self.training.live.values():
             self.found.leaked.append(f"training job {job.name} of item {job.item} is in progress")
         for build in self.builds.builds.values():
@@ -403,25 +463,31 @@ class World:
                 self.found.leaked.append(f"build {build.id} is in progress")
         return self.found
 
-    def _check_item(self, item: RunQueueItem) -> None:
+    def _check_item(self, item: RunQueueItem, *, refused: bool) -> None:
         outcome, jobs = self.outcome(item), self.jobs(item)
+        is_back = {record["state"]["S"] for record in self.records(item.id)} <= {"returned"}
+        if is_back and (refused or item.state is ItemState.FAILED):
+            return  # it was not opened, or not again: W&B was told why, or has it, or refuses to say who has
         if outcome is None:
             self.found.lost.append(f"item {item.id} is {item.state} and has no outcome: {self.records(item.id)}")
             return
         closed = [record for record in self.records(item.id) if record["state"]["S"] == "closed"]
         if len(closed) > 1:
             self.found.doubled.append(f"item {item.id} has {len(closed)} outcomes")
-        completed = [job.name for job in jobs if job.shown["TrainingJobStatus"] == "Completed"]
+        completed = [job for job in jobs if job.shown["TrainingJobStatus"] == "Completed"]
         if len(completed) > 1:
             self.found.doubled.append(f"item {item.id} was trained {len(completed)} times")
-        verdict = outcome["verdict"]
-        if verdict == "finished" and (
-            not completed or (item.state is ItemState.FAILED and item.id not in self.redriven)
-        ):
+        if not refused:
+            self._check_report(item, outcome, completed)
+
+    def _check_report(self, item: RunQueueItem, outcome: Mapping[str, str], completed: list[Job]) -> None:
+        verdict, is_failed = outcome["verdict"], item.state is ItemState.FAILED
+        if verdict == "finished" and (not completed or (is_failed and item.id not in self.redriven)):
             self.found.other.append(f"item {item.id} counts as finished: jobs {completed}, {item.state}")
-        if verdict == "not launched" and item.state is not ItemState.FAILED:
+        if verdict == "not launched" and not is_failed:
             self.found.other.append(f"item {item.id} was not launched, and W&B does not know: {outcome}")
-        if completed and verdict in ("not launched", "failed") and all(job.script.calls_init for job in jobs):
+        is_trained = completed and all(job.script.calls_init for job in self.jobs(item))
+        if is_trained and verdict in ("not launched", "failed"):
             self.found.other.append(f"item {item.id} was trained, and is {verdict}: {outcome['reason']}")
 
     def _check_stack(self, stack: Stack) -> None:
@@ -438,6 +504,14 @@ class World:
         """Count how runs ended."""
         outcomes = (self.outcome(item) for item in self.server.state.items.values())
         return Counter(outcome["verdict"] if outcome else "none" for outcome in outcomes)
+
+
+class _WithoutAck(RunQueueItem):
+    """An item whose acknowledgement W&B refuses, whoever gives it."""
+
+    def ack(self, run_name: str) -> bool:
+        """Refuse it."""
+        raise WandbRefused(f"invalid run name {run_name[:20]}")
 
 
 class Tasks:
@@ -464,8 +538,7 @@ class Tasks:
 @contextmanager
 def world(seed: int, faults: Faults, **different: Any) -> Iterator[World]:
     """Make a world in virtual time."""
-    begins = next(_starts)
-    with tempfile.TemporaryDirectory() as folder, Clock(seed, begins) as clock, pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as folder, Clock(seed, _BEGINS) as clock, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [folder, *sys.path])  # launch-config.yaml is found on it
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws how long it waits from the process's own
@@ -474,7 +547,8 @@ def world(seed: int, faults: Faults, **different: Any) -> Iterator[World]:
             yield made
 
 
-def _queue_config() -> dict[str, Any]:
+def queue_config() -> dict[str, Any]:
+    """Return what a queue gives SageMaker."""
     config: dict[str, Any] = load("image-job", "run_spec.json")["resource_args"]["sagemaker"]
     return config
 

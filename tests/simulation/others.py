@@ -1,0 +1,123 @@
+"""What belongs to others, in the same account and the same W&B: it may be looked for, and nothing else.
+
+To learn whose a training job is, it has to be described. Nothing of what that says of another's may be shown, its log
+may not be read, and it may not be stopped.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from local.wandb import WandbServer
+from local.wandb.queues import ItemState
+from local.wandb.runs import Run
+from local.wandb.state import Project
+from local.wandb.state import Refused as WandbRefused
+from tests.simulation.clock import Clock
+from tests.simulation.dynamodb import Refused
+from tests.simulation.training import STACK_TAG, Job, Script, Training
+
+MARK = "payroll-of-another-team"
+"""Stands in all that others' things say."""
+
+FINISHED_JOB, LIVE_JOB = "payroll-2026", "payroll-2027"
+ENTITY, PROJECT, RUN = "others", "payments", "best-model"
+FORBIDDEN = "forbidden"
+"""An entity of which W&B shows the launch agent nothing."""
+
+Found = Callable[[str], None]
+
+
+class Others:
+    """Another team's training jobs with their logs, and a run of theirs in W&B."""
+
+    def __init__(
+        self, clock: Clock, training: Training, server: WandbServer, stacks: Mapping[str, Any], found: Found
+    ) -> None:
+        """Put it into the world; `found` hears of what must not be."""
+        self._training, self._server, self._stacks, self._found = training, server, stacks, found
+        for name, status in ((FINISHED_JOB, "Completed"), (LIVE_JOB, "InProgress")):
+            training.of_others[name] = _job(name, status, clock.now)
+        server.state.entities[ENTITY] = copy.copy(server.state.team)
+        server.state.entities[ENTITY].name = ENTITY
+        project = server.state.project(ENTITY, PROJECT)
+        self.run = project.runs_by_id[RUN] = Run(RUN, project, 1, display_name=MARK, state="finished")
+        self.run.config_values, self.run.summary = {"lr": {"value": 0.001}}, {"auc": 0.97}
+        self._as_it_was = self._shown()
+        find = server.state.find_project
+
+        def find_project(entity: str | None, name: str | None) -> Project | None:
+            if entity == FORBIDDEN:
+                raise WandbRefused("permission denied", 403)
+            return find(entity, name)
+
+        server.state.find_project = find_project  # type: ignore[method-assign]  # who may see what, W&B knows alone
+
+    def check(self) -> None:
+        """Look whether theirs is as it was."""
+        if self._shown() != self._as_it_was:
+            self._found(f"the run {RUN} of others is {self._shown()}")
+        if self._training.of_others[LIVE_JOB].shown["TrainingJobStatus"] != "InProgress":
+            self._found(f"the training job {LIVE_JOB} of others was stopped")
+
+    def check_call(self, service: str, operation: str, asked: Mapping[str, Any]) -> None:
+        """Look at a call to AWS."""
+        if operation == "StopTrainingJob":
+            self._check_job(asked["TrainingJobName"], "stopped")
+        if operation == "CreateTrainingJob" and MARK in json.dumps(asked, default=str):
+            self._found(f"a training job is made of what is others': {asked['TrainingJobName']}")
+        if service == "cloudwatch-logs" and "TrainingJobs" in asked["logGroupName"]:
+            stream = asked.get("logStreamName") or asked["logStreamNamePrefix"]
+            self._check_job(stream.partition("/")[0], "read")
+
+    def check_request(self, asked: Mapping[str, Any], agents: set[str]) -> None:
+        """Look at a GraphQL request to W&B by the launch agents of the stacks."""
+        if not any(word in asked["query"] for word in ("failRunQueueItem", "updateRunQueueItemWarning")):
+            return
+        item = self._server.state.items.get(asked["variables"]["input"]["runQueueItemId"])
+        if item and item.state is ItemState.CLAIMED and item.launch_agent_id not in agents:
+            self._found(f"item {item.id} of launch agent {item.launch_agent_id} is told of by another")
+
+    def logs(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer for CloudWatch Logs: every training job that ran has a log. Raises Refused."""
+        if "TrainingJobs" not in asked["logGroupName"]:
+            raise Refused("ResourceNotFoundException", "The specified log group does not exist.")
+        if operation == "GetLogEvents":
+            return {"events": [{"message": line} for line in self._lines(asked["logStreamName"].partition("/")[0])]}
+        prefix = asked["logStreamNamePrefix"]
+        jobs = [*self._training.jobs.values(), *self._training.of_others.values()]
+        names = [f"{job.name}/algo-1-1" for job in jobs if "TrainingStartTime" in job.shown]
+        return {"logStreams": [{"logStreamName": name} for name in names if name.startswith(prefix)]}
+
+    def _lines(self, name: str) -> list[str]:
+        return [MARK if name in (FINISHED_JOB, LIVE_JOB) else f"a line of {name}"]
+
+    def _check_job(self, name: str, what: str) -> None:
+        job = self._training.jobs.get(name)
+        if job is None or job.tags.get(STACK_TAG) not in self._stacks:
+            self._found(f"the training job {name}, which is not proven ours, is {what}")
+
+    def _shown(self) -> dict[str, Any]:
+        run = self.run
+        shown = {"state": run.state, "config": run.config_values, "summary": run.summary, "name": run.display_name}
+        return copy.deepcopy(shown | {"stopped": run.stopped, "files": list(run.files_by_name), "notes": run.notes})
+
+
+def _job(name: str, status: str, now: float) -> Job:
+    shown = {
+        "TrainingJobName": name,
+        "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
+        "TrainingJobStatus": status,
+        "SecondaryStatus": status if status != "InProgress" else "Training",
+        "FailureReason": f"AlgorithmError: {MARK}",
+        "RoleArn": f"arn:aws:iam::123456789012:role/{MARK}",
+        "ModelArtifacts": {"S3ModelArtifacts": f"s3://{MARK}/model.tar.gz"},
+        "FinalMetricDataList": [{"MetricName": MARK, "Value": 1.0, "Timestamp": now}],
+        "CreationTime": now - 100,
+        "TrainingStartTime": now - 90,
+        "LastModifiedTime": now - 10,
+        "SecondaryStatusTransitions": [{"Status": "Starting", "StartTime": now - 100, "StatusMessage": MARK}],
+        **({"TrainingEndTime": now - 10, "BillableTimeInSeconds": 80} if status == "Completed" else {}),
+    }
+    return Job({"TrainingJobName": name, "Environment": {}}, shown, Script(), {"Team": MARK})
