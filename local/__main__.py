@@ -22,7 +22,7 @@ from rich.console import Console
 from local.demo.demo import demo_repository, image_of, run_demo
 from local.demo.git_server import GitServer
 from local.dump import dump
-from local.stack import DEMO_KEY, ROOT, Cloud, Deployed, Wandb, deploy, embedded_cloud, remove, timed
+from local.stack import DEMO_KEY, ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud, remove, timed
 from local.wandb import WandbServer
 
 STATE_FILE = ROOT / ".local/up.json"
@@ -67,7 +67,7 @@ def _up(arguments: argparse.Namespace) -> int:
             server = WandbServer(entity=arguments.entity, api_key=arguments.api_key)
             server.create_queue(arguments.queue, config={})
             url = stack.enter_context(server.running(arguments.wandb_port))
-        wandb = Wandb(url.rstrip("/"), arguments.entity, arguments.queue, arguments.api_key)
+        wandb = WandbLogin(url.rstrip("/"), arguments.entity, arguments.queue, arguments.api_key)
         with timed("booting the embedded AWS", console.print):
             cloud = stack.enter_context(
                 embedded_cloud(folder, port=arguments.aws_port, speed=arguments.speed, iam=arguments.iam)
@@ -104,7 +104,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         folder = stack.enter_context(_folder(remembered=False))
         server = WandbServer(entity="team", api_key=DEMO_KEY)
         server.create_queue("sagemaker", config={})
-        wandb = Wandb(stack.enter_context(server.running()), "team", "sagemaker", DEMO_KEY)
+        wandb = WandbLogin(stack.enter_context(server.running()), "team", "sagemaker", DEMO_KEY)
         git = stack.enter_context(demo_repository(folder))
         with timed("booting the embedded AWS", console.print):
             cloud = stack.enter_context(
@@ -134,7 +134,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0 if as_expected else 1
 
 
-def _say_what_is_missing(cloud: Cloud, git: GitServer | None) -> None:
+def _say_what_is_missing(cloud: LocalCloud, git: GitServer | None) -> None:
     """Say what images are built with, and what this machine lacks for the whole demo."""
     tool = cloud.get("containers")["tool"]
     if tool == "none":

@@ -9,7 +9,7 @@ from typing import Any
 import urllib3
 from boto3.dynamodb.types import TypeDeserializer
 
-from local.stack import Cloud, Deployed
+from local.stack import Deployed, LocalCloud
 
 
 def dump(deployed: Deployed, folder: Path) -> None:
@@ -29,7 +29,7 @@ def dump(deployed: Deployed, folder: Path) -> None:
         (folder / f"{kind}.json").write_text(json.dumps(list(values), indent=1, default=_text) + "\n")
 
 
-def executions(cloud: Cloud, state_machine_arn: str) -> Iterator[Any]:
+def executions(cloud: LocalCloud, state_machine_arn: str) -> Iterator[Any]:
     """Yield each execution with its input, its output and its whole history."""
     states = cloud.client("stepfunctions")
     pages = states.get_paginator("list_executions").paginate(stateMachineArn=state_machine_arn)
@@ -40,7 +40,7 @@ def executions(cloud: Cloud, state_machine_arn: str) -> Iterator[Any]:
         yield {**_without_metadata(states.describe_execution(executionArn=arn)), "history": history}
 
 
-def log_events(cloud: Cloud) -> Iterator[Any]:
+def log_events(cloud: LocalCloud) -> Iterator[Any]:
     """Yield every log stream of every log group with its events."""
     logs = cloud.client("logs")
     for group in _all(logs, "describe_log_groups", "logGroups"):
@@ -51,7 +51,7 @@ def log_events(cloud: Cloud) -> Iterator[Any]:
             yield {**where, "events": [event["message"] for event in events]}
 
 
-def table_items(cloud: Cloud) -> Iterator[Any]:
+def table_items(cloud: LocalCloud) -> Iterator[Any]:
     """Yield every item of every table, with what is packed in it unpacked."""
     deserialize, dynamodb = TypeDeserializer().deserialize, cloud.client("dynamodb")
     for table in _all(dynamodb, "list_tables", "TableNames"):
@@ -59,7 +59,7 @@ def table_items(cloud: Cloud) -> Iterator[Any]:
             yield {name: deserialize(value) for name, value in item.items()}
 
 
-def objects(cloud: Cloud) -> Iterator[Any]:
+def objects(cloud: LocalCloud) -> Iterator[Any]:
     """Yield every object of every bucket; its contents too, where they are text."""
     s3 = cloud.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
@@ -68,7 +68,7 @@ def objects(cloud: Cloud) -> Iterator[Any]:
             yield {"bucket": bucket["Name"], "key": listed["Key"], "size": listed["Size"], "body": _text(body)}
 
 
-def training_jobs(cloud: Cloud) -> Iterator[Any]:
+def training_jobs(cloud: LocalCloud) -> Iterator[Any]:
     """Yield the description and the tags of every training job."""
     sagemaker = cloud.client("sagemaker")
     for summary in _all(sagemaker, "list_training_jobs", "TrainingJobSummaries"):
@@ -76,7 +76,7 @@ def training_jobs(cloud: Cloud) -> Iterator[Any]:
         yield {**_without_metadata(job), "Tags": sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]}
 
 
-def failed_events(cloud: Cloud, url: str) -> Iterator[Any]:
+def failed_events(cloud: LocalCloud, url: str) -> Iterator[Any]:
     """Yield what lies in the queue of events that could not be handled; it stays there."""
     sqs = cloud.client("sqs")
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60).get("Messages"):

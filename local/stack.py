@@ -20,6 +20,7 @@ import boto3
 import urllib3
 from botocore.config import Config
 
+from local import ACCOUNT_ID, REGION
 from operate.api_key import store_api_key
 from operate.sam import overrides as sam_overrides
 
@@ -29,8 +30,6 @@ LAMBDA_PYTHON = ROOT / ".venvs/lambda/bin/python"
 SAM = ROOT / ".venvs/sam/bin/sam"
 WANDB_PYTHON = ROOT / ".venvs/training/bin/python"
 
-ACCOUNT_ID = "000000000000"
-REGION = "us-east-1"
 STACK_NAME = "wandb-launch"
 PROFILE = "wandb-launch-local"
 DEMO_KEY = "local" * 8
@@ -40,7 +39,7 @@ _BOOT_SECONDS = 30
 Say = Callable[[str], None]
 
 
-class Wandb(NamedTuple):
+class WandbLogin(NamedTuple):
     """The W&B server to serve, and as whom."""
 
     url: str
@@ -54,7 +53,7 @@ class Wandb(NamedTuple):
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": self.api_key, "WANDB_ENTITY": self.entity}
 
 
-class Cloud(NamedTuple):
+class LocalCloud(NamedTuple):
     """The embedded AWS."""
 
     url: str
@@ -108,8 +107,8 @@ def _client(url: str, service: str) -> Any:
 class Deployed(NamedTuple):
     """The application, deployed."""
 
-    cloud: Cloud
-    wandb: Wandb
+    cloud: LocalCloud
+    wandb: WandbLogin
     outputs: dict[str, str]
 
 
@@ -129,13 +128,13 @@ def embedded_cloud(
     iam: bool,
     container_tool: str = "auto",
     trust_ca: Path | None = None,
-) -> Iterator[Cloud]:
+) -> Iterator[LocalCloud]:
     """Run the embedded AWS as a process of its own, with its files below `folder`, until the block ends.
 
     Images are built with the container tool, and git trusts the certificate `trust_ca` in builds.
     """
     port = port or free_port()
-    cloud = Cloud(f"http://127.0.0.1:{port}", folder)
+    cloud = LocalCloud(f"http://127.0.0.1:{port}", folder)
     (folder / "aws-config").write_text(
         f"[profile {PROFILE}]\nregion = {REGION}\nendpoint_url = {cloud.url}\n"
         "aws_access_key_id = test\naws_secret_access_key = test\n"
@@ -167,7 +166,7 @@ def embedded_cloud(
         process.wait()
 
 
-def _wait_until_healthy(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_healthy(cloud: LocalCloud, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _BOOT_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -180,8 +179,8 @@ def _wait_until_healthy(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
 
 
 def deploy(
-    cloud: Cloud,
-    wandb: Wandb,
+    cloud: LocalCloud,
+    wandb: WandbLogin,
     *,
     max_jobs: int,
     grace_seconds: int,
@@ -218,13 +217,13 @@ def deploy(
     return Deployed(cloud, wandb, {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]})
 
 
-def deploy_built(cloud: Cloud, overrides: Sequence[str] = (), *, stack_name: str = STACK_NAME) -> None:
+def deploy_built(cloud: LocalCloud, overrides: Sequence[str] = (), *, stack_name: str = STACK_NAME) -> None:
     """Deploy what `sam build` has left in the cloud's folder; parameters that are not overridden stay."""
     built = str(cloud.folder / "build/template.yaml")
     _sam(cloud, ["deploy", "--template-file", built, "--stack-name", stack_name, *overrides], {})
 
 
-def _sam(cloud: Cloud, arguments: list[str], environment: Mapping[str, str]) -> str:
+def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str]) -> str:
     """Run the SAM CLI with an environment of its own; return what it printed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_", "WANDB_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

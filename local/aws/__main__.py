@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from local import ACCOUNT_ID, REGION
 from local.aws import seams
 
 _SECRETIVE = ("AWS_", "WANDB_", "SM_", "LOCALSTACK_", "MINISTACK_")
@@ -61,9 +62,9 @@ def _set_environment(port: int, data: Path, *, iam: bool) -> None:
             "IOT_MTLS_ENABLED": "0",
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.5",
             "LOG_LEVEL": "ERROR",
-            "MINISTACK_ACCOUNT_ID": "000000000000",
+            "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
             "MINISTACK_HOST": "localhost",
-            "MINISTACK_REGION": "us-east-1",
+            "MINISTACK_REGION": REGION,
             "PERSIST_STATE": "0",
             "SFTP_ENABLED": "0",
             "TMPDIR": str(data),

@@ -10,8 +10,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from local import ACCOUNT_ID, REGION
 from local.aws import seams
-from local.aws.cloud import ACCOUNT_ID, REGION
 
 RULE_ARN = f"arn:aws:events:{REGION}:{ACCOUNT_ID}:rule/StepFunctionsGetEventForCodeBuildStartBuildRule"
 RULE_ACTIONS = ("events:DescribeRule", "events:PutRule", "events:PutTargets")

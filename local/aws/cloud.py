@@ -9,10 +9,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local import ACCOUNT_ID, REGION
 from local.aws import seams
-
-ACCOUNT_ID = "000000000000"
-REGION = "us-east-1"
 
 
 @dataclass

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from botocore.exceptions import ClientError
 
+from local import ACCOUNT_ID, REGION
 from local.aws import seams
-from local.aws.cloud import ACCOUNT_ID, REGION, Cloud
+from local.aws.cloud import Cloud
 from local.aws.containers import Containers
 from local.aws.delivery import publish
 from local.aws.json_service import JsonService, Operation, Refused
-from local.aws.logs import LogStream
+from local.aws.logs import Log, log_stream
 
 _PHASES = ("INSTALL", "PRE_BUILD", "BUILD", "POST_BUILD")
 _ENVIRONMENT_OVERRIDES = {"environmentTypeOverride": "type", "imageOverride": "image"}
@@ -221,7 +221,7 @@ class CodeBuild:
             log.close()
 
     def _phase(
-        self, build: Build, name: str, script: str, environment: dict[str, str], log: LogStream, deadline: float
+        self, build: Build, name: str, script: str, environment: dict[str, str], log: Log, deadline: float
     ) -> None:
         phase = build.begin(name)
         log.put(f"[Container] Entering phase {name}")
@@ -235,7 +235,7 @@ class CodeBuild:
         phase.update(phaseStatus="SUCCEEDED", endTime=time.time(), contexts=[{"statusCode": "", "message": ""}])
         log.put(f"[Container] Phase complete: {name} State: SUCCEEDED")
 
-    def _shell(self, build: Build, script: str, environment: dict[str, str], log: LogStream, deadline: float) -> None:
+    def _shell(self, build: Build, script: str, environment: dict[str, str], log: Log, deadline: float) -> None:
         """Run the commands of a phase, with what the phase before left in the environment. Raises _Ended."""
         process = subprocess.Popen(
             ["bash", "-c", script],
@@ -291,24 +291,10 @@ class CodeBuild:
             "TMPDIR": str(home),
         }
 
-    def _log(self, build: Build) -> Any:
-        """Return the build's log stream; a role that may not write it builds without one."""
+    def _log(self, build: Build) -> Log:
         logs = build.described["logs"]
-        try:
-            client = self._cloud.client("logs", build.role, build.session)
-            return LogStream(client, logs["groupName"], logs["streamName"])
-        except ClientError:
-            return _NoLog()
-
-
-class _NoLog:
-    """A log that nobody may write."""
-
-    def put(self, line: str) -> None:
-        """Lose a line."""
-
-    def close(self) -> None:
-        """Do nothing."""
+        client = self._cloud.client("logs", build.role, build.session)
+        return log_stream(client, logs["groupName"], logs["streamName"])
 
 
 _RUNNING = "[Container] Running command"
@@ -327,7 +313,7 @@ def _steps(commands: list[str]) -> Iterator[str]:
         yield f"{command}\n__status=$?; [ $__status -eq 0 ] || exit $__status"
 
 
-def _read(process: subprocess.Popen[str], log: LogStream, lines: list[str]) -> None:
+def _read(process: subprocess.Popen[str], log: Log, lines: list[str]) -> None:
     for line in process.stdout or ():
         log.put(line)
         lines.append(line.rstrip("\n"))

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from local import REGION
 from local.aws import seams
-from local.aws.cloud import REGION, Cloud
+from local.aws.cloud import Cloud
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 _MAX_ENVIRONMENTS = 24

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from local import ACCOUNT_ID, REGION
 from local.aws import iam_request, seams
-from local.aws.cloud import ACCOUNT_ID, REGION, Cloud
+from local.aws.cloud import Cloud
 
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 LOG_DELIVERY = (

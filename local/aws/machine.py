@@ -19,8 +19,9 @@ from typing import Any
 
 import jsonata
 
+from local import ACCOUNT_ID, REGION
 from local.aws import build_task, seams
-from local.aws.cloud import ACCOUNT_ID, REGION, Cloud
+from local.aws.cloud import Cloud
 from local.aws.codebuild import CodeBuild
 from local.aws.iam import LOG_DELIVERY, Denied, Iam
 from local.aws.logs import LogStream

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import urllib3
 
+from local import ACCOUNT_ID, REGION
 from local.aws import seams
-from local.aws.cloud import ACCOUNT_ID, REGION, Cloud
+from local.aws.cloud import Cloud
 from local.aws.iam import Denied, Iam, caller
 from local.aws.json_service import JsonService, Operation
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from local.aws.cloud import ACCOUNT_ID, REGION
+from local import ACCOUNT_ID, REGION
 from local.aws.containers import Containers, Run
 
 _OWN_REGISTRY = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/"

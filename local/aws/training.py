@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from local import ACCOUNT_ID, REGION
 from local.aws import seams
-from local.aws.cloud import REGION, Cloud
+from local.aws.cloud import Cloud
 from local.aws.delivery import publish
 from local.aws.iam import Iam
 from local.aws.json_service import JsonService, Operation, Refused
@@ -75,7 +76,7 @@ class Training:
     # --- operations
     def _create(self, asked: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
         name = asked["TrainingJobName"]
-        arn = f"arn:aws:sagemaker:{REGION}:000000000000:training-job/{name}"
+        arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT_ID}:training-job/{name}"
         _check_rules(asked)
         self._iam.caller_needs(
             headers, "iam:PassRole", asked["RoleArn"], **{"iam:passedtoservice": "sagemaker.amazonaws.com"}

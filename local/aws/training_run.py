@@ -12,10 +12,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from local.aws.cloud import REGION, Cloud
+from local import REGION
+from local.aws.cloud import Cloud
 from local.aws.containers import Run, pulled
 from local.aws.iam import Denied, Iam
-from local.aws.logs import LogStream
+from local.aws.logs import Log, log_stream
 from local.aws.registry import RegistryClient
 from local.aws.runner import Container, Images, NoSuchImage, command_of, in_own_registry, run_of
 
@@ -189,13 +190,9 @@ class TrainingRun:
         path = self._folder / host / "output/failure"
         return path.read_text(errors="replace")[:1024] if path.exists() else ""
 
-    def _log(self, host: str) -> Any:
-        """Return the host's log stream; a role that may not write logs trains without them."""
+    def _log(self, host: str) -> Log:
         stream = f"{self._job['TrainingJobName']}/{host}-{int(time.time())}"
-        try:
-            return LogStream(self._client("logs"), _LOG_GROUP, stream)
-        except ClientError:
-            return _NoLog()
+        return log_stream(self._client("logs"), _LOG_GROUP, stream)
 
     # --- outputs
     @staticmethod
@@ -217,13 +214,3 @@ class TrainingRun:
                 self._client("s3").upload_file(str(archive), bucket, key)
             except Exception as error:
                 raise Failed(f"ClientError: Artifact upload failed:{error}") from error
-
-
-class _NoLog:
-    """A log that nobody may write."""
-
-    def put(self, line: str) -> None:
-        """Lose a line."""
-
-    def close(self) -> None:
-        """Do nothing."""

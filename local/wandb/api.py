@@ -5,8 +5,9 @@ import json
 from typing import Any
 
 from local.wandb import artifacts, runs, sweeps
+from local.wandb.answers import Refused, connection, opaque, timestamp
 from local.wandb.queues import LaunchAgent, ResourceConfig, RunQueue, RunQueueItem
-from local.wandb.state import Entity, Project, Refused, State, connection, opaque, timestamp
+from local.wandb.state import Entity, Project, State
 
 FEATURES = (
     "LARGE_FILENAMES",

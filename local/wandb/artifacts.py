@@ -5,10 +5,13 @@ import json
 import re
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from local.wandb.answers import Refused, connection, opaque, timestamp
 from local.wandb.runs import Run, RunFile
-from local.wandb.state import Project, Refused, State, connection, opaque, timestamp
+
+if TYPE_CHECKING:
+    from local.wandb.state import Project, State
 
 
 def _hex(md5: str) -> str:
@@ -58,7 +61,7 @@ class Collection:
 
     id: str
     name: str
-    project: Project = field(repr=False)
+    project: "Project" = field(repr=False)
     type_name: str
     versions: list["Artifact"] = field(default_factory=list, repr=False)
     created_at: str = field(default_factory=timestamp)
@@ -192,12 +195,12 @@ class Artifact:
             other.alias_names = [alias for alias in other.alias_names if alias not in self.alias_names]
 
 
-def content_path(project: Project, md5: str) -> str:
+def content_path(project: "Project", md5: str) -> str:
     """Return where contents of this MD5 lie; an entity's are shared."""
     return f"artifact/{project.entity.name}/{_hex(md5)}"
 
 
-def create_artifact(state: State, given: dict[str, Any]) -> Artifact:
+def create_artifact(state: "State", given: dict[str, Any]) -> Artifact:
     """Return the version a CreateArtifactInput describes: a new one, or the one of its client id or digest."""
     project = state.project(given["entityName"], given["projectName"])
     name = given.get("artifactCollectionName") or (given.get("artifactCollectionNames") or [""])[0]
@@ -231,7 +234,7 @@ def create_artifact(state: State, given: dict[str, Any]) -> Artifact:
     return artifact
 
 
-def create_manifest(state: State, given: dict[str, Any]) -> Manifest:
+def create_manifest(state: "State", given: dict[str, Any]) -> Manifest:
     """Give a version a manifest, in place of the one before."""
     artifact = find_artifact(state, given["artifactID"])
     manifest = Manifest(opaque("ArtifactManifest", state.number()), artifact, given["name"], given["digest"])
@@ -239,14 +242,14 @@ def create_manifest(state: State, given: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def find_artifact(state: State, artifact_id: str) -> Artifact:
+def find_artifact(state: "State", artifact_id: str) -> Artifact:
     """Return a version by its id. Raises Refused."""
     if artifact_id not in state.artifacts:
         raise Refused(f"artifact {artifact_id} not found", 404)
     return state.artifacts[artifact_id]
 
 
-def create_files(state: State, given: dict[str, Any]) -> list[dict[str, Any]]:
+def create_files(state: "State", given: dict[str, Any]) -> list[dict[str, Any]]:
     """Return where to upload files to; nowhere for contents that are there already, with the version that has them."""
     answers = []
     for spec in given["artifactFiles"]:

@@ -7,9 +7,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from local.wandb.state import Project, Refused, State, connection, opaque, timestamp
+from local.wandb.answers import Refused, connection, opaque, timestamp
+
+if TYPE_CHECKING:
+    from local.wandb.state import Project, State
 
 DEFAULT_PRIORITY = 2
 _NAME_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -91,7 +94,7 @@ class LaunchAgent:
     """A registered launch agent. The server gives it a name, which is the run id of its own run."""
 
     id: str
-    project: Project = field(repr=False)
+    project: "Project" = field(repr=False)
     run_queues: list[str]
     hostname: str
     config: str | None
@@ -167,7 +170,7 @@ class RunQueue:
 
     id: str
     name: str
-    project: Project = field(repr=False)
+    project: "Project" = field(repr=False)
     access: str = "PROJECT"
     prioritization_mode: str = "DISABLED"
     default_resource_config_id: str | None = None
@@ -179,7 +182,7 @@ class RunQueue:
     """Those that are neither acknowledged nor failed."""
 
     @property
-    def state(self) -> State:
+    def state(self) -> "State":
         """The server's state."""
         return self.project.state
 

@@ -4,9 +4,12 @@ import json
 import random
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from local.wandb.state import Project, connection, opaque, timestamp
+from local.wandb.answers import connection, opaque, timestamp
+
+if TYPE_CHECKING:
+    from local.wandb.state import Project
 
 _ADJECTIVES = ("brisk", "calm", "eager", "proud", "swift")
 _NOUNS = ("brook", "cloud", "field", "forest", "river")
@@ -19,7 +22,7 @@ class RunFile:
 
     name: str
     path: str
-    project: Project = field(repr=False)
+    project: "Project" = field(repr=False)
     md5: str | None = None
     mimetype: str | None = None
     updated_at: str = field(default_factory=timestamp)
@@ -65,7 +68,7 @@ class Run:
     """A run; `rows` is its history, a dictionary for each step."""
 
     name: str
-    project: Project = field(repr=False)
+    project: "Project" = field(repr=False)
     number: int
     display_name: str | None = None
     state: str = "running"
@@ -238,7 +241,7 @@ def _rows(history: list[dict[str, Any]], keys: list[str] | None) -> list[dict[st
     return [{key: row[key] for key in keys} for row in history if all(key in row for key in keys)]
 
 
-def upsert(project: Project, given: dict[str, Any]) -> tuple[Run, bool]:
+def upsert(project: "Project", given: dict[str, Any]) -> tuple[Run, bool]:
     """Create or change a run from an UpsertBucketInput; return it, and whether it is new."""
     name = given.get("name") or ""
     run = project.runs_by_id.get(name)

@@ -38,10 +38,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from local.wandb.answers import Refused
 from local.wandb.api import Mutation, Query
 from local.wandb.queues import RunQueue
 from local.wandb.runs import Address
-from local.wandb.state import LAUNCH_PROJECT, Behaviour, Refused, State
+from local.wandb.state import LAUNCH_PROJECT, Behaviour, State
 
 _HERE = Path(__file__).parent
 _ROOTS = ("Query", "Mutation")

@@ -1,56 +1,17 @@
-"""What the server knows, and the two things everything in it needs: opaque ids, and how to refuse."""
+"""What the server knows: entities and their projects, and all that is in them."""
 
-import base64
 import itertools
 import threading
-import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from graphql import GraphQLError
-
-if TYPE_CHECKING:
-    from local.wandb.artifacts import Artifact, Collection
-    from local.wandb.queues import LaunchAgent, ResourceConfig, RunQueue, RunQueueItem
-    from local.wandb.runs import Run
-    from local.wandb.sweeps import Sweep
+from local.wandb.answers import Refused, connection, opaque, timestamp
+from local.wandb.artifacts import Artifact, Collection
+from local.wandb.queues import LaunchAgent, ResourceConfig, RunQueue, RunQueueItem
+from local.wandb.runs import Run
+from local.wandb.sweeps import Sweep
 
 LAUNCH_PROJECT = "model-registry"
-
-
-class Refused(GraphQLError):
-    """An operation the server refuses, with the HTTP status of its answer."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        """Take the message shown to the client."""
-        super().__init__(message)
-        self.status = status
-
-
-def opaque(*parts: object) -> str:
-    """Make an opaque id, as W&B does: base64 of its parts joined by colons."""
-    return base64.b64encode(":".join(str(part) for part in parts).encode()).decode()
-
-
-def timestamp(seconds: float | None = None) -> str:
-    """Write a time, now by default, as W&B does."""
-    return datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def connection(nodes: list[Any], first: int | None = None, after: str | None = None) -> dict[str, Any]:
-    """Return a page of nodes as a Relay connection; the cursor is the place in the list."""
-    start = int(base64.b64decode(after)) + 1 if after else 0
-    page = nodes[start : None if first is None else start + first]
-    edges = [{"node": node, "cursor": opaque(start + index)} for index, node in enumerate(page)]
-    more = start + len(page) < len(nodes)
-    info = {
-        "endCursor": edges[-1]["cursor"] if edges else None,
-        "hasNextPage": more,
-        "hasPreviousPage": start > 0,
-        "startCursor": edges[0]["cursor"] if edges else None,
-    }
-    return {"edges": edges, "pageInfo": info, "totalCount": len(nodes)}
 
 
 @dataclass(frozen=True)
@@ -80,7 +41,7 @@ class Entity:
     state: "State" = field(repr=False)
     organization: None = None
 
-    def default_resource_config(self, id: str) -> "ResourceConfig | None":
+    def default_resource_config(self, id: str) -> ResourceConfig | None:
         """Return a queue's configuration by its id."""
         return self.state.resource_configs.get(id)
 
@@ -94,10 +55,10 @@ class Project:
     number: int
     state: "State" = field(repr=False)
     created_at: str = field(default_factory=timestamp)
-    queues: dict[str, "RunQueue"] = field(default_factory=dict)
-    runs_by_id: dict[str, "Run"] = field(default_factory=dict)
-    sweeps: dict[str, "Sweep"] = field(default_factory=dict)
-    collections: dict[str, "Collection"] = field(default_factory=dict)
+    queues: dict[str, RunQueue] = field(default_factory=dict)
+    runs_by_id: dict[str, Run] = field(default_factory=dict)
+    sweeps: dict[str, Sweep] = field(default_factory=dict)
+    collections: dict[str, Collection] = field(default_factory=dict)
     access: str = "PRIVATE"
     views: str = "{}"
     is_benchmark: bool = False
@@ -118,24 +79,24 @@ class Project:
         return self.entity.name
 
     @property
-    def run_queues(self) -> list["RunQueue"]:
+    def run_queues(self) -> list[RunQueue]:
         """All run queues."""
         return list(self.queues.values())
 
     @property
-    def launch_agents(self) -> list["LaunchAgent"]:
+    def launch_agents(self) -> list[LaunchAgent]:
         """All launch agents, when this is the launch project."""
         return [agent for agent in self.state.agents.values() if agent.project is self]
 
-    def run_queue(self, name: str) -> "RunQueue | None":
+    def run_queue(self, name: str) -> RunQueue | None:
         """Return a run queue by name."""
         return self.queues.get(name)
 
-    def run(self, name: str, desc: str | None = None) -> "Run | None":
+    def run(self, name: str, desc: str | None = None) -> Run | None:
         """Return a run by its run id."""
         return self.runs_by_id.get(name)
 
-    def bucket(self, name: str, missing_ok: bool = False) -> "Run | None":
+    def bucket(self, name: str, missing_ok: bool = False) -> Run | None:
         """Return a run by its run id, in the words of older clients."""
         return self.runs_by_id.get(name)
 
@@ -148,11 +109,11 @@ class Project:
         """Return a page of the runs, oldest first. Filters are not applied: a laptop has few runs."""
         return connection(list(self.runs_by_id.values()), first, after)
 
-    def sweep(self, sweep_name: str) -> "Sweep | None":
+    def sweep(self, sweep_name: str) -> Sweep | None:
         """Return a sweep by its short name."""
         return self.sweeps.get(sweep_name)
 
-    def artifact_collection(self, name: str) -> "Collection | None":
+    def artifact_collection(self, name: str) -> Collection | None:
         """Return a collection by name."""
         return self.collections.get(name)
 
@@ -162,7 +123,7 @@ class Project:
         found = self.collections.get(collection)
         return found.artifact_membership(alias or "latest") if found else None
 
-    def artifact(self, name: str) -> "Artifact | None":
+    def artifact(self, name: str) -> Artifact | None:
         """Return the artifact that `collection:alias` names."""
         membership = self.artifact_collection_membership(name)
         return membership.artifact if membership else None
@@ -218,7 +179,7 @@ class State:
         return self.projects[key]
 
     @property
-    def runs(self) -> dict[tuple[str, str, str], "Run"]:
+    def runs(self) -> dict[tuple[str, str, str], Run]:
         """Every run, by entity, project and run id."""
         return {
             (*where, name): run for where, project in self.projects.items() for name, run in project.runs_by_id.items()

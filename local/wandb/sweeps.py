@@ -3,13 +3,16 @@
 import itertools
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from local.wandb.answers import Refused, connection, opaque, timestamp
 from local.wandb.queues import short_name
 from local.wandb.runs import Run
-from local.wandb.state import Project, Refused, State, connection, opaque, timestamp
+
+if TYPE_CHECKING:
+    from local.wandb.state import Project, State
 
 _PLACEHOLDER = "WANDB_SWEEP_ID"
 
@@ -19,7 +22,7 @@ class Sweep:
     """A sweep. Its grid is walked run by run, as its scheduler's heartbeats ask for work."""
 
     name: str
-    project: Project = field(repr=False)
+    project: "Project" = field(repr=False)
     config: str
     scheduler: str | None = None
     controller: str | None = None
@@ -68,7 +71,7 @@ class Sweep:
         return [{"type": "run", "run_id": run.name, "args": arguments, "program": ""}]
 
 
-def upsert_sweep(state: State, given: dict[str, Any]) -> Sweep:
+def upsert_sweep(state: "State", given: dict[str, Any]) -> Sweep:
     """Create or change a sweep; a new one with a launch scheduler has its scheduler's item pushed."""
     known = next((each for each in _sweeps(state) if given.get("id") in (each.id, each.name)), None)
     if known:
@@ -90,5 +93,5 @@ def upsert_sweep(state: State, given: dict[str, Any]) -> Sweep:
     return sweep
 
 
-def _sweeps(state: State) -> list[Sweep]:
+def _sweeps(state: "State") -> list[Sweep]:
     return [sweep for project in state.projects.values() for sweep in project.sweeps.values()]

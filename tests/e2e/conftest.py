@@ -12,7 +12,7 @@ import pytest
 from launch_agent.runs.record import execution_name
 from local.demo.demo import image_of
 from local.demo.git_server import GitServer, git_server
-from local.stack import DEMO_KEY, Deployed, Wandb, deploy, embedded_cloud
+from local.stack import DEMO_KEY, Deployed, WandbLogin, deploy, embedded_cloud
 from local.wandb import Behaviour, WandbServer
 from local.wandb.queues import RunQueueItem
 from local.wandb.runs import Run
@@ -194,7 +194,7 @@ def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
         git_server(repositories, folder) as git,
         embedded_cloud(folder, port=0, speed=SPEED, iam=True, trust_ca=git.certificate) as cloud,
     ):
-        wandb = Wandb(wandb_url, ENTITY, QUEUE, DEMO_KEY)
+        wandb = WandbLogin(wandb_url, ENTITY, QUEUE, DEMO_KEY)
         deployed = deploy(
             cloud,
             wandb,

@@ -11,14 +11,15 @@ import pytest
 import urllib3
 from botocore.exceptions import ClientError
 
-from local.stack import ACCOUNT_ID, REGION, Cloud
+from local import ACCOUNT_ID, REGION
+from local.stack import LocalCloud
 from tests.e2e.conftest import Application, wait_for
 
 
 class Workshop:
     """Makes roles, functions and machines on the embedded AWS."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
 
     def role(self, *actions: str, service: str = "lambda.amazonaws.com") -> str:
@@ -377,7 +378,7 @@ def test_sagemaker_refuses_what_it_refuses(app: Application, path: str, value: A
     assert raised.value.response["Error"]["Code"] == "ValidationException"
 
 
-def _raw(cloud: Cloud, operation: str, request: dict[str, Any]) -> Any:
+def _raw(cloud: LocalCloud, operation: str, request: dict[str, Any]) -> Any:
     """Call SageMaker past botocore's own validation."""
     answer = urllib3.request(
         "POST",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from local.stack import ROOT, Cloud, Deployed, Wandb, deploy, embedded_cloud
+from local.stack import ROOT, LocalCloud, Deployed, WandbLogin, deploy, embedded_cloud
 from local.wandb import WandbServer
 from operate.stack_file import path_of
 from tests.e2e.conftest import wait_for
@@ -29,7 +29,7 @@ NOTHING_TO_INSTALL = ("-o", ".venv/.installed", "-o", ".venvs/sam/.installed")
 class Operator(NamedTuple):
     """Somebody with a checkout, credentials of an account, and a stack of their own."""
 
-    cloud: Cloud
+    cloud: LocalCloud
     stack: str
     launch_config: Path
 
@@ -86,13 +86,13 @@ def server() -> Iterator[tuple[WandbServer, str]]:
 
 
 @pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
+def cloud(tmp_path: Path) -> Iterator[LocalCloud]:
     with embedded_cloud(tmp_path, port=0, speed=60.0, iam=True) as cloud:
         yield cloud
 
 
 @pytest.fixture
-def operator(cloud: Cloud) -> Iterator[Operator]:
+def operator(cloud: LocalCloud) -> Iterator[Operator]:
     launch_config = cloud.folder / "launch-config.yaml"
     launch_config.write_text(json.dumps({"entity": ENTITY, "queues": ["sagemaker"]}))
     operator = Operator(cloud, f"typed-{uuid.uuid4().hex[:6]}", launch_config)
@@ -100,7 +100,7 @@ def operator(cloud: Cloud) -> Iterator[Operator]:
     path_of(operator.stack).unlink(missing_ok=True)
 
 
-def queued(server: WandbServer, cloud: Cloud, queue: str, run_id: str) -> str:
+def queued(server: WandbServer, cloud: LocalCloud, queue: str, run_id: str) -> str:
     """Queue a run that ends at once; return its item's id."""
     image = cloud.put_image("tests:true", {"entrypoint": ["true"], "env": {"PATH": "/usr/bin:/bin"}})
     offline = {"sagemaker": {"Environment": {"WANDB_MODE": "offline"}}}
@@ -108,7 +108,7 @@ def queued(server: WandbServer, cloud: Cloud, queue: str, run_id: str) -> str:
     return server.push(queue, {**spec, "resource": "sagemaker", "resource_args": offline})
 
 
-def verdict(cloud: Cloud, table: str, item_id: str) -> str:
+def verdict(cloud: LocalCloud, table: str, item_id: str) -> str:
     """Wait for the end of a run, in a stack's table; return its verdict."""
     dynamodb = cloud.client("dynamodb")
 
@@ -120,7 +120,7 @@ def verdict(cloud: Cloud, table: str, item_id: str) -> str:
     return str(wait_for(look, within=90)["verdict"]["S"])
 
 
-def outputs(cloud: Cloud, stack: str) -> dict[str, str]:
+def outputs(cloud: LocalCloud, stack: str) -> dict[str, str]:
     (found,) = cloud.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     return {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
 
@@ -203,13 +203,13 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
 
 
 def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
-    cloud: Cloud, server: tuple[WandbServer, str]
+    cloud: LocalCloud, server: tuple[WandbServer, str]
 ) -> None:
     wandb, url = server
     stacks: dict[str, Deployed] = {}
     for name, choices in {"plain": {}, "chosen": every_choice(cloud)}.items():
         wandb.create_queue(name, config={})
-        of_queue = Wandb(url, ENTITY, name, API_KEY)
+        of_queue = WandbLogin(url, ENTITY, name, API_KEY)
         stacks[name] = deploy(
             cloud,
             of_queue,
@@ -229,7 +229,7 @@ def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
     assert cloud.get("denials") == []
 
 
-def every_choice(cloud: Cloud) -> dict[str, str]:
+def every_choice(cloud: LocalCloud) -> dict[str, str]:
     """A value for every parameter that gives a role more than it has by default."""
     volume_key, secret_key = (cloud.client("kms").create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     secret = cloud.client("secretsmanager").create_secret(Name="own", SecretString=API_KEY, KmsKeyId=secret_key)
@@ -245,7 +245,7 @@ def every_choice(cloud: Cloud) -> dict[str, str]:
     }
 
 
-def what_was_chosen_is_there(cloud: Cloud, stack: Deployed) -> None:
+def what_was_chosen_is_there(cloud: LocalCloud, stack: Deployed) -> None:
     configuration = json.loads(stack.outputs["QueueConfiguration"])
     role = configuration["RoleArn"].rpartition("/")[2]
     objects = statements(cloud, role, "ReadInputBuckets")[0]
@@ -256,7 +256,7 @@ def what_was_chosen_is_there(cloud: Cloud, stack: Deployed) -> None:
     assert statements(cloud, role, "TrainInVpc")
 
 
-def statements(cloud: Cloud, role: str, name: str) -> list[dict[str, Any]]:
+def statements(cloud: LocalCloud, role: str, name: str) -> list[dict[str, Any]]:
     """The statements of a policy of a role, as they were deployed."""
     found: Any = cloud.client("iam").get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
     document = found if isinstance(found, dict) else json.loads(found)

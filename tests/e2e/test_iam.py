@@ -10,7 +10,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local.stack import ACCOUNT_ID, REGION, Cloud, embedded_cloud
+from local import ACCOUNT_ID, REGION
+from local.stack import LocalCloud, embedded_cloud
 
 OWNER = f"arn:aws:iam::{ACCOUNT_ID}:root"
 
@@ -18,7 +19,7 @@ OWNER = f"arn:aws:iam::{ACCOUNT_ID}:root"
 class Caller:
     """Somebody with a role that may do what its statements say."""
 
-    def __init__(self, cloud: Cloud, *statements: dict[str, Any]) -> None:
+    def __init__(self, cloud: LocalCloud, *statements: dict[str, Any]) -> None:
         self._cloud, name = cloud, f"caller-{uuid.uuid4().hex[:8]}"
         arn = make_role(cloud, name, {"AWS": OWNER})
         cloud.client("iam").put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(*statements))
@@ -46,13 +47,13 @@ def document(*statements: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **each} for each in statements]})
 
 
-def make_role(cloud: Cloud, name: str, principal: dict[str, str], **condition: Any) -> str:
+def make_role(cloud: LocalCloud, name: str, principal: dict[str, str], **condition: Any) -> str:
     trust = document({"Principal": principal, "Action": "sts:AssumeRole", **condition})
     return str(cloud.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"])
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """An embedded AWS with nothing deployed: much is denied here, as it should be."""
     with embedded_cloud(tmp_path_factory.mktemp("cloud"), port=0, speed=60.0, iam=True) as cloud:
         yield cloud
@@ -67,7 +68,7 @@ def denied(call: Any, **request: Any) -> bool:
     return False
 
 
-def test_a_role_reaches_only_the_items_whose_keys_it_may(cloud: Cloud) -> None:
+def test_a_role_reaches_only_the_items_whose_keys_it_may(cloud: LocalCloud) -> None:
     table = f"table-{uuid.uuid4().hex[:8]}"
     cloud.client("dynamodb").create_table(
         TableName=table,
@@ -115,7 +116,7 @@ def tags(stack: str) -> list[dict[str, str]]:
     return [{"Key": "LaunchStack", "Value": stack}]
 
 
-def test_a_training_job_is_tagged_while_it_is_created_and_stopped_by_its_tag(cloud: Cloud) -> None:
+def test_a_training_job_is_tagged_while_it_is_created_and_stopped_by_its_tag(cloud: LocalCloud) -> None:
     role = make_role(cloud, f"train-{uuid.uuid4().hex[:8]}", {"Service": "sagemaker.amazonaws.com"})
     ours = {"aws:RequestTag/LaunchStack": "mine"}
     creating = {"StringEquals": {**ours, "sagemaker:TaggingAction": "CreateTrainingJob"}}
@@ -144,7 +145,7 @@ def test_a_training_job_is_tagged_while_it_is_created_and_stopped_by_its_tag(clo
     assert denied(client.stop_training_job, TrainingJobName="no-such-job")
 
 
-def test_a_log_group_is_named_with_its_streams(cloud: Cloud) -> None:
+def test_a_log_group_is_named_with_its_streams(cloud: LocalCloud) -> None:
     group = f"/tests/{uuid.uuid4().hex[:8]}"
     arn = f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:{group}"
     bare = Caller(cloud, {"Action": "logs:*", "Resource": arn}).client("logs")
@@ -159,7 +160,7 @@ def test_a_log_group_is_named_with_its_streams(cloud: Cloud) -> None:
     assert denied(whole.create_log_group, logGroupName=f"{group}-other")
 
 
-def test_a_secret_with_a_key_of_its_own_needs_the_key(cloud: Cloud) -> None:
+def test_a_secret_with_a_key_of_its_own_needs_the_key(cloud: LocalCloud) -> None:
     key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     name = f"secret-{uuid.uuid4().hex[:8]}"
     made = cloud.client("secretsmanager").create_secret(Name=name, SecretString="s", KmsKeyId=key)
@@ -179,7 +180,7 @@ def test_a_secret_with_a_key_of_its_own_needs_the_key(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(("account", "is_taken"), [(ACCOUNT_ID, True), ("999999999999", False)])
-def test_a_role_that_trusts_another_account_is_not_taken(cloud: Cloud, account: str, is_taken: bool) -> None:
+def test_a_role_that_trusts_another_account_is_not_taken(cloud: LocalCloud, account: str, is_taken: bool) -> None:
     condition = {"Condition": {"StringEquals": {"aws:SourceAccount": account}}}
     sagemaker = {"Service": "sagemaker.amazonaws.com"}
     role = make_role(cloud, f"train-{uuid.uuid4().hex[:8]}", sagemaker, **condition)

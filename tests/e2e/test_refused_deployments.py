@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.stack import ACCOUNT_ID, REGION, ROOT, Cloud, embedded_cloud
+from local import ACCOUNT_ID, REGION
+from local.stack import ROOT, LocalCloud, embedded_cloud
 from operate import stack_file
 from operate.stack_file import StackFile
 from operate.template import parameters
@@ -19,7 +20,7 @@ LAUNCH_CONFIG = "layers/config/launch-config.yaml"
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     with embedded_cloud(tmp_path_factory.mktemp("cloud"), port=0, speed=60.0, iam=True) as cloud:
         yield cloud
 
@@ -36,7 +37,7 @@ def write(stack: str, account: str = ACCOUNT_ID, launch_config: str = LAUNCH_CON
     stack_file.write(stack_file.path_of(stack), content, parameters())
 
 
-def refusal(cloud: Cloud, *command: str) -> str:
+def refusal(cloud: LocalCloud, *command: str) -> str:
     finished = subprocess.run(
         [sys.executable, "-m", "operate", *command],
         cwd=ROOT,
@@ -51,36 +52,36 @@ def refusal(cloud: Cloud, *command: str) -> str:
     return finished.stderr
 
 
-def test_without_a_file_and_a_terminal_somebody_has_to_write_the_file(cloud: Cloud, stack: str) -> None:
+def test_without_a_file_and_a_terminal_somebody_has_to_write_the_file(cloud: LocalCloud, stack: str) -> None:
     words = refusal(cloud, "deploy", "--stack", stack)
     assert f"stacks/{stack}.yaml does not exist, and there is no terminal to ask in." in words
 
 
-def test_credentials_of_another_account_are_refused(cloud: Cloud, stack: str) -> None:
+def test_credentials_of_another_account_are_refused(cloud: LocalCloud, stack: str) -> None:
     write(stack, account="210987654321")
     words = refusal(cloud, "deploy", "--stack", stack)
     assert f"is for account 210987654321, but these credentials are for account {ACCOUNT_ID}" in words
 
 
-def test_a_launch_config_that_is_not_there_is_said_so(cloud: Cloud, stack: str) -> None:
+def test_a_launch_config_that_is_not_there_is_said_so(cloud: LocalCloud, stack: str) -> None:
     write(stack, launch_config="no/launch-config.yaml")
     assert "no/launch-config.yaml" in refusal(cloud, "deploy", "--stack", stack)
 
 
-def test_without_a_key_and_a_terminal_somebody_has_to_make_the_secret(cloud: Cloud, stack: str) -> None:
+def test_without_a_key_and_a_terminal_somebody_has_to_make_the_secret(cloud: LocalCloud, stack: str) -> None:
     write(stack)
     words = refusal(cloud, "deploy", "--stack", stack)
     assert f"The secret {stack}/wandb-api-key does not exist" in words
     assert "name it as WandbApiKeySecretArn" in words
 
 
-def test_a_secret_that_is_not_there_is_said_so(cloud: Cloud, stack: str) -> None:
+def test_a_secret_that_is_not_there_is_said_so(cloud: LocalCloud, stack: str) -> None:
     arn = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:gone-AbC123"
     write(stack, WandbApiKeySecretArn=arn)
     assert f"names the secret {arn}, which does not exist." in refusal(cloud, "deploy", "--stack", stack)
 
 
-def test_a_stack_whose_first_deployment_failed_is_to_be_removed_first(cloud: Cloud, stack: str) -> None:
+def test_a_stack_whose_first_deployment_failed_is_to_be_removed_first(cloud: LocalCloud, stack: str) -> None:
     write(stack)
     machine = {"Type": "AWS::StepFunctions::StateMachine", "Properties": {"DefinitionString": "{}", "RoleArn": "none"}}
     cloudformation = cloud.client("cloudformation")
@@ -94,17 +95,17 @@ def test_a_stack_whose_first_deployment_failed_is_to_be_removed_first(cloud: Clo
     assert f"`make destroy STACK={stack}`" in refusal(cloud, "deploy", "--stack", stack)
 
 
-def test_a_stack_that_is_not_there_has_no_logs_and_cannot_be_destroyed(cloud: Cloud, stack: str) -> None:
+def test_a_stack_that_is_not_there_has_no_logs_and_cannot_be_destroyed(cloud: LocalCloud, stack: str) -> None:
     for command in (["logs", "--run", "run-1"], ["destroy"]):
         words = refusal(cloud, *command, "--stack", stack)
         assert f"There is no stack {stack} in account {ACCOUNT_ID}, region {REGION}." in words
 
 
-def test_logs_are_of_a_run(cloud: Cloud, stack: str) -> None:
+def test_logs_are_of_a_run(cloud: LocalCloud, stack: str) -> None:
     assert "make logs RUN=run-id" in refusal(cloud, "logs", "--run", "", "--stack", stack)
 
 
-def test_without_credentials_one_is_told_to_sign_in(cloud: Cloud, stack: str) -> None:
+def test_without_credentials_one_is_told_to_sign_in(cloud: LocalCloud, stack: str) -> None:
     write(stack)
     without = cloud._replace(folder=cloud.folder / "nowhere")
     assert "config profile" in refusal(without, "deploy", "--stack", stack)

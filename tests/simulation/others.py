@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from local.wandb import WandbServer
+from local.wandb.answers import Refused as WandbRefused
 from local.wandb.queues import ItemState
 from local.wandb.runs import Run
 from local.wandb.state import Project
-from local.wandb.state import Refused as WandbRefused
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused
 from tests.simulation.training import STACK_TAG, Job, Script, Training

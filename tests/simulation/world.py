@@ -19,11 +19,11 @@ import pytest
 
 from launch_agent.clients import secrets
 from local.wandb import WandbServer
+from local.wandb.answers import Refused as WandbRefused
+from local.wandb.answers import opaque
 from local.wandb.artifacts import Artifact, Collection, Manifest, content_path
 from local.wandb.queues import ItemState, RunQueueItem
 from local.wandb.runs import Run
-from local.wandb.state import Refused as WandbRefused
-from local.wandb.state import opaque
 from tests.documents import MACHINE, runs_table
 from tests.golden.cases import load
 from tests.handlers import properties_of
