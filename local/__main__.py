@@ -5,8 +5,10 @@ shows what comes of them; `down` ends what an `up` elsewhere has left.
 """
 
 import argparse
+import fcntl
 import json
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -22,7 +24,8 @@ from rich.console import Console
 from local.demo.demo import demo_repository, image_of, run_demo
 from local.demo.git_server import GitServer
 from local.dump import dump
-from local.stack import DEMO_KEY, ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud, remove, timed
+from local.folders import remove
+from local.stack import DEMO_KEY, ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud, timed
 from local.wandb import WandbServer
 
 STATE_FILE = ROOT / ".local/up.json"
@@ -35,15 +38,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="local", description="The application on this machine, without an account.")
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="boot, deploy and stay up")
-    up.add_argument("--aws-port", type=int, default=4566)
-    up.add_argument("--wandb-port", type=int, default=8080)
+    up.add_argument("--aws-port", type=int, default=0, help="a fixed port; a free one is chosen otherwise")
+    up.add_argument("--wandb-port", type=int, default=0, help="likewise")
     up.add_argument("--wandb-url", help="serve this W&B server instead of an own one")
     up.add_argument("--entity", default="team")
     up.add_argument("--queue", default="sagemaker")
     up.add_argument("--api-key", default=DEMO_KEY)
     up.add_argument("--max-jobs", type=int, default=4)
     up.add_argument("--speed", type=float, default=1.0, help="how many times faster what only waits passes")
-    up.add_argument("--no-iam", dest="iam", action="store_false", help="do not enforce IAM")
     demo = commands.add_parser("demo", help="queue runs of images and of code and show what comes of them")
     demo.add_argument("--json", type=Path, help="write the table of outcomes here")
     demo.add_argument("--dump", type=Path, help="write everything the stack wrote into this folder")
@@ -60,6 +62,9 @@ def main() -> int:
 
 def _up(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
+        if not _is_the_only_one():
+            raise SystemExit("The application is up already: `python -m local down` ends it.")
+        _remove_what_is_left()
         folder = stack.enter_context(_folder(remembered=True))
         server = None
         url = arguments.wandb_url
@@ -69,9 +74,7 @@ def _up(arguments: argparse.Namespace) -> int:
             url = stack.enter_context(server.running(arguments.wandb_port))
         wandb = WandbLogin(url.rstrip("/"), arguments.entity, arguments.queue, arguments.api_key)
         with timed("booting the embedded AWS", console.print):
-            cloud = stack.enter_context(
-                embedded_cloud(folder, port=arguments.aws_port, speed=arguments.speed, iam=arguments.iam)
-            )
+            cloud = stack.enter_context(embedded_cloud(folder, port=arguments.aws_port, speed=arguments.speed))
         grace = max(1, round(60 / arguments.speed))
         deployed = deploy(cloud, wandb, max_jobs=arguments.max_jobs, grace_seconds=grace, say=console.print)
         if server:
@@ -82,17 +85,18 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _explain(deployed: Deployed, *, own_server: bool) -> None:
-    """Print what to export, and what to type next."""
+    """Write the file to source, and print what to type next."""
     image = deployed.cloud.put_image("demo:train", image_of("train.py"))
     exports = {**deployed.cloud.environment, **deployed.wandb.environment}
-    console.print("\nIn another terminal:\n")
-    for name, value in exports.items():
-        console.print(f"  export {name}={value}")
+    variables = deployed.cloud.folder / "environment"
+    variables.touch(mode=0o600)
+    variables.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in exports.items()))
     wandb, queue = ROOT / ".venvs/training/bin/wandb", deployed.wandb.queue
-    console.print(f"\n  {wandb} launch -q {queue} -e {deployed.wandb.entity} -p demo -d {image}")
+    console.print(f"\nIn another terminal:\n\n  . {variables}")
+    console.print(f"  {wandb} launch -q {queue} -e {deployed.wandb.entity} -p demo -d {image}")
     console.print(f"  aws stepfunctions list-executions --state-machine-arn {deployed.outputs['StateMachineArn']}")
     if own_server:
-        console.print(f"\nQueues, runs and a form to queue them: {deployed.wandb.url}/")
+        console.print(f"\nQueues, runs and a form to queue them: {deployed.wandb.url}/#{deployed.wandb.api_key}")
     else:
         console.print(f"\nThe configuration for the queue {queue}:\n  {deployed.outputs['QueueConfiguration']}")
     console.print("Ctrl-C ends all of it.")
@@ -110,9 +114,7 @@ def _demo(arguments: argparse.Namespace) -> int:
             cloud = stack.enter_context(
                 embedded_cloud(
                     folder,
-                    port=0,
                     speed=arguments.speed,
-                    iam=True,
                     container_tool=arguments.container_tool,
                     trust_ca=git.certificate if git else None,
                 )
@@ -149,42 +151,48 @@ def _say_what_is_missing(cloud: LocalCloud, git: GitServer | None) -> None:
 
 
 def _down(_: argparse.Namespace) -> int:
-    """End the process of an `up`, and remove what it left if it could not do that itself."""
+    """End the process of an `up`, and remove what it left."""
     if not STATE_FILE.exists():
         console.print("nothing is up")
         return 0
-    left = json.loads(STATE_FILE.read_text())
-    try:
-        os.kill(left["pid"], signal.SIGTERM)
-        while STATE_FILE.exists() and _is_alive(left["pid"]):
+    if not _is_the_only_one():
+        os.kill(json.loads(STATE_FILE.read_text())["pid"], signal.SIGTERM)
+        while not _is_the_only_one():
             time.sleep(0.1)
-    except ProcessLookupError:
-        pass
-    remove(Path(left["folder"]))
-    STATE_FILE.unlink(missing_ok=True)
+    _remove_what_is_left()
     return 0
 
 
-def _is_alive(pid: int) -> bool:
+def _is_the_only_one() -> bool:
+    """Lock this checkout until this process ends; return False while another process has it locked."""
+    STATE_FILE.parent.mkdir(exist_ok=True)
+    descriptor = os.open(STATE_FILE.parent, os.O_RDONLY)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
         return False
     return True
+
+
+def _remove_what_is_left() -> None:
+    """Remove the folder of an `up` that was killed."""
+    if STATE_FILE.exists():
+        remove(Path(json.loads(STATE_FILE.read_text())["folder"]))
+        STATE_FILE.unlink()
 
 
 @contextmanager
 def _folder(*, remembered: bool) -> Iterator[Path]:
     """Make a folder for everything that is written, and remove it at the end, with the note about it for `down`."""
     folder = Path(tempfile.mkdtemp(prefix="wandb-launch-"))
-    (folder / "user").mkdir()
-    (folder / "tmp").mkdir()
-    # What ministack, the SAM CLI and their children leave in the temporary folder goes with this one.
-    os.environ["TMPDIR"] = str(folder / "tmp")
-    if remembered:
-        STATE_FILE.parent.mkdir(exist_ok=True)
-        STATE_FILE.write_text(json.dumps({"pid": os.getpid(), "folder": str(folder)}))
     try:
+        if remembered:
+            STATE_FILE.write_text(json.dumps({"pid": os.getpid(), "folder": str(folder)}))
+        (folder / "user").mkdir()
+        (folder / "tmp").mkdir()
+        # What ministack, the SAM CLI and their children leave in the temporary folder goes with this one.
+        os.environ["TMPDIR"] = str(folder / "tmp")
         yield folder
     finally:
         remove(folder)
@@ -194,10 +202,12 @@ def _folder(*, remembered: bool) -> Iterator[Path]:
 
 def _end_on_signals() -> None:
     def interrupt(_: int, __: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the end takes a moment, and is not to be left half done
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGINT, interrupt)  # a shell that starts us with & has it ignored otherwise
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)  # a shell that starts us with & has SIGINT ignored otherwise
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ def failed_events(cloud: LocalCloud, url: str) -> Iterator[Any]:
 
 def wandb_state(deployed: Deployed) -> Any:
     """Return everything the local W&B server holds; None of another server, which does not tell."""
-    answer = urllib3.request("GET", f"{deployed.wandb.url}/_local/state", retries=False)
+    sign_in = urllib3.make_headers(basic_auth=f"api:{deployed.wandb.api_key}")
+    answer = urllib3.request("GET", f"{deployed.wandb.url}/_local/state", headers=sign_in, retries=False)
     return json.loads(answer.data) if answer.status == 200 else None
 
 

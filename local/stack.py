@@ -5,8 +5,8 @@ for the other.
 import json
 import os
 import platform
-import shutil
-import socket
+import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +21,7 @@ import urllib3
 from botocore.config import Config
 
 from local import ACCOUNT_ID, REGION
+from local.loopback import listening
 from operate.api_key import store_api_key
 from operate.sam import overrides as sam_overrides
 
@@ -32,9 +33,11 @@ WANDB_PYTHON = ROOT / ".venvs/training/bin/python"
 
 STACK_NAME = "wandb-launch"
 PROFILE = "wandb-launch-local"
-DEMO_KEY = "local" * 8
+DEMO_KEY = secrets.token_hex(20)
+"""The API key of this process's own W&B server."""
 
 _BOOT_SECONDS = 30
+_END_SECONDS = 30
 
 Say = Callable[[str], None]
 
@@ -54,10 +57,12 @@ class WandbLogin(NamedTuple):
 
 
 class LocalCloud(NamedTuple):
-    """The embedded AWS."""
+    """The embedded AWS, and its owner's key."""
 
     url: str
     folder: Path
+    access_key: str
+    secret_key: str
 
     @property
     def environment(self) -> dict[str, str]:
@@ -66,16 +71,16 @@ class LocalCloud(NamedTuple):
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of it, for its owner."""
-        return _client(self.url, service)
+        return _client(self, service)
 
     def put_image(self, name: str, image: Mapping[str, Any]) -> str:
         """Make `repository:tag` an image that training jobs can run; return its address."""
-        _http("PUT", f"{self.url}/_local/images/{name}", image)
+        self._ask("PUT", f"images/{name}", image)
         return f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/{name}"
 
     def put_faults(self, faults: list[dict[str, Any]]) -> None:
         """Have training jobs go wrong, by a part of their name: see `local/aws/training.py`."""
-        _http("PUT", f"{self.url}/_local/faults", faults)
+        self._ask("PUT", "faults", faults)
 
     def limit_pulls(self, limits: Mapping[str, int]) -> None:
         """Have public registries refuse so many of the next pulls of builds that have not signed in."""
@@ -87,21 +92,28 @@ class LocalCloud(NamedTuple):
 
     def put_call_faults(self, faults: list[dict[str, Any]]) -> None:
         """Have calls of functions go wrong: see `local/aws/call_faults.py`."""
-        _http("PUT", f"{self.url}/_local/call-faults", faults)
+        self._ask("PUT", "call-faults", faults)
 
     def forget_denials(self) -> None:
-        """Begin the list of denials anew, after one that was to be."""
-        _http("DELETE", f"{self.url}/_local/denials")
+        """Empty the list of denials, after one that was to be."""
+        self._ask("DELETE", "denials")
 
     def get(self, what: str) -> Any:
         """Return what the embedded AWS says of itself: `denials`, for instance."""
-        return _http("GET", f"{self.url}/_local/{what}")
+        return self._ask("GET", what)
+
+    def _ask(self, method: str, what: str, body: Any = None) -> Any:
+        url, headers = f"{self.url}/_local/{what}", {"Authorization": f"Bearer {self.secret_key}"}
+        answer = urllib3.request(method, url, json=body, headers=headers, retries=False, timeout=5.0)
+        if answer.status >= 300:
+            raise SystemExit(f"{method} {url}: HTTP {answer.status} {answer.data.decode(errors='replace')}")
+        return json.loads(answer.data or b"null")
 
 
 @cache
-def _client(url: str, service: str) -> Any:
-    make: Any = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION).client
-    return make(service, endpoint_url=url, config=Config(s3={"addressing_style": "path"}))
+def _client(cloud: LocalCloud, service: str) -> Any:
+    make: Any = boto3.Session(cloud.access_key, cloud.secret_key, region_name=REGION).client
+    return make(service, endpoint_url=cloud.url, config=Config(s3={"addressing_style": "path"}))
 
 
 class Deployed(NamedTuple):
@@ -112,58 +124,57 @@ class Deployed(NamedTuple):
     outputs: dict[str, str]
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def embedded_cloud(
-    folder: Path,
-    *,
-    port: int,
-    speed: float,
-    iam: bool,
-    container_tool: str = "auto",
-    trust_ca: Path | None = None,
+    folder: Path, *, speed: float, port: int = 0, container_tool: str = "auto", trust_ca: Path | None = None
 ) -> Iterator[LocalCloud]:
     """Run the embedded AWS as a process of its own, with its files below `folder`, until the block ends.
 
-    Images are built with the container tool, and git trusts the certificate `trust_ca` in builds.
+    Images are built with the container tool, and git trusts the certificate `trust_ca` in builds. Raises SystemExit
+    when the port is taken, or the embedded AWS does not start.
     """
-    port = port or free_port()
-    cloud = LocalCloud(f"http://127.0.0.1:{port}", folder)
-    (folder / "aws-config").write_text(
-        f"[profile {PROFILE}]\nregion = {REGION}\nendpoint_url = {cloud.url}\n"
-        "aws_access_key_id = test\naws_secret_access_key = test\n"
+    with listening(port) as listener:
+        cloud = _new_cloud(f"http://127.0.0.1:{listener.getsockname()[1]}", folder)
+        command = [CLOUD_PYTHON, "-m", "local.aws", "--socket", listener.fileno(), "--data", folder / "aws"]
+        command += ["--owner", folder / "aws-config", "--lambda-python", LAMBDA_PYTHON]
+        command += ["--speed", speed, "--container-tool", container_tool]
+        command += ["--trust-ca", trust_ca] if trust_ca else []
+        with subprocess.Popen(
+            [str(part) for part in command],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'layers/launch_agent'}"},
+            stdin=subprocess.PIPE,  # it ends when this is closed: also when we are killed
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C is ours to handle: it ends the block, and the block ends the cloud
+        ) as process:
+            listener.close()
+            try:
+                _wait_until_healthy(cloud, process)
+                yield cloud
+            finally:
+                _end(process)
+
+
+def _new_cloud(url: str, folder: Path) -> LocalCloud:
+    """Make the owner's key, and write the file in which AWS clients find it."""
+    access_key = "AKIA" + "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16))
+    cloud = LocalCloud(url, folder, access_key, secrets.token_urlsafe(30))
+    path = folder / "aws-config"
+    path.touch(mode=0o600)
+    path.write_text(
+        f"[profile {PROFILE}]\nregion = {REGION}\nendpoint_url = {url}\n"
+        f"aws_access_key_id = {cloud.access_key}\naws_secret_access_key = {cloud.secret_key}\n"
     )
-    command = [
-        CLOUD_PYTHON,
-        "-m",
-        "local.aws",
-        "--port",
-        port,
-        "--data",
-        folder / "aws",
-        "--lambda-python",
-        LAMBDA_PYTHON,
-    ]
-    options = ["--speed", speed, "--container-tool", container_tool, *(["--iam"] if iam else [])]
-    options += ["--trust-ca", trust_ca] if trust_ca else []
-    process = subprocess.Popen(
-        [str(part) for part in (*command, *options)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'layers/launch_agent'}"},
-        start_new_session=True,  # Ctrl-C is ours to handle: it ends the block, and the block ends the cloud
-    )
+    return cloud
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end; kill it and its group when it does not."""
+    process.terminate()
     try:
-        _wait_until_healthy(cloud, process)
-        yield cloud
-    finally:
-        process.terminate()
-        process.wait()
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_until_healthy(cloud: LocalCloud, process: subprocess.Popen[bytes]) -> None:
@@ -227,10 +238,10 @@ def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str]
     """Run the SAM CLI with an environment of its own; return what it printed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_", "WANDB_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    finished = subprocess.run(
+    return printed_by(
         [str(SAM), *arguments, "--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"],
-        cwd=ROOT,
-        env={
+        folder=ROOT,
+        environment={
             **kept,
             **cloud.environment,
             "PATH": path,
@@ -238,13 +249,29 @@ def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str]
             "SAM_CLI_POLL_DELAY": "0.5",
             **environment,
         },
-        capture_output=True,
-        text=True,
-        check=False,
     )
-    if finished.returncode:
-        raise SystemExit(f"sam {arguments[0]} failed:\n{finished.stdout}{finished.stderr}")
-    return finished.stdout
+
+
+def printed_by(command: list[str], *, folder: Path, environment: Mapping[str, str], given: str = "") -> str:
+    """Run a program and what it starts to their end; return what it printed. Raises SystemExit when it fails."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(given)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(os.path.basename, command[:3]))} failed:\n{output}{errors}")
+    return output
 
 
 @contextmanager
@@ -254,15 +281,3 @@ def timed(what: str, say: Say) -> Iterator[None]:
     say(f"{what} ...")
     yield
     say(f"{what}: {time.monotonic() - started:.1f} s")
-
-
-def _http(method: str, url: str, body: Any = None) -> Any:
-    answer = urllib3.request(method, url, json=body, retries=False, timeout=5.0)
-    if answer.status >= 300:
-        raise SystemExit(f"{method} {url}: HTTP {answer.status} {answer.data.decode(errors='replace')}")
-    return json.loads(answer.data or b"null")
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder and what is in it; it may be gone."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,13 @@
-"""`python -m local.aws`: boots the embedded AWS and serves it on loopback until it is told to end."""
+"""`python -m local.aws`: boots the embedded AWS and serves it until it is told to end, or whoever started it has ended.
+
+It is started by `local.stack`.
+"""
 
 import argparse
 import asyncio
+import configparser
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -16,11 +21,11 @@ _SECRET_WORDS = ("TOKEN", "SECRET", "API_KEY", "PASSWORD")
 def main() -> None:
     """Read the command line, then boot: ministack reads its settings from the environment when it is imported."""
     parser = argparse.ArgumentParser(prog="local.aws", description="The embedded AWS.")
-    parser.add_argument("--port", type=int, default=4566)
-    parser.add_argument("--data", type=Path, default=Path(".local/aws"), help="folder for everything it writes")
-    parser.add_argument("--lambda-python", type=Path, default=Path(".venvs/lambda/bin/python"))
+    parser.add_argument("--socket", type=int, help="the file descriptor of a socket that listens on loopback")
+    parser.add_argument("--owner", type=Path, help="the AWS config file with the key of its owner")
+    parser.add_argument("--data", type=Path, help="folder for everything it writes")
+    parser.add_argument("--lambda-python", type=Path)
     parser.add_argument("--speed", type=float, default=1.0, help="how many times faster what only waits passes")
-    parser.add_argument("--iam", action="store_true", help="enforce IAM")
     parser.add_argument("--container-tool", choices=["auto", "buildah", "podman", "docker", "none"], default="auto")
     parser.add_argument("--trust-ca", type=Path, help="a certificate that git trusts in builds")
     parser.add_argument(
@@ -32,30 +37,35 @@ def main() -> None:
         print(*seams.TABLE, sep="\n")
         return
     arguments.data.mkdir(parents=True, exist_ok=True)
-    _set_environment(arguments.port, arguments.data.absolute(), iam=arguments.iam)
-    from local.aws.cloud import Cloud  # only now: they import ministack
+    listener = socket.socket(fileno=arguments.socket)
+    port = listener.getsockname()[1]
+    _set_environment(port, arguments.data)
+    from local.aws.cloud import Cloud, Keys  # only now: they import ministack
     from local.aws.server import serve
 
+    owner = configparser.ConfigParser()
+    owner.read(arguments.owner)
+    (profile,) = owner.sections()
     cloud = Cloud(
-        port=arguments.port,
-        data=arguments.data.absolute(),
-        lambda_python=arguments.lambda_python.absolute(),
+        port=port,
+        data=arguments.data,
+        lambda_python=arguments.lambda_python,
+        owner=Keys(owner[profile]["aws_access_key_id"], owner[profile]["aws_secret_access_key"]),
         speed=arguments.speed,
-        iam=arguments.iam,
         container_tool=arguments.container_tool,
-        trust_ca=arguments.trust_ca and arguments.trust_ca.absolute(),
+        trust_ca=arguments.trust_ca,
     )
-    asyncio.run(serve(cloud))
+    asyncio.run(serve(cloud, listener))
 
 
-def _set_environment(port: int, data: Path, *, iam: bool) -> None:
+def _set_environment(port: int, data: Path) -> None:
     """Take everything that looks like a secret or a setting of AWS's out of the environment, and put ministack's in."""
     for name in list(os.environ):
         if name.startswith(_SECRETIVE) or any(word in name for word in _SECRET_WORDS):
             del os.environ[name]
     os.environ.update(
         {
-            "AUTH": "true" if iam else "false",
+            "AUTH": "true",
             "AWS_EC2_METADATA_DISABLED": "true",
             "DOCKER_HOST": "unix:///nonexistent.sock",  # or it ends containers that it takes for its own
             "GATEWAY_PORT": str(port),
@@ -63,10 +73,11 @@ def _set_environment(port: int, data: Path, *, iam: bool) -> None:
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.5",
             "LOG_LEVEL": "ERROR",
             "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
-            "MINISTACK_HOST": "localhost",
+            "MINISTACK_HOST": "127.0.0.1",
             "MINISTACK_REGION": REGION,
             "PERSIST_STATE": "0",
             "SFTP_ENABLED": "0",
+            "STATE_DIR": str(data / "state"),
             "TMPDIR": str(data),
         }
     )

@@ -22,6 +22,7 @@ from pathlib import Path
 from launch_agent.image.pins import UV_VERSION
 from local.aws.cloud import Cloud
 from local.aws.registry import MIRROR, RegistryClient
+from local.folders import PATH
 
 MIRROR_NOTE = "an image made of this machine's own system stands for it"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -47,7 +48,6 @@ _CERTIFICATES = (
 )
 _CERTIFICATE = "/etc/ssl/certs/ca-certificates.crt"
 _NOT_COPIED = ("site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "tkinter")
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 _GIT_HELPERS = ("git-remote-http", "git-remote-https", "git-sh-i18n", "git-sh-setup", "git-submodule")
@@ -83,7 +83,7 @@ def _make(cloud: Cloud) -> None:
     uv = _layer(_uv())
     owner.push(f"{MIRROR}{UV}", UV_VERSION, [uv], {})
     system, python, tools = _layer(_system()), _layer(_python()), _layer(_tools())
-    config = {"Env": [f"PATH={_PATH}", f"SSL_CERT_FILE={_CERTIFICATE}"], "Cmd": ["python3"]}
+    config = {"Env": [f"PATH={PATH}", f"SSL_CERT_FILE={_CERTIFICATE}"], "Cmd": ["python3"]}
     owner.push(f"{MIRROR}{PYTHON}", f"{VERSION}-slim-trixie", [system, python], config)
     owner.push(f"{MIRROR}{PYTHON}", f"{VERSION}-trixie", [system, python, tools], config)
     owner.push(f"{MIRROR}{ACCELERATOR}", ACCELERATOR_TAG, [system, _layer(_accelerator())], config)
@@ -200,7 +200,7 @@ def _shared_libraries(binaries: list[Path]) -> set[str]:
 
 
 def _known_libraries() -> str:
-    return subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
+    return subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, env={"PATH": PATH}, check=False).stdout
 
 
 def reference_in_mirror(reference: str) -> tuple[str, str]:

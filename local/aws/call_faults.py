@@ -1,18 +1,11 @@
 """Calls of functions that go wrong on purpose: the function dies at one, or never hears what became of it."""
 
-import os
 import re
-import signal
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any
 
 from local.aws.functions import Functions
-
-Message = dict[str, Any]
-Application = Callable[
-    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[Any]
-]
+from local.loopback import Application, Message
 
 _ENVIRONMENT = re.compile(r"\bapp/(\S+)")
 
@@ -47,8 +40,7 @@ class CallFaults:
             await app(scope, receive, _unheard)
         environment = self._environment(headers)
         if environment and fault["how"].startswith("killed"):
-            with suppress(ProcessLookupError):
-                os.killpg(environment.process.pid, signal.SIGKILL)
+            environment.kill()
 
     def _environment(self, headers: Mapping[str, str]) -> Any:
         found = _ENVIRONMENT.search(headers.get("user-agent", ""))

@@ -1,16 +1,24 @@
 """The one embedded AWS of this process: its settings, and boto3 clients that speak to it as this or that role."""
 
-import hashlib
+import secrets
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
 
 from local import ACCOUNT_ID, REGION
 from local.aws import seams
+
+
+class Keys(NamedTuple):
+    """What a caller signs with; only a session of a role has a token."""
+
+    access_key: str
+    secret_key: str
+    token: str = ""
 
 
 @dataclass
@@ -20,14 +28,15 @@ class Cloud:
     port: int
     data: Path
     lambda_python: Path
+    owner: Keys
     speed: float = 1.0
-    iam: bool = False
     container_tool: str = "auto"
     trust_ca: Path | None = None
     """A certificate that git trusts in builds."""
+    _sessions: dict[tuple[str, str], Keys] = field(default_factory=dict, repr=False)
     _clients: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _session: Any = field(default_factory=boto3.Session, repr=False)
+    _boto3: Any = field(default_factory=boto3.Session, repr=False)
 
     @property
     def url(self) -> str:
@@ -38,32 +47,54 @@ class Cloud:
         """Return how long a wait of so many seconds takes at this speed."""
         return seconds / self.speed
 
+    def register_owner(self) -> None:
+        """Let the account's root sign with the owner's keys."""
+        arn = f"arn:aws:iam::{ACCOUNT_ID}:root"
+        session = {"Arn": arn, "UserId": ACCOUNT_ID, "PrincipalType": "Root", "SecretAccessKey": self.owner.secret_key}
+        seams.use("ministack.services.sts:register_session")(self.owner.access_key, session)
+
+    def knows(self, access_key: str) -> bool:
+        """Say whether a key was handed out here: the owner's, or a session's."""
+        return access_key in seams.use("ministack.services.sts:_sessions")
+
     def credentials(self, role_arn: str, session: str) -> dict[str, str]:
-        """Return credentials of a role, as an environment: without enforcement the account's, else a session's."""
-        if not self.iam:
-            return {"AWS_ACCESS_KEY_ID": ACCOUNT_ID, "AWS_SECRET_ACCESS_KEY": "test"}
+        """Return the credentials of a role's session, as an environment."""
+        keys = self._keys(role_arn, session)
+        return {
+            "AWS_ACCESS_KEY_ID": keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+            "AWS_SESSION_TOKEN": keys.token,
+        }
+
+    def _keys(self, role_arn: str, session: str) -> Keys:
+        known = self._sessions.get((role_arn, session))
+        if known:
+            return known
         name = role_arn.rsplit("/", 1)[-1]
-        digest = hashlib.sha256(f"{role_arn}:{session}".encode()).hexdigest()
-        key, secret, token = f"ASIA{digest[:16].upper()}", digest[16:56], digest
-        arn = f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{name}/{session[:64]}"
-        register = seams.use("ministack.services.sts:register_session")
-        register(
-            key,
-            {"Arn": arn, "UserId": f"{name}:{session[:64]}", "SecretAccessKey": secret, "SessionToken": token},
-        )
-        return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+        keys = Keys(f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32))
+        described = {
+            "Arn": f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{name}/{session[:64]}",
+            "UserId": f"{name}:{session[:64]}",
+            "SecretAccessKey": keys.secret_key,
+            "SessionToken": keys.token,
+        }
+        seams.use("ministack.services.sts:register_session")(keys.access_key, described)
+        self._sessions[role_arn, session] = keys
+        return keys
 
     def client(self, service: str, role_arn: str = "", session: str = "local") -> Any:
         """Return a client of this AWS for a role or, without one, for its owner. It is kept: making one is slow."""
-        known = (service, role_arn, session if self.iam else "")
+        known = (service, role_arn, session)
         with self._lock:
             if known not in self._clients:
-                owner = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-                keys = self.credentials(role_arn, session) if role_arn else owner
-                client = self._session.client(
+                keys = self._keys(role_arn, session) if role_arn else self.owner
+                client = self._boto3.client(
                     service,
                     region_name=REGION,
                     endpoint_url=self.url,
+                    aws_access_key_id=keys.access_key,
+                    aws_secret_access_key=keys.secret_key,
+                    aws_session_token=keys.token or None,
                     config=Config(
                         retries={"total_max_attempts": 1},
                         read_timeout=900,
@@ -71,7 +102,6 @@ class Cloud:
                         parameter_validation=False,
                         s3={"addressing_style": "path"},
                     ),
-                    **{name.lower(): value for name, value in keys.items()},
                 )
                 client.meta.events.register("after-call", _identify)
                 self._clients[known] = client

@@ -9,7 +9,6 @@ import contextvars
 import copy
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import threading
@@ -28,6 +27,7 @@ from local.aws.containers import Containers
 from local.aws.delivery import publish
 from local.aws.json_service import JsonService, Operation, Refused
 from local.aws.logs import Log, log_stream
+from local.folders import remove
 
 _PHASES = ("INSTALL", "PRE_BUILD", "BUILD", "POST_BUILD")
 _ENVIRONMENT_OVERRIDES = {"environmentTypeOverride": "type", "imageOverride": "image"}
@@ -199,7 +199,7 @@ class CodeBuild:
             status = "FAULT"  # a fault of this service's own, as CodeBuild would call it
             raise
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
             build.begin("COMPLETED")
             build.described.update(buildStatus=status, buildComplete=True, endTime=time.time())
             build.ended.set()

@@ -5,13 +5,11 @@ a plain process with the image's files under other paths.
 """
 
 import base64
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import uuid
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,39 +17,60 @@ from typing import Any, Literal, NamedTuple
 from local.aws import base_images
 from local.aws.cloud import Cloud
 from local.aws.registry import RegistryClient
+from local.folders import PATH, remove
 
 Tool = Literal["buildah", "podman", "docker", "none"]
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def find_tool(wanted: str) -> Tool:
-    """Return the container tool to use: the one wanted or, for `auto`, the first that works here."""
+def find_tool(wanted: str, storage: Path) -> Tool:
+    """Return the container tool to use: the one wanted or, for `auto`, the first that works here.
+
+    Raises SystemExit when the one wanted does not work.
+    """
     tools: tuple[Tool, ...] = ("buildah", "podman", "docker")
+    reason = ""
     for tool in tools:
-        if wanted in ("auto", tool) and _works(tool):
-            return tool
+        if wanted in ("auto", tool):
+            reason = _reason_against(tool, storage)
+            if not reason:
+                return tool
     if wanted not in ("auto", "none"):
-        raise SystemExit(f"{wanted} does not work on this machine.")
+        raise SystemExit(f"{wanted} does not work on this machine: {reason}")
     return "none"
 
 
-def _works(tool: str) -> bool:
-    program = shutil.which(tool, path=_PATH)
-    if program is None:
-        return False
-    return subprocess.run([program, "info"], capture_output=True, env={"PATH": _PATH}, check=False).returncode == 0
+def _reason_against(tool: str, storage: Path) -> str:
+    """Say why a container tool cannot be used; nothing when it can."""
+    if sys.platform != "linux":
+        return "base images are made of this machine's own system, which has to be Linux."
+    if shutil.which(tool, path=PATH) is None:
+        return "it is not installed."
+    missing = [name for name in ("newuidmap", "newgidmap") if shutil.which(name, path=PATH) is None]
+    if os.geteuid() and tool != "docker" and missing:
+        return f"{' and '.join(missing)} are not installed; on Debian they come with the package uidmap."
+    options = storage_options(storage) if tool == "buildah" else []
+    asked = [tool, *options, *(["unshare", "true"] if os.geteuid() and tool == "buildah" else ["info"])]
+    told = subprocess.run(asked, capture_output=True, text=True, env=tool_environment(storage), check=False)
+    return (told.stderr or told.stdout).strip() if told.returncode else ""
+
+
+def tool_environment(storage: Path) -> dict[str, str]:
+    """Return the environment in which a container tool leaves no file outside `storage`."""
+    (storage / "runtime").mkdir(parents=True, exist_ok=True, mode=0o700)
+    return {**_own(), "TMPDIR": str(storage / "runtime"), "XDG_RUNTIME_DIR": str(storage / "runtime")}
 
 
 class Containers:
     """Builds and runs with one tool; what it stores is below the cloud's folder, or the Docker engine's."""
 
-    def __init__(self, cloud: Cloud, tool: Tool) -> None:
-        """Take the cloud whose registry images come from and go to."""
-        self._cloud, self.tool = cloud, tool
+    def __init__(self, cloud: Cloud) -> None:
+        """Take the cloud whose registry images come from and go to. Raises SystemExit."""
+        self._cloud = cloud
         self._storage = cloud.data / "containers"
+        self.tool = find_tool(cloud.container_tool, self._storage)
 
     def build_environment(self) -> dict[str, str]:
         """Return what a build's environment needs for its `docker`, `aws` and `python3`; base images are there then."""
@@ -63,7 +82,7 @@ class Containers:
             "LOCAL_PYTHON": sys.executable,
             "LOCAL_REGISTRY": self._cloud.url.removeprefix("http://"),
             "LOCAL_ROOT": str(_ROOT),
-            "PATH": os.pathsep.join([str(_HERE / "bin"), str(_ROOT / ".venvs/codebuild/bin"), _PATH]),
+            "PATH": os.pathsep.join([str(_HERE / "bin"), str(_ROOT / ".venvs/codebuild/bin"), PATH]),
         }
 
     def run(self, image: "PulledImage", command: list[str], environment: dict[str, str], opt_ml: Path) -> "Run":
@@ -75,14 +94,12 @@ class Containers:
         if self.tool == "none" or image.is_pseudo:
             return _pseudo_run(image, command, environment, opt_ml, scratch)
         if self.tool == "buildah":
-            return _buildah_run(image, command, environment, opt_ml, scratch, storage_options(self._storage))
+            return _buildah_run(image, command, environment, opt_ml, scratch, self._storage)
         return _engine_run(self.tool, image, command, environment, opt_ml, scratch)
 
     def close(self) -> None:
-        """Unmount what containers have left mounted, or their files cannot be removed."""
-        mounts = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
-        for mount in sorted((each for each in mounts if each.startswith(f"{self._storage}/")), reverse=True):
-            subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
+        """Remove what is stored."""
+        remove(self._storage)
 
 
 class Run(NamedTuple):
@@ -139,16 +156,16 @@ def pulled(client: RegistryClient, repository: str, reference: str) -> PulledIma
 
 
 def _buildah_run(
-    image: PulledImage, command: list[str], environment: dict[str, str], opt_ml: Path, scratch: Path, options: list[str]
+    image: PulledImage, command: list[str], environment: dict[str, str], opt_ml: Path, scratch: Path, storage: Path
 ) -> Run:
     name = f"training-{uuid.uuid4().hex[:12]}"
-    buildah = ["buildah", *options]
+    buildah, own = ["buildah", *storage_options(storage)], tool_environment(storage)
     auth = ["--authfile", str(image.sign_in(scratch)), "--tls-verify=false"]
-    _call([*buildah, "from", "--quiet", "--name", name, *auth, f"docker://{image.address}"])
+    _call([*buildah, "from", "--quiet", "--name", name, *auth, f"docker://{image.address}"], own)
     # buildah passes no variable by its name alone, as the others do.
     passed = [f"--env={name}={value}" for name, value in environment.items()]
     run = [*buildah, "run", "--isolation", "chroot", "--volume", f"{opt_ml}:/opt/ml", *passed, name, "--", *command]
-    return Run(run, {"PATH": _PATH, "HOME": "/root"}, scratch, ([*buildah, "rm", name],))
+    return Run(run, own, scratch, ([*buildah, "rm", name],))
 
 
 def _engine_run(
@@ -157,7 +174,7 @@ def _engine_run(
     name = f"training-{uuid.uuid4().hex[:12]}"
     program = engine(tool, image.sign_in(scratch))
     insecure = ["--tls-verify=false"] if tool == "podman" else []
-    _call([*program, "pull", "--quiet", *insecure, image.address])
+    _call([*program, "pull", "--quiet", *insecure, image.address], _own())
     passed, variables = _passed(environment)
     run = [*program, "run", "--rm", "--name", name, "--network", "host", "--volume", f"{opt_ml}:/opt/ml", *passed]
     run += ["--entrypoint", command[0], image.address, *command[1:]]
@@ -168,12 +185,16 @@ def engine(tool: str, auth: Path) -> list[str]:
     """Return the command of podman or Docker, signed in by a file."""
     if tool == "podman":
         return ["env", f"REGISTRY_AUTH_FILE={auth}", "podman"]
-    return [shutil.which("docker", path=_PATH) or "docker", "--config", str(auth.parent)]
+    return [shutil.which("docker", path=PATH) or "docker", "--config", str(auth.parent)]
+
+
+def _own() -> dict[str, str]:
+    return {"PATH": PATH, "HOME": os.environ.get("HOME", "/root")}
 
 
 def _passed(environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
     """Pass variables by their names, so that no value is in a list of processes; but for those that tools read."""
-    own = {"PATH": _PATH, "HOME": os.environ.get("HOME", "/root")}
+    own = _own()
     options = [f"--env={name}={environment[name]}" if name in own else f"--env={name}" for name in environment]
     return options, {**environment, **own}
 
@@ -185,8 +206,9 @@ def _pseudo_run(
     root = scratch / "root"
     root.mkdir(parents=True)
     for digest in image.layers:
-        with tarfile.open(fileobj=io.BytesIO(image.client.blob(image.repository, digest))) as layer:
-            layer.extractall(root, filter="data")
+        # tar follows no link out of the folder; tarfile refuses that from Python 3.11.4 on only.
+        layer = image.client.blob(image.repository, digest)
+        subprocess.run(["tar", "-xzf", "-", "--no-same-owner", "-C", root], input=layer, check=True, env={"PATH": PATH})
     variables = dict(each.partition("=")[::2] for each in image.config.get("Env") or [])
     python = str(_ROOT / ".venvs/training/bin/python")
     program = python if Path(command[0]).name.startswith("python") else command[0]
@@ -197,8 +219,8 @@ def _pseudo_run(
 
     mapped = {name: here(value) for name, value in {**variables, **environment}.items()}
     folder = root / (image.config.get("WorkingDir") or "/")[1:]
-    return Run([program, *map(here, command[1:])], {"PATH": _PATH, **mapped, "HOME": str(opt_ml)}, folder)
+    return Run([program, *map(here, command[1:])], {"PATH": PATH, **mapped, "HOME": str(opt_ml)}, folder)
 
 
-def _call(command: list[str]) -> None:
-    subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": _PATH, "HOME": "/root"})
+def _call(command: list[str], environment: dict[str, str]) -> None:
+    subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

@@ -87,9 +87,8 @@ class Environment:
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
         }
-        credentials = seams.use("ministack.core.lambda_runtime:execution_credentials")(config)
         own = (config.get("Environment") or {}).get("Variables") or {}
-        return {**own, **reserved, **{key: value for key, value in credentials.items() if value}}
+        return {**own, **reserved, **cloud.credentials(config["Role"], name)}
 
     def printed(self) -> str:
         """Return what the process printed since the last call."""
@@ -125,10 +124,14 @@ class Environment:
         except BrokenPipeError:
             raise Died from None
 
-    def close(self) -> str:
-        """End the process and everything it started; return what it still printed."""
+    def kill(self) -> None:
+        """End the process and everything it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> str:
+        """Do that, remove its files, and return what it still printed."""
+        self.kill()
         self.process.wait()
         printed = self.printed()
         for pipe in (self._to_child, self._from_child):
@@ -216,9 +219,9 @@ class Functions:
             self._idle[key] = [each for each in kept if each.last_used >= before]
 
     def close(self) -> None:
-        """End every environment."""
-        with self._lock:
-            self._drop_idle(float("inf"))
+        """End every process, busy or not."""
+        for environment in list(self.environments.values()):
+            environment.kill()
 
 
 def _failure(error_type: str, message: str, log: str) -> dict[str, Any]:

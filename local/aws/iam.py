@@ -14,7 +14,6 @@ from typing import Any
 
 from local import ACCOUNT_ID, REGION
 from local.aws import iam_request, seams
-from local.aws.cloud import Cloud
 
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 LOG_DELIVERY = (
@@ -39,11 +38,10 @@ class Denied(Exception):
 
 
 class Iam:
-    """Asks ministack's evaluator; allows everything where enforcement is off."""
+    """Asks ministack's evaluator."""
 
-    def __init__(self, cloud: Cloud) -> None:
-        """Take the cloud whose roles these are."""
-        self._cloud = cloud
+    def __init__(self) -> None:
+        """Begin without a denial."""
         self.denials: list[str] = []
 
     def install(self) -> None:
@@ -79,8 +77,6 @@ class Iam:
 
     def allows(self, role_arn: str, action: str, resource: str = "*") -> bool:
         """Say whether a role may do something; note it when not."""
-        if not self._cloud.iam:
-            return True
         name = role_arn.rsplit("/", 1)[-1]
         context = seams.use("ministack.core.iam_evaluator:EvalContext")(
             principal_arn=f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{name}/service",
@@ -104,8 +100,6 @@ class Iam:
 
     def caller_needs(self, headers: dict[str, str], action: str, resource: str, **context: str) -> None:
         """Raise Denied unless the caller of a request may do something beside the request itself."""
-        if not self._cloud.iam:
-            return
         key = seams.use("ministack.core.router:extract_access_key_id")(headers, {})
         enforce = seams.use("ministack.core.iam_evaluator:enforce")
         refused = enforce(key, action, action.split(":")[0], REGION, resource_arn=resource, service_context=context)

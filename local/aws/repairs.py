@@ -1,10 +1,15 @@
-"""What ministack does otherwise than AWS, mended. Each goes when upstream has mended it: a test says when."""
+"""What ministack does otherwise than AWS, repaired. Each goes when upstream has repaired it: a test says when."""
 
+import hashlib
+import hmac
 import json
 import re
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from local.aws import seams
+from local.aws.cloud import Cloud
 
 _HANDLERS = "ministack.services.cloudformation.provisioners:_RESOURCE_HANDLERS"
 _SECRET = "AWS::SecretsManager::Secret"
@@ -14,14 +19,30 @@ _FILTER = re.compile(r'\s*([?-]?(\w+|"[^"]*")(\s+|$))*')
 """Terms of a filter of logs: words, or anything in quotes."""
 
 
-def install() -> None:
-    """Mend what the project's own template meets."""
+def install(cloud: Cloud) -> None:
+    """Repair what the project's own template meets."""
     handlers = seams.use(_HANDLERS)
     handlers[_SECRET] = _with_arn_as_ref(handlers[_SECRET])
     handlers[_PROJECT] = _with_log_group(handlers[_PROJECT])
     handlers[_REPOSITORY] = _with_exclusions(handlers[_REPOSITORY])
     seams.wrap("ministack.services.ecr:_describe_images", _image_not_found)
     seams.wrap("ministack.services.cloudwatch_logs:_filter_log_events", _filter_refused)
+    seams.wrap("ministack.services.lambda_svc:_layer_content_url", partial(_signed, cloud))
+
+
+def _signed(cloud: Cloud, old: Any, layer_name: str, version: int) -> str:
+    """Sign the address of a layer's contents, as AWS does."""
+    url: str = old(layer_name, version)
+    return f"{url}?signature={_signature(cloud, urlsplit(url).path)}"
+
+
+def is_signed(cloud: Cloud, path: str, query: dict[str, list[str]]) -> bool:
+    """Say whether an address was signed here."""
+    return hmac.compare_digest(query.get("signature", [""])[0], _signature(cloud, path))
+
+
+def _signature(cloud: Cloud, path: str) -> str:
+    return hmac.new(cloud.owner.secret_key.encode(), path.encode(), hashlib.sha256).hexdigest()
 
 
 def _with_arn_as_ref(theirs: dict[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Container:
 
     def __init__(self, run: Run) -> None:
         """Start it. Raises OSError when the command cannot be run."""
-        self._afterwards = run.afterwards
+        self._afterwards, self._environment = run.afterwards, run.environment
         self.process = subprocess.Popen(
             run.command,
             cwd=run.folder,
@@ -115,7 +115,7 @@ class Container:
             output.close()
         code = self.process.wait()
         for command in self._afterwards:
-            subprocess.run(command, capture_output=True, env={"PATH": os.environ["PATH"]}, check=False)
+            subprocess.run(command, capture_output=True, env=self._environment, check=False)
         return code
 
     def stop(self) -> None:

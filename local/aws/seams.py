@@ -38,8 +38,8 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     "ministack.core.iam_evaluator:enforce": (
         *("access_key_id", "iam_action", "service", "region", "resource_arn", "service_context"),
     ),
-    "ministack.core.lambda_runtime:execution_credentials": ("config",),
     f"{_S}iam:_roles": None,
+    f"{_S}sts:_sessions": None,
     f"{_S}sts:register_session": ("access_key", "session"),
     f"{_S}cloudwatch_logs:_filter_log_events": ("data",),
     f"{_S}codebuild:_projects": None,
@@ -52,6 +52,7 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     f"{_S}lambda_svc:_execution_record_for_config": ("func", "config"),
     f"{_S}lambda_svc:_functions": None,
     f"{_S}lambda_svc:_get_func_record_for_ref": ("function_ref",),
+    f"{_S}lambda_svc:_layer_content_url": ("layer_name", "version"),
     f"{_S}lambda_svc:_resolve_layer_zip": ("attachment",),
     f"{_S}lambda_svc:_route_async_failure": ("target_arn", "func_name", "event", "result"),
     f"{_S}lambda_svc:function_policy_for_arn": ("resource_arn",),

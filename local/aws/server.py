@@ -1,11 +1,19 @@
-"""Puts the parts together and serves them: ministack's application behind a guard, beside endpoints of our own."""
+"""Puts the parts together and serves them: ministack's application, and endpoints of our own, behind a door.
+
+Whoever asks signs with a key that was handed out here: the owner's, made at boot, or that of a role's session.
+"""
 
 import asyncio
+import hmac
 import json
 import logging
+import os
 import signal
-from collections.abc import Awaitable, Callable
+import socket
+import sys
+import threading
 from typing import Any
+from urllib.parse import parse_qs
 
 from hypercorn.asyncio import serve as serve_asgi
 from hypercorn.config import Config
@@ -14,7 +22,7 @@ from local.aws import repairs, seams
 from local.aws.call_faults import CallFaults
 from local.aws.cloud import Cloud
 from local.aws.codebuild import CodeBuild
-from local.aws.containers import Containers, find_tool
+from local.aws.containers import Containers
 from local.aws.delivery import Delivery
 from local.aws.functions import Functions
 from local.aws.iam import Iam, caller
@@ -22,12 +30,10 @@ from local.aws.machine import Machine
 from local.aws.registry import Registry
 from local.aws.runner import Images
 from local.aws.training import Training
-
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from local.loopback import Message, OwnMachineOnly, Receive, Send, headers_of
 
 _OWN = "/_local/"
+_END_SECONDS = 15
 
 
 class Server:
@@ -38,8 +44,9 @@ class Server:
         seams.check()
         logging.getLogger("moto").setLevel(logging.CRITICAL)  # every failed execution is an error to it
         self._ministack = seams.use("ministack.app:app")
-        self.iam = Iam(cloud)
-        self.containers = Containers(cloud, find_tool(cloud.container_tool))
+        self._cloud = cloud
+        self.iam = Iam()
+        self.containers = Containers(cloud)
         self.images = Images(cloud.data / "images", self.containers)
         self.functions = Functions(cloud)
         self.call_faults = CallFaults(self.functions)
@@ -49,34 +56,50 @@ class Server:
         machine, delivery = Machine(cloud, self.iam, self.builds), Delivery(cloud, self.iam)
         for part in (self.iam, self.registry, self.functions, self.training, self.builds, delivery, machine):
             part.install()
-        repairs.install()
+        repairs.install(cloud)
+        cloud.register_owner()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request: refuse a web page's, answer our own, and leave the rest to ministack."""
-        if scope["type"] in ("http", "websocket") and not _from_this_machine(scope):
-            # Otherwise any page open in a browser could create and run a function here.
-            await _answer(send, 403, {"message": "only for programs of this machine"})
-        elif scope["type"] == "http" and scope["path"].startswith(_OWN):
-            await self._own(scope, receive, send)
-        elif scope["type"] == "http":
-            headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
-            refusal = scope["path"].startswith("/v2/") and self.registry.refusal(
-                scope["method"], scope["path"], headers
-            )
-            if refusal:
-                await _refuse(send, *refusal)
-                return
-            caller.set(headers)
-            fault = self.call_faults.due(headers)
-            if fault:
-                await self.call_faults.fail(fault, headers, self._ministack, scope, receive)
-                await _answer(send, 503, {"__type": "ServiceUnavailable", "message": "nobody hears this"})
-                return
+        """Answer a request: our own, those that are refused or go wrong on purpose, and leave the rest to ministack."""
+        if scope["type"] != "http":
             await self._ministack(scope, receive, send)
+            return
+        headers = headers_of(scope)
+        if scope["path"].startswith(_OWN):
+            await self._own(scope, headers, receive, send)
+        elif scope["path"].startswith("/v2/"):
+            refusal = self.registry.refusal(scope["method"], scope["path"], headers)
+            await (_refuse(send, *refusal) if refusal else self._ministack(scope, receive, send))
+        elif not self._is_known(scope, headers):
+            message = "The security token included in the request is invalid."
+            await _answer(send, 403, {"__type": "UnrecognizedClientException", "message": message})
+        else:
+            await self._call(scope, headers, receive, send)
+
+    def _is_known(self, scope: Message, headers: dict[str, str]) -> bool:
+        """Say whether a request names a key of ours; ministack checks its signature.
+
+        Two kinds of address are a key by themselves, as they are at AWS: where a custom resource answers, and where a
+        layer is read.
+        """
+        path, query = scope["path"], parse_qs(scope["query_string"].decode("latin-1"))
+        if path.startswith("/_ministack/"):
+            return path.startswith("/_ministack/cfn-response/") or repairs.is_signed(self._cloud, path, query)
+        return self._cloud.knows(seams.use("ministack.core.router:extract_access_key_id")(headers, query))
+
+    async def _call(self, scope: Message, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        caller.set(headers)
+        fault = self.call_faults.due(headers)
+        if fault:
+            await self.call_faults.fail(fault, headers, self._ministack, scope, receive)
+            await _answer(send, 503, {"__type": "ServiceUnavailable", "message": "nobody hears this"})
         else:
             await self._ministack(scope, receive, send)
 
-    async def _own(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _own(self, scope: Message, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        if not hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self._cloud.owner.secret_key}"):
+            await _answer(send, 403, {"message": "only for the owner"})
+            return
         what = scope["path"].removeprefix(_OWN)
         answers: dict[str, Any] = {
             "health": {"ok": True},
@@ -108,11 +131,10 @@ class Server:
         else:
             await _answer(send, 200 if what in answers else 404, answers.get(what, {}))
 
-
-def _from_this_machine(scope: Message) -> bool:
-    headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
-    host = headers.get("host", "").rpartition(":")[0]
-    return "origin" not in headers and (host in ("127.0.0.1", "localhost") or host.endswith(".localhost"))
+    def close(self) -> None:
+        """End every process started here."""
+        for part in (self.functions, self.builds, self.training, self.containers):
+            part.close()
 
 
 async def _body(receive: Receive) -> bytes:
@@ -141,20 +163,22 @@ async def _refuse(send: Send, status: int, message: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def serve(cloud: Cloud) -> None:
-    """Serve until SIGINT or SIGTERM, then end every process started here."""
+async def serve(cloud: Cloud, listener: socket.socket) -> None:
+    """Serve until SIGINT, SIGTERM or the end of standard input, then end every process started here, and this one."""
     server = Server(cloud)
     config = Config()
-    config.bind = [f"127.0.0.1:{cloud.port}"]
+    config.bind = [f"fd://{listener.fileno()}"]
     config.keep_alive_timeout = 75
     config.loglevel = "ERROR"
     config.graceful_timeout = 1
-    stop = asyncio.Event()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_reader(sys.stdin, stop.set)
     print(f"The embedded AWS is at {cloud.url}", flush=True)
-    await serve_asgi(server, config, shutdown_trigger=stop.wait)
-    server.builds.close()
-    server.training.close()
-    server.functions.close()
-    server.containers.close()
+    await serve_asgi(OwnMachineOnly(server, pages=False), config, shutdown_trigger=stop.wait)
+    end = threading.Thread(target=server.close, daemon=True)
+    end.start()
+    end.join(_END_SECONDS)
+    # Threads may still wait for what never comes: the answer of a custom resource, for instance.
+    os._exit(0)

@@ -2,7 +2,6 @@
 
 import contextvars
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from local.aws.iam import Iam
 from local.aws.json_service import JsonService, Operation, Refused
 from local.aws.runner import Images
 from local.aws.training_run import Failed, TrainingRun
+from local.folders import remove
 
 TERMINAL = ("Completed", "Failed", "Stopped")
 _STATUS_MESSAGES = {
@@ -230,7 +230,7 @@ class Training:
             self._move(job, "Failed", "Failed")
             raise
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
 
     def _phase(
         self, job: dict[str, Any], run: TrainingRun, status: str, seconds: float, work: Callable[[], None]

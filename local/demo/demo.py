@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from local.demo.git_server import GitServer, git_server, make_repository
-from local.stack import ROOT, WANDB_PYTHON, Deployed
+from local.stack import ROOT, WANDB_PYTHON, Deployed, printed_by
 
 JOB = ROOT / "local/demo/job"
 
@@ -270,12 +269,7 @@ def _client(
         **deployed.wandb.environment,
         **(variables or {}),
     }
-    finished = subprocess.run(
-        command, env=environment, cwd=home, input=text, capture_output=True, text=True, check=False
-    )
-    if finished.returncode:
-        raise SystemExit(f"{' '.join(command[:3])} failed:\n{finished.stdout}{finished.stderr}")
-    return finished.stdout
+    return printed_by(command, folder=home, environment=environment, given=text)
 
 
 def _configure_queue(deployed: Deployed, home: Path) -> None:

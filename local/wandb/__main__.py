@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import secrets
 import signal
 import threading
 from pathlib import Path
@@ -12,9 +13,9 @@ from local.wandb import Behaviour, WandbServer
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="local.wandb", description="A W&B server for a laptop.")
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=int, default=0, help="a fixed port; a free one is chosen otherwise")
     parser.add_argument("--entity", default="team")
-    parser.add_argument("--api-key", default="local" * 8)
+    parser.add_argument("--api-key", default=secrets.token_hex(20), help="a fixed key; one is made otherwise")
     parser.add_argument("--queue", default="sagemaker")
     parser.add_argument("--queue-config", type=Path, help="the queue's SageMaker block, a JSON file")
     parser.add_argument("--lease-seconds", type=float, default=60.0)
@@ -27,7 +28,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with server.running(arguments.port) as base_url:
-        print(f"W&B for {arguments.entity} at {base_url}, queue {arguments.queue}. Ctrl-C stops it.", flush=True)
+        page = f"{base_url}/#{arguments.api_key}"
+        print(f"W&B for {arguments.entity} at {page}, queue {arguments.queue}. Ctrl-C stops it.", flush=True)
         stop.wait()
 
 

@@ -8,7 +8,6 @@ import hmac
 import json
 import re
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -32,12 +31,12 @@ from graphql import (
 )
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+from local.loopback import OwnMachineOnly, listening
 from local.wandb.answers import Refused
 from local.wandb.api import Mutation, Query
 from local.wandb.queues import RunQueue
@@ -103,7 +102,7 @@ class WandbServer:
         self._secret = secrets.token_bytes(32)
         self._mutation = Mutation(self.state)
         self._roots = {"Query": Query(self.state), "Mutation": self._mutation}
-        self.app: ASGIApp = Starlette(
+        routed: ASGIApp = Starlette(
             routes=[
                 Route("/graphql", self._graphql, methods=["POST"]),
                 Route("/files/{entity}/{project}/{run}/file_stream", self._file_stream, methods=["POST"]),
@@ -114,9 +113,9 @@ class WandbServer:
                 Route("/_local/state", self._state),
                 Route("/_local/{action}", self._from_the_page, methods=["POST"]),
                 Route("/{anything:path}", lambda _: HTMLResponse((_HERE / "page.html").read_text())),
-            ],
-            middleware=[Middleware(OwnMachineOnly)],
+            ]
         )
+        self.app: ASGIApp = OwnMachineOnly(routed, pages=True)
 
     # --- for tests and commands
     def execute(self, query: str, variables: Mapping[str, Any], *, base_url: str = "") -> tuple[dict[str, Any], int]:
@@ -166,22 +165,18 @@ class WandbServer:
 
     @contextmanager
     def running(self, port: int = 0) -> Iterator[str]:
-        """Serve on loopback, from a thread, until the block ends; yield the base URL."""
-        # By its protocol asyncio knows the socket for one of TCP, and sends what it has at once.
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
-        listening.listen()
+        """Serve on loopback, from a thread, until the block ends; yield the base URL. Raises SystemExit."""
+        listener = listening(port)
         config = uvicorn.Config(self.app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, ws="none")
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join()
-            listening.close()
+            thread.join(5)
+            listener.close()
 
     # --- HTTP
     async def _graphql(self, request: Request) -> Response:
@@ -227,7 +222,9 @@ class WandbServer:
         content = self.state.storage.get(path)
         return Response(content, media_type="application/octet-stream") if content is not None else Response("", 404)
 
-    async def _state(self, _: Request) -> Response:
+    async def _state(self, request: Request) -> Response:
+        if not self._authorized(request):
+            return JSONResponse({"error": "user is not logged in"}, 401)
         with self.state.lock:
             return JSONResponse(snapshot(self.state))
 
@@ -235,7 +232,9 @@ class WandbServer:
         actions = {"enqueue": self._mutation.push_to_run_queue_by_name, "stop": self._mutation.stop_run}
         actions["update-agent"] = self._mutation.update_launch_agent
         action = actions.get(request.path_params["action"])
-        if action is None or request.headers.get("content-type") != "application/json":
+        if not self._authorized(request):
+            return JSONResponse({"error": "user is not logged in"}, 401)
+        if action is None:
             return JSONResponse({"error": "no such action"}, 404)
         try:
             with self.state.lock:
@@ -256,25 +255,6 @@ class WandbServer:
 
     def _signature(self, method: str, path: str, expires: str) -> str:
         return hmac.new(self._secret, f"{method} {path} {expires}".encode(), hashlib.sha256).hexdigest()
-
-
-class OwnMachineOnly:
-    """Refuse requests that a web page of elsewhere, or another name for this machine, brings."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Take the application to guard."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what comes from this machine."""
-        if scope["type"] == "http":
-            headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-            host = headers.get("host", "")
-            own = host.rpartition(":")[0] in ("127.0.0.1", "localhost")
-            if not own or headers.get("origin", f"http://{host}") != f"http://{host}":
-                await Response("only for pages and programs of this machine", 403)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 async def _content(request: Request) -> bytes:

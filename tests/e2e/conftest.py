@@ -192,7 +192,7 @@ def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     with (
         server.running() as wandb_url,
         git_server(repositories, folder) as git,
-        embedded_cloud(folder, port=0, speed=SPEED, iam=True, trust_ca=git.certificate) as cloud,
+        embedded_cloud(folder, speed=SPEED, trust_ca=git.certificate) as cloud,
     ):
         wandb = WandbLogin(wandb_url, ENTITY, QUEUE, DEMO_KEY)
         deployed = deploy(

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 import urllib3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from local import ACCOUNT_ID, REGION
@@ -380,17 +383,14 @@ def test_sagemaker_refuses_what_it_refuses(app: Application, path: str, value: A
 
 def _raw(cloud: LocalCloud, operation: str, request: dict[str, Any]) -> Any:
     """Call SageMaker past botocore's own validation."""
-    answer = urllib3.request(
+    signed = AWSRequest(
         "POST",
         cloud.url,
-        json=request,
-        headers={
-            "X-Amz-Target": f"SageMaker.{operation}",
-            "Content-Type": "application/x-amz-json-1.1",
-            "Authorization": f"AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/sagemaker/aws4_request, "
-            "SignedHeaders=host, Signature=0",
-        },
+        {"X-Amz-Target": f"SageMaker.{operation}", "Content-Type": "application/x-amz-json-1.1"},
+        json.dumps(request),
     )
+    SigV4Auth(Credentials(cloud.access_key, cloud.secret_key), "sagemaker", REGION).add_auth(signed)
+    answer = urllib3.request("POST", cloud.url, body=signed.body, headers=dict(signed.headers))
     body = answer.json()
     if answer.status != 200:
         raise ClientError({"Error": {"Code": body["__type"], "Message": body["message"]}}, operation)

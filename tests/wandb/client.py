@@ -5,8 +5,10 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from local.stack import DEMO_KEY
+
 TRAINING = Path(__file__).parent.parent.parent / ".venvs/training/bin"
-API_KEY = "local" * 8
+API_KEY = DEMO_KEY
 
 
 class Client(NamedTuple):
