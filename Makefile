@@ -6,6 +6,8 @@ VENV := .venv
 UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
+# Those of a company's proxy, too; uv brings its own otherwise.
+export UV_SYSTEM_CERTS := true
 export PYTHONPATH := layers/launch_agent:.
 
 .PHONY: help
@@ -20,7 +22,8 @@ setup: $(VENV)/.installed .venvs/cloud/.installed .venvs/lambda/.installed .venv
 
 $(UV): requirements/uv.txt
 	@echo "setup: creating $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.13")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python has no venv: on Debian, apt install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $(UV)

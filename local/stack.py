@@ -5,10 +5,12 @@ for the other.
 import json
 import os
 import platform
+import re
 import secrets
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -205,9 +207,8 @@ def deploy(
     behaviour = {"max_jobs": max_jobs, "stopped_run_timeout": stopped_run_timeout}
     config.write_text(json.dumps({"entity": wandb.entity, "queues": [wandb.queue], **behaviour}))
     runtime = f"{sys.version_info.major}.{sys.version_info.minor}"
-    machine = platform.machine()
     parameters = {
-        "Architecture": "arm64" if machine in ("arm64", "aarch64") else "x86_64",
+        "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
         "PythonRuntime": f"python{runtime}",
         "WandbApiKeySecretArn": store_api_key(cloud.client("secretsmanager"), stack_name, wandb.api_key),
         "WandbBaseUrl": wandb.url,
@@ -218,7 +219,7 @@ def deploy(
     environment = {
         "LAUNCH_CONFIG": str(config),
         "LAYER_PYTHON": runtime,
-        "LAYER_PLATFORMS": f"manylinux2014_{machine}",
+        "LAYER_PLATFORMS": _platform_of_wheels(),
     }
     with timed("building the template with sam build", say):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment)
@@ -232,6 +233,13 @@ def deploy_built(cloud: LocalCloud, overrides: Sequence[str] = (), *, stack_name
     """Deploy what `sam build` has left in the cloud's folder; parameters that are not overridden stay."""
     built = str(cloud.folder / "build/template.yaml")
     _sam(cloud, ["deploy", "--template-file", built, "--stack-name", stack_name, *overrides], {})
+
+
+def _platform_of_wheels() -> str:
+    """Name this machine as pip does: functions run on it."""
+    if sys.platform == "darwin":
+        return re.sub(r"[.-]", "_", sysconfig.get_platform())
+    return f"manylinux2014_{platform.machine()}"
 
 
 def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 Started as `python bootstrap.py HANDLER READ_FD WRITE_FD` by an interpreter that holds only what the Lambda runtime has.
 Messages are JSON after their length in four bytes. This file imports nothing of the project: it must not be there.
+Where there is no runtime client of AWS's, as on macOS, the plain one beside this file takes its place.
 """
 
 import json
@@ -10,8 +11,13 @@ import struct
 import sys
 from typing import Any
 
-from awslambdaric import bootstrap
-from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient, InvocationRequest
+try:
+    from awslambdaric import bootstrap
+    from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient, InvocationRequest
+except ImportError:
+    import plain_runtime  # type: ignore[import-not-found]  # it lies beside this file
+
+    bootstrap = None
 
 HANDLER, READ, WRITE = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
@@ -40,40 +46,48 @@ def send(kind: str, body: str = "") -> None:
         content = content[os.write(WRITE, content) :]
 
 
-class PipeClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # it ships no types
-    """What the runtime client asks of the Lambda service."""
+def run_with_runtime_of_aws() -> None:
+    """Have AWS's own client call the handler."""
 
-    def wait_next_invocation(self) -> Any:
-        """Say that the environment is idle, and wait for work."""
-        send("next")
-        work = receive()
-        return InvocationRequest(
-            invoke_id=work["request_id"],
-            x_amzn_trace_id=None,
-            invoked_function_arn=work["function_arn"],
-            deadline_time_in_ms=work["deadline_ms"],
-            client_context=None,
-            cognito_identity=None,
-            tenant_id=None,
-            content_type="application/json",
-            event_body=work["event"].encode(),
-            invocation_id=None,
-        )
+    class PipeClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # it ships no types
+        """What the runtime client asks of the Lambda service."""
 
-    def post_invocation_result(self, invoke_id: str, result_data: Any, *_: Any, **__: Any) -> None:
-        """Take what the handler returned, as JSON."""
-        send("result", result_data if isinstance(result_data, str) else result_data.decode())
+        def wait_next_invocation(self) -> Any:
+            """Say that the environment is idle, and wait for work."""
+            send("next")
+            work = receive()
+            return InvocationRequest(
+                invoke_id=work["request_id"],
+                x_amzn_trace_id=None,
+                invoked_function_arn=work["function_arn"],
+                deadline_time_in_ms=work["deadline_ms"],
+                client_context=None,
+                cognito_identity=None,
+                tenant_id=None,
+                content_type="application/json",
+                event_body=work["event"].encode(),
+                invocation_id=None,
+            )
 
-    def post_invocation_error(self, invoke_id: str, error_response_data: str, *_: Any, **__: Any) -> None:
-        """Take the error that the handler raised, as JSON."""
-        send("error", error_response_data)
+        def post_invocation_result(self, invoke_id: str, result_data: Any, *_: Any, **__: Any) -> None:
+            """Take what the handler returned, as JSON."""
+            send("result", result_data if isinstance(result_data, str) else result_data.decode())
 
-    def post_init_error(self, error_response_data: Any, *_: Any, **__: Any) -> None:
-        """Take the error that importing the handler raised."""
-        send("init error", json.dumps(error_response_data))
+        def post_invocation_error(self, invoke_id: str, error_response_data: str, *_: Any, **__: Any) -> None:
+            """Take the error that the handler raised, as JSON."""
+            send("error", error_response_data)
+
+        def post_init_error(self, error_response_data: Any, *_: Any, **__: Any) -> None:
+            """Take the error that importing the handler raised."""
+            send("init error", json.dumps(error_response_data))
+
+    bootstrap.run(HANDLER, PipeClient("pipes"))
 
 
 # What the function and its layers bring comes before what the runtime has, as in Lambda.
 own = os.environ["PYTHONPATH"].split(os.pathsep)
 sys.path[:] = [*own, *(folder for folder in sys.path[1:] if folder not in own)]
-bootstrap.run(HANDLER, PipeClient("pipes"))
+if bootstrap:
+    run_with_runtime_of_aws()
+else:
+    plain_runtime.run(HANDLER, receive, send)
