@@ -59,3 +59,13 @@ class OwnMachineOnly:
 def headers_of(scope: Message) -> dict[str, str]:
     """Return the headers of a request, their names in small letters."""
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def body_of(receive: Receive) -> bytes:
+    """Return the body of a request."""
+    content, more = b"", True
+    while more:
+        message = await receive()
+        content += message.get("body", b"")
+        more = message.get("more_body", False)
+    return content

@@ -96,6 +96,10 @@ class LocalCloud(NamedTuple):
         """Have calls of functions go wrong: see `local/aws/call_faults.py`."""
         self._ask("PUT", "call-faults", faults)
 
+    def behave(self, **switches: Any) -> None:
+        """Have it behave otherwise: see `local/aws/behaviour.py`."""
+        self._ask("PUT", "behaviour", switches)
+
     def forget_denials(self) -> None:
         """Empty the list of denials, after one that was to be."""
         self._ask("DELETE", "denials")

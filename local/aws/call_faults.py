@@ -1,11 +1,12 @@
-"""Calls of functions that go wrong on purpose: the function dies at one, or never hears what became of it."""
+"""Calls of functions that go wrong on purpose: the function dies, hears nothing, or meets a transaction."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from local.aws.functions import Functions
-from local.loopback import Application, Message
+from local.loopback import Application, Message, Receive, body_of
 
 _ENVIRONMENT = re.compile(r"\bapp/(\S+)")
 
@@ -13,7 +14,7 @@ _ENVIRONMENT = re.compile(r"\bapp/(\S+)")
 class CallFaults:
     """The calls that are to go wrong, each {"function", "operation", "how", "times"}.
 
-    `function` is a part of its name, and `how` is `killed before`, `killed after` or `answer lost`.
+    `function` is a part of its name, and `how` is `killed before`, `killed after`, `answer lost` or `conflict`.
     """
 
     def __init__(self, functions: Functions) -> None:
@@ -33,18 +34,41 @@ class CallFaults:
         return None
 
     async def fail(
-        self, fault: Mapping[str, Any], headers: Mapping[str, str], app: Application, scope: Message, receive: Any
-    ) -> None:
-        """Let a call go wrong: nothing is answered, and before that the call is made or is not."""
+        self, fault: Mapping[str, Any], headers: Mapping[str, str], app: Application, scope: Message, receive: Receive
+    ) -> tuple[int, dict[str, Any]]:
+        """Let a call go wrong; return its answer. A function that is killed, or hears nothing, gets no other."""
+        if fault["how"] == "conflict":
+            return 400, _conflict(json.loads(await body_of(receive)))
         if fault["how"] != "killed before":
             await app(scope, receive, _unheard)
         environment = self._environment(headers)
         if environment and fault["how"].startswith("killed"):
             environment.kill()
+        return 503, {"__type": "ServiceUnavailable", "message": "nobody hears this"}
 
     def _environment(self, headers: Mapping[str, str]) -> Any:
         found = _ENVIRONMENT.search(headers.get("user-agent", ""))
         return self._functions.environments.get(found[1]) if found else None
+
+
+def _conflict(asked: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a write of DynamoDB as one that meets a transaction of another.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+    """
+    message = "Transaction is ongoing for the item"
+    if "TransactItems" not in asked:
+        return {"__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException", "message": message}
+    reasons = [
+        {"Code": "TransactionConflict", "Message": message},
+        *({"Code": "None"} for _ in asked["TransactItems"][1:]),
+    ]
+    codes = ", ".join(reason["Code"] for reason in reasons)
+    return {
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]",
+        "CancellationReasons": reasons,
+    }
 
 
 async def _unheard(message: Message) -> None:

@@ -2,6 +2,7 @@
 
 import contextvars
 import json
+import time
 from typing import Any
 
 from local.aws import seams
@@ -9,6 +10,9 @@ from local.aws.cloud import Cloud
 from local.aws.iam import Iam
 
 _rule: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("rule")
+_nobody_waits: contextvars.ContextVar[bool] = contextvars.ContextVar("nobody_waits", default=False)
+# https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+_HOURS, _PAUSE, _LONGEST_PAUSE = 6 * 3600.0, 1.0, 300.0
 
 
 class Delivery:
@@ -25,6 +29,8 @@ class Delivery:
         seams.wrap("ministack.services.eventbridge:_parse_rate_seconds", self._rate)
         seams.replace("ministack.services.scheduler:_SCHEDULE_TICK_INTERVAL", 0.5)
         seams.wrap("ministack.services.lambda_svc:_route_async_failure", self._on_failure)
+        seams.wrap("ministack.services.lambda_svc:invoke_async_with_retry", _invoke_asynchronously)
+        seams.wrap("ministack.services.lambda_svc:_execute_function", self._execute)
 
     def _rate(self, old: Any, expr: str) -> float | None:
         seconds = old(expr)
@@ -40,6 +46,8 @@ class Delivery:
             and self._iam.allows(role, "lambda:InvokeFunction", target["Arn"])
         ):
             return
+        if event.get("Source") == "aws.scheduler" and "Input" not in target:
+            target = {**target, "Input": json.dumps(_envelope(event))}
         token = _rule.set(rule)
         try:
             old(target, event, rule, view)
@@ -56,12 +64,48 @@ class Delivery:
             record = seams.use("ministack.services.lambda_svc:_execution_record_for_config")(func, config)
             seams.use("ministack.services.lambda_svc:invoke_async_with_retry")(record, json.loads(payload))
 
+    def _execute(self, old: Any, func: dict[str, Any], event: Any) -> Any:
+        """Call a function; one that is throttled is called again for hours, where nobody waits for its answer."""
+        deadline, pause = time.monotonic() + self._cloud.scaled(_HOURS), _PAUSE
+        result = old(func, event)
+        while result.get("throttle") and _nobody_waits.get() and time.monotonic() < deadline:
+            time.sleep(self._cloud.scaled(pause))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            result = old(func, event)
+        return result
+
     def _on_failure(self, old: Any, target_arn: str, func_name: str, event: Any, result: Any) -> None:
         """Send the record of a failed call to its destination, as far as the function's role may."""
         functions = seams.use("ministack.services.lambda_svc:_functions")
         role = (functions.get(func_name) or {}).get("config", {}).get("Role", "")
         if self._iam.allows(role, "sqs:SendMessage", target_arn):
             old(target_arn, func_name, event, result)
+
+
+def _envelope(event: dict[str, Any]) -> dict[str, Any]:
+    """Write what EventBridge Scheduler sends for a schedule without Input: its detail is a text.
+
+    https://github.com/aws/aws-lambda-dotnet/issues/1864
+    """
+    return {
+        "version": "0",
+        "id": event["EventId"],
+        "detail-type": event["DetailType"],
+        "source": event["Source"],
+        "account": event["Account"],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event["Time"])),
+        "region": event["Region"],
+        "resources": event["Resources"],
+        "detail": event["Detail"],
+    }
+
+
+def _invoke_asynchronously(old: Any, func: dict[str, Any], event: Any) -> None:
+    token = _nobody_waits.set(True)
+    try:
+        old(func, event)  # it goes on in a thread, with what is set here
+    finally:
+        _nobody_waits.reset(token)
 
 
 def publish(source: str, detail_type: str, detail: dict[str, Any], resource: str) -> None:

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from local import REGION
+from local import ACCOUNT_ID, REGION
 from local.aws import seams
 from local.aws.cloud import Cloud
+from local.aws.iam import Iam
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
-_MAX_ENVIRONMENTS = 24
 _IDLE_SECONDS = 120.0
 _INIT_SECONDS = 10.0
 
@@ -142,14 +142,13 @@ class Environment:
 
 
 class Functions:
-    """Runs invocations in environments: a warm one where there is one, at most so many at a time."""
+    """Runs invocations in environments: a warm one where there is one."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, iam: Iam) -> None:
         """Take the cloud the functions live in."""
-        self._cloud = cloud
+        self._cloud, self._iam = cloud, iam
         self._idle: dict[str, list[Environment]] = {}
         self._lock = threading.Lock()
-        self._room = threading.Semaphore(_MAX_ENVIRONMENTS)
         self.environments: WeakValueDictionary[str, Environment] = WeakValueDictionary()
         """By the name that is in the calls they make."""
         self.counts = {"cold": 0, "warm": 0}
@@ -157,17 +156,28 @@ class Functions:
     def install(self) -> None:
         """Take the place of ministack's worker pool."""
         seams.replace("ministack.services.lambda_svc:_execute_function_warm", self.execute)
+        seams.wrap("ministack.services.lambda_svc:_emit_lambda_logs", self._log)
 
     def execute(self, func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
         """Run one invocation; return {"body", "log"} and, where it failed, "error"."""
         config = func.get("config") or func
-        with self._room:
-            environment = self._warm(config)
-            started = environment is None
-            environment = environment or Environment(self._cloud, config, func["code_zip"])
-            self.environments[environment.temporary.name] = environment
-            self.counts["cold" if started else "warm"] += 1
-            return self._invoke(environment, config, event, request_id, cold=started)
+        environment = self._warm(config)
+        started = environment is None
+        environment = environment or Environment(self._cloud, config, func["code_zip"])
+        self.environments[environment.temporary.name] = environment
+        self.counts["cold" if started else "warm"] += 1
+        return self._invoke(environment, config, event, request_id, cold=started)
+
+    def _log(self, old: Any, func: dict[str, Any], *rest: Any, **named: Any) -> None:
+        """Log a call as far as the function's role may: a group that was deleted is made again, or there is no log."""
+        config = func.get("config") or func
+        group = (config.get("LoggingConfig") or {}).get("LogGroup") or f"/aws/lambda/{config['FunctionName']}"
+        actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        if group not in seams.use("ministack.services.cloudwatch_logs:_log_groups"):
+            actions.insert(0, "logs:CreateLogGroup")
+        arn = f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:{group}:log-stream:"
+        if all(self._iam.allows(config["Role"], action, arn) for action in actions):
+            old(func, *rest, **named)
 
     def _invoke(
         self, environment: Environment, config: dict[str, Any], event: Any, request_id: str, *, cold: bool

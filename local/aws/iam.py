@@ -72,25 +72,30 @@ class Iam:
         return old(data)
 
     def _note_denial(self, old: Any, service: str, action: str, principal_arn: str, *rest: Any, **named: Any) -> Any:
-        self.denials.append(f"{principal_arn} {action} {named.get('resource_arn', '')}")
+        if principal_arn:  # without one, nobody has signed the request
+            self.denials.append(f"{principal_arn} {action} {named.get('resource_arn', '')}")
         return old(service, action, principal_arn, *rest, **named)
 
-    def allows(self, role_arn: str, action: str, resource: str = "*") -> bool:
-        """Say whether a role may do something; note it when not."""
+    def allows(self, role_arn: str, action: str, resource: str = "*", **context: str) -> bool:
+        """Say whether a role may do something, where condition keys have these values; note it when not."""
+        allowed = self._may(role_arn, action, resource, context)
+        if not allowed:
+            self.denials.append(f"{role_arn} {action} {resource}")
+        return allowed
+
+    def _may(self, role_arn: str, action: str, resource: str, context: dict[str, str]) -> bool:
         name = role_arn.rsplit("/", 1)[-1]
-        context = seams.use("ministack.core.iam_evaluator:EvalContext")(
+        asked = seams.use("ministack.core.iam_evaluator:EvalContext")(
             principal_arn=f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/{name}/service",
             principal_type="AssumedRole",
             principal_account=ACCOUNT_ID,
             action=action,
             resource_arn=resource,
             region=REGION,
+            service_context=context,
         )
         policies = seams.use("ministack.core.iam_evaluator:_gather_role_policies")(name, ACCOUNT_ID)
-        allowed = seams.use("ministack.core.iam_evaluator:evaluate")(context, policies).decision == "Allow"
-        if not allowed:
-            self.denials.append(f"{role_arn} {action} {resource}")
-        return bool(allowed)
+        return bool(seams.use("ministack.core.iam_evaluator:evaluate")(asked, policies).decision == "Allow")
 
     def need(self, role_arn: str, actions: Iterable[str], resource: str = "*") -> None:
         """Raise Denied, naming what is missing, unless a role may do all of this."""
@@ -110,6 +115,13 @@ class Iam:
                 f"User: {who} is not authorized to perform: {action} on resource: {resource} because no identity-based "
                 f"policy allows the {action} action"
             )
+
+    def need_for_either(
+        self, role_arn: str, headers: dict[str, str], action: str, resource: str, **context: str
+    ) -> None:
+        """Raise Denied unless a role or the caller of a request may do something."""
+        if not self._may(role_arn, action, resource, context):
+            self.caller_needs(headers, action, resource, **context)
 
     def can_pull(self, role_arn: str, image: str) -> None:
         """Raise Denied unless a role may pull an image from Amazon ECR."""

@@ -4,13 +4,10 @@ import asyncio
 import contextvars
 import json
 from collections.abc import Awaitable, Callable
-from functools import cache
 from typing import Any
 
-import botocore.session
-
-from launch_agent.plan.request_shape import shape_faults
 from local.aws.iam import Denied
+from local.aws.service_limits import WrongType, violations
 
 Operation = Callable[[dict[str, Any], dict[str, str]], dict[str, Any]]
 Answer = tuple[int, dict[str, str], bytes]
@@ -54,14 +51,10 @@ class JsonService:
     def _answer(self, operation: str, asked: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
         if operation not in self._operations:
             raise Refused("UnknownOperationException", operation)
-        faults = shape_faults(asked, _shape(self._service, operation))
-        if faults:
-            errors = f"{len(faults)} validation error{'s' if len(faults) > 1 else ''} detected: "
-            raise Refused(self._invalid, errors + "; ".join(faults))
+        try:
+            violated = violations(self._service, operation, asked)
+        except WrongType as error:
+            raise Refused("SerializationException", str(error)) from error
+        if violated:
+            raise Refused(self._invalid, violated)
         return self._operations[operation](asked, headers)
-
-
-@cache
-def _shape(service: str, operation: str) -> Any:
-    model = botocore.session.get_session().get_service_model(service)
-    return model.operation_model(operation).input_shape

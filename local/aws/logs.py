@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
@@ -39,21 +40,23 @@ class LogStream:
     """One log stream, written every quarter of a second and when it is closed."""
 
     def __init__(self, client: Any, group: str, stream: str) -> None:
-        """Make the stream, and the group where there is none. Raises ClientError when that is not allowed."""
+        """Make the stream, and the group where there is none, again if need be. Raises ClientError where it may not."""
         self._client, self._group, self._stream = client, group, stream
         self._events: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        for make, names in (
-            (client.create_log_group, {"logGroupName": group}),
-            (client.create_log_stream, {"logGroupName": group, "logStreamName": stream}),
-        ):
-            try:
-                make(**names)
-            except client.exceptions.ResourceAlreadyExistsException:
-                continue
+        try:
+            self._make_stream()
+        except client.exceptions.ResourceNotFoundException:
+            with suppress(client.exceptions.ResourceAlreadyExistsException):  # somebody else's was faster
+                client.create_log_group(logGroupName=group)
+            self._make_stream()
         self._thread = threading.Thread(target=self._write_on, daemon=True)
         self._thread.start()
+
+    def _make_stream(self) -> None:
+        with suppress(self._client.exceptions.ResourceAlreadyExistsException):
+            self._client.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
 
     def put(self, line: str) -> None:
         """Take a line."""

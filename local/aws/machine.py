@@ -30,6 +30,14 @@ _S = "ministack.services.stepfunctions:"
 _ASL = "moto.stepfunctions.parser.asl."
 _EVAL = f"{_ASL}eval."
 _GONE = "Task Timed Out: 'Provided task does not exist anymore'"
+_LOGGED_NAME = re.compile(r"[A-Za-z0-9_-]+")
+"""Other names are taken, and get no log: StartExecutionInput.name in the service's model."""
+_MAX_INPUT = 262_144
+_TOO_LONG = (
+    "1 validation error detected: Value '{}' at 'input' failed to satisfy constraint: "
+    "Member must have length less than or equal to {}"
+)
+_TRACING = ("xray:GetSamplingRules", "xray:GetSamplingTargets", "xray:PutTelemetryRecords", "xray:PutTraceSegments")
 
 _role = threading.local()
 
@@ -44,6 +52,8 @@ class Machine:
         self._settled: set[str] = set()
         self._left: dict[str, Any] = {}
         """How executions that did not succeed were left, by their ARNs: a redrive goes on from there."""
+        self.traced: list[str] = []
+        """The ARNs of the executions that AWS X-Ray has traces of."""
 
     def install(self) -> None:
         """Take the place of ministack's engine, and complete the interpreter."""
@@ -77,6 +87,8 @@ class Machine:
         execution = seams.use(f"{_S}_executions")[exec_arn]
         machine = seams.use(f"{_S}_state_machines")[execution["stateMachineArn"]]
         log = self._log(machine, exec_arn)
+        if machine.get("isTraced"):
+            self._trace(machine["roleArn"], exec_arn)
         worker = seams.use("moto.stepfunctions.parser.backend.execution_worker:ExecutionWorker")(
             evaluation_details=_details(execution, machine),
             exec_comm=_NoOne(),
@@ -98,6 +110,11 @@ class Machine:
         self._forget(exec_arn, worker)
         if log:
             log.close()
+
+    def _trace(self, role_arn: str, exec_arn: str) -> None:
+        """Trace an execution, if its machine's role may: https://docs.aws.amazon.com/step-functions/latest/dg/xray-iam.html."""
+        if all(self._iam.allows(role_arn, action) for action in _TRACING):
+            self.traced.append(exec_arn)
 
     def _show_history(self, execution: dict[str, Any], worker: Any) -> None:
         if worker.env is not None and execution["status"] == "RUNNING":
@@ -124,7 +141,9 @@ class Machine:
             self._settled.update(worker.env.callback_pool_manager._pool)
 
     def _start(self, old: Any, data: dict[str, Any]) -> Any:
-        """Answer a second start of the same name and input as the first, while it runs."""
+        """Refuse a long input; answer a second start of the same name and input as the first, while it runs."""
+        if len(data.get("input", "").encode()) > _MAX_INPUT:
+            return _refusal("ValidationException", _TOO_LONG.format(data["input"], _MAX_INPUT))
         base = seams.use(f"{_S}_resolve_state_machine_arn")(data.get("stateMachineArn", ""))
         if base and data.get("name"):
             arn = f"{base.replace(':stateMachine:', ':execution:')}:{data['name']}"
@@ -246,12 +265,13 @@ class Machine:
 
     def _log(self, machine: dict[str, Any], exec_arn: str) -> "_ExecutionLog | None":
         config = _lower(machine.get("loggingConfiguration") or {})
-        if config.get("level", "OFF") == "OFF":
+        name = exec_arn.rsplit(":", 1)[-1]
+        if config.get("level", "OFF") == "OFF" or not _LOGGED_NAME.fullmatch(name):
             return None
         arn = config["destinations"][0]["cloudwatchlogsloggroup"]["loggrouparn"]
         group = arn.split(":log-group:")[1].split(":")[0]
         day = time.strftime("%Y-%m-%d-%H-%M", time.gmtime())
-        stream = f"states/{machine['name']}/{day}/{exec_arn.rsplit(':', 1)[-1]}"
+        stream = f"states/{machine['name']}/{day}/{name}"
         return _ExecutionLog(self._cloud, group, stream, exec_arn, config)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,14 +18,20 @@ _PROJECT = "AWS::CodeBuild::Project"
 _REPOSITORY = "AWS::ECR::Repository"
 _FILTER = re.compile(r'\s*([?-]?(\w+|"[^"]*")(\s+|$))*')
 """Terms of a filter of logs: words, or anything in quotes."""
+_STATE_MACHINE = "AWS::StepFunctions::StateMachine"
+_SCHEDULE = "AWS::Scheduler::Schedule"
+_LOG_GROUP = "AWS::Logs::LogGroup"
 
 
 def install(cloud: Cloud) -> None:
     """Repair what the project's own template meets."""
     handlers = seams.use(_HANDLERS)
     handlers[_SECRET] = _with_arn_as_ref(handlers[_SECRET])
-    handlers[_PROJECT] = _with_log_group(handlers[_PROJECT])
-    handlers[_REPOSITORY] = _with_exclusions(handlers[_REPOSITORY])
+    handlers[_PROJECT] = _keeping(handlers[_PROJECT], _keep_log_group)
+    handlers[_REPOSITORY] = _keeping(handlers[_REPOSITORY], _keep_movable_tags)
+    handlers[_STATE_MACHINE] = _keeping(handlers[_STATE_MACHINE], _keep_tracing)
+    handlers[_SCHEDULE] = _with_names_once(handlers[_SCHEDULE], _is_scheduled)
+    handlers[_LOG_GROUP] = _with_names_once(handlers[_LOG_GROUP], _is_logged)
     seams.wrap("ministack.services.ecr:_describe_images", _image_not_found)
     seams.wrap("ministack.services.cloudwatch_logs:_filter_log_events", _filter_refused)
     seams.wrap("ministack.services.lambda_svc:_layer_content_url", partial(_signed, cloud))
@@ -58,30 +65,59 @@ def _with_arn_as_ref(theirs: dict[str, Any]) -> dict[str, Any]:
     return {**theirs, "create": create, "delete": delete}
 
 
-def _with_log_group(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Keep where a project of CodeBuild's logs, which ministack drops."""
+def _keeping(theirs: dict[str, Any], keep: Callable[[str, dict[str, Any]], None]) -> dict[str, Any]:
+    """Keep, with what a resource is created or updated to, a property that ministack drops."""
 
     def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
-        name, attributes = theirs["create"](logical_id, props, stack_name)
-        group = props.get("LogsConfig", {}).get("CloudWatchLogs", {}).get("GroupName")
-        seams.use("ministack.services.codebuild:_projects")[name]["logGroup"] = group or f"/aws/codebuild/{name}"
-        return name, attributes
+        made: tuple[str, dict[str, Any]] = theirs["create"](logical_id, props, stack_name)
+        keep(made[0], props)
+        return made
+
+    def update(physical_id: str, old: dict[str, Any], new: dict[str, Any], *more: Any) -> tuple[str, dict[str, Any]]:
+        made: tuple[str, dict[str, Any]] = theirs["update"](physical_id, old, new, *more)
+        keep(made[0], new)
+        return made
+
+    return {**theirs, "create": create, **({"update": update} if "update" in theirs else {})}
+
+
+def _keep_log_group(name: str, props: dict[str, Any]) -> None:
+    group = props.get("LogsConfig", {}).get("CloudWatchLogs", {}).get("GroupName")
+    seams.use("ministack.services.codebuild:_projects")[name]["logGroup"] = group or f"/aws/codebuild/{name}"
+
+
+def _keep_movable_tags(name: str, props: dict[str, Any]) -> None:
+    filters = props.get("ImageTagMutabilityExclusionFilters", [])
+    movable = [each["ImageTagMutabilityExclusionFilterValue"] for each in filters]
+    seams.use("ministack.services.ecr:_repositories")[name]["movableTags"] = movable
+
+
+def _keep_tracing(arn: str, props: dict[str, Any]) -> None:
+    enabled = (props.get("TracingConfiguration") or {}).get("Enabled")
+    seams.use("ministack.services.stepfunctions:_state_machines")[arn]["isTraced"] = str(enabled).lower() == "true"
+
+
+def _with_names_once(theirs: dict[str, Any], is_there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Refuse a name that is taken in this account and region, where ministack takes the resource over."""
+
+    def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
+        if is_there(props):
+            name = props.get("Name") or props.get("LogGroupName")
+            # https://github.com/aws/serverless-application-model/issues/3109
+            raise ValueError(f"{name} already exists")
+        made: tuple[str, dict[str, Any]] = theirs["create"](logical_id, props, stack_name)
+        return made
 
     return {**theirs, "create": create}
 
 
-def _with_exclusions(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Keep which tags of an immutable repository may move, which ministack drops."""
+def _is_scheduled(props: dict[str, Any]) -> bool:
+    key = f"{props.get('GroupName', 'default')}/{props.get('Name')}"
+    return key in seams.use("ministack.services.scheduler:_schedules")
 
-    def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
-        name, attributes = theirs["create"](logical_id, props, stack_name)
-        filters = props.get("ImageTagMutabilityExclusionFilters", [])
-        seams.use("ministack.services.ecr:_repositories")[name]["movableTags"] = [
-            each["ImageTagMutabilityExclusionFilterValue"] for each in filters
-        ]
-        return name, attributes
 
-    return {**theirs, "create": create}
+def _is_logged(props: dict[str, Any]) -> bool:
+    return props.get("LogGroupName") in seams.use("ministack.services.cloudwatch_logs:_log_groups")
 
 
 def _image_not_found(old: Any, data: dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from hypercorn.asyncio import serve as serve_asgi
 from hypercorn.config import Config
 
 from local.aws import repairs, seams
+from local.aws.behaviour import Behaviour
 from local.aws.call_faults import CallFaults
 from local.aws.cloud import Cloud
 from local.aws.codebuild import CodeBuild
@@ -30,7 +31,7 @@ from local.aws.machine import Machine
 from local.aws.registry import Registry
 from local.aws.runner import Images
 from local.aws.training import Training
-from local.loopback import Message, OwnMachineOnly, Receive, Send, headers_of
+from local.loopback import Message, OwnMachineOnly, Receive, Send, body_of, headers_of
 
 _OWN = "/_local/"
 _END_SECONDS = 15
@@ -48,14 +49,16 @@ class Server:
         self.iam = Iam()
         self.containers = Containers(cloud)
         self.images = Images(cloud.data / "images", self.containers)
-        self.functions = Functions(cloud)
+        self.functions = Functions(cloud, self.iam)
         self.call_faults = CallFaults(self.functions)
-        self.training = Training(cloud, self.iam, self.images)
+        self.behaviour = Behaviour()
+        self.training = Training(cloud, self.iam, self.images, self.behaviour)
         self.registry = Registry(self.iam)
         self.builds = CodeBuild(cloud, self.containers)
-        machine, delivery = Machine(cloud, self.iam, self.builds), Delivery(cloud, self.iam)
-        for part in (self.iam, self.registry, self.functions, self.training, self.builds, delivery, machine):
+        self.machine, delivery = Machine(cloud, self.iam, self.builds), Delivery(cloud, self.iam)
+        for part in (self.iam, self.registry, self.functions, self.training, self.builds, delivery, self.machine):
             part.install()
+        self.behaviour.change()
         repairs.install(cloud)
         cloud.register_owner()
 
@@ -91,8 +94,7 @@ class Server:
         caller.set(headers)
         fault = self.call_faults.due(headers)
         if fault:
-            await self.call_faults.fail(fault, headers, self._ministack, scope, receive)
-            await _answer(send, 503, {"__type": "ServiceUnavailable", "message": "nobody hears this"})
+            await _answer(send, *await self.call_faults.fail(fault, headers, self._ministack, scope, receive))
         else:
             await self._ministack(scope, receive, send)
 
@@ -108,19 +110,23 @@ class Server:
             "environments": self.functions.counts,
             "faults": self.training.faults,
             "pull-limits": self.registry.limits,
+            "traces": self.machine.traced,
             "call-faults": self.call_faults.planned,
         }
         if scope["method"] == "PUT" and what.startswith("images/"):
-            self.images.put(what.removeprefix("images/"), json.loads(await _body(receive)))
+            self.images.put(what.removeprefix("images/"), json.loads(await body_of(receive)))
+            await _answer(send, 200, {})
+        elif scope["method"] == "PUT" and what == "behaviour":
+            self.behaviour.change(**json.loads(await body_of(receive)))
             await _answer(send, 200, {})
         elif scope["method"] == "PUT" and what in ("faults", "call-faults"):
-            answers[what][:] = json.loads(await _body(receive))
+            answers[what][:] = json.loads(await body_of(receive))
             await _answer(send, 200, answers[what])
         elif scope["method"] == "PUT" and what == "pull-limits":
-            self.registry.limits.update(json.loads(await _body(receive)))
+            self.registry.limits.update(json.loads(await body_of(receive)))
             await _answer(send, 200, self.registry.limits)
         elif scope["method"] == "PUT" and what == "builds":
-            self.builds.hold(json.loads(await _body(receive))["held"])
+            self.builds.hold(json.loads(await body_of(receive))["held"])
             await _answer(send, 200, {})
         elif scope["method"] == "POST" and what.startswith("pulls/"):
             taken = self.registry.takes_pull(what.removeprefix("pulls/"))
@@ -135,15 +141,6 @@ class Server:
         """End every process started here."""
         for part in (self.functions, self.builds, self.training, self.containers):
             part.close()
-
-
-async def _body(receive: Receive) -> bytes:
-    content, more = b"", True
-    while more:
-        message = await receive()
-        content += message.get("body", b"")
-        more = message.get("more_body", False)
-    return content
 
 
 async def _answer(send: Send, status: int, answer: Any) -> None:

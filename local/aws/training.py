@@ -1,14 +1,18 @@
 """SageMaker training jobs: what a request must be, how a job goes through its states, and what it tells of them."""
 
 import contextvars
+import itertools
 import json
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from local import ACCOUNT_ID, REGION
 from local.aws import seams
+from local.aws.behaviour import Behaviour
 from local.aws.cloud import Cloud
 from local.aws.delivery import publish
 from local.aws.iam import Iam
@@ -31,6 +35,24 @@ _STATUS_MESSAGES = {
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
     "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
 }
+# https://github.com/aws/amazon-sagemaker-examples/issues/2267
+_NO_OBJECTS = (
+    'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket exists in the '
+    'selected region ({region}), that objects exist under that S3 prefix, and that the role "{role}" has '
+    '"s3:ListBucket" permissions on bucket "{bucket}".'
+)
+NETWORK_INTERFACES = (
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+)
+_THROUGH_SAGEMAKER = {"kms:viaservice": f"sagemaker.{REGION}.amazonaws.com", "kms:grantisforawsresource": "true"}
 _CAPACITY = (
     "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 )
@@ -39,9 +61,10 @@ _CAPACITY = (
 class Training:
     """The training jobs of the account, and the API to them."""
 
-    def __init__(self, cloud: Cloud, iam: Iam, images: Images) -> None:
-        """Take the cloud they run in, and the images they can run."""
-        self._cloud, self._iam, self._images = cloud, iam, images
+    def __init__(self, cloud: Cloud, iam: Iam, images: Images, behaviour: Behaviour) -> None:
+        """Take the cloud they run in, the images they can run, and what is not known of SageMaker."""
+        self._cloud, self._iam, self._images, self._behaviour = cloud, iam, images, behaviour
+        self._shapes = itertools.cycle(("map", "list", "absent"))
         self._jobs: dict[str, dict[str, Any]] = {}
         self._tags: dict[str, list[dict[str, str]]] = {}
         self._stops: dict[str, threading.Event] = {}
@@ -91,6 +114,7 @@ class Training:
                 f"Could not assume role {asked['RoleArn']}. Please ensure that the role exists and allows principal "
                 "'sagemaker.amazonaws.com' to assume the role.",
             )
+        self._check_rights(asked, headers)
         self._injected_refusal(name)
         now = time.time()
         with self._lock:
@@ -115,6 +139,31 @@ class Training:
         self._threads.append(thread)
         thread.start()
         return {"TrainingJobArn": arn}
+
+    def _check_rights(self, asked: dict[str, Any], headers: dict[str, str]) -> None:
+        """Refuse a job whose role cannot do what its key, its network and its inputs need. Raises Refused and Denied.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-createtrainingjob-perms
+        """
+        role = asked["RoleArn"]
+        key = (asked.get("ResourceConfig") or {}).get("VolumeKmsKeyId")
+        if key:
+            self._iam.need_for_either(role, headers, "kms:CreateGrant", _key_arn(key), **_THROUGH_SAGEMAKER)
+        if asked.get("VpcConfig"):
+            self._iam.need(role, NETWORK_INTERFACES)
+        for channel in asked.get("InputDataConfig") or []:
+            uri = ((channel.get("DataSource") or {}).get("S3DataSource") or {}).get("S3Uri")
+            if uri:
+                self._check_input(role, uri)
+
+    def _check_input(self, role: str, uri: str) -> None:
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        try:
+            found = self._cloud.client("s3", role).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)["KeyCount"]
+        except ClientError:
+            found = 0
+        if not found:
+            raise Refused("ValidationException", _NO_OBJECTS.format(uri=uri, region=REGION, role=role, bucket=bucket))
 
     def _injected_refusal(self, name: str) -> None:
         fault = self._injected(name, "code")
@@ -208,9 +257,9 @@ class Training:
             if self._injected(name, "interrupts"):
                 self._phase(job, run, "Interrupted", 0.3, lambda: None)
                 self._phase(job, run, "Starting", 0.3, lambda: None)
+            job["TrainingStartTime"] = time.time()  # the instances are ready, and cost
             self._phase(job, run, "Downloading", 0.2, run.download)
             self._move(job, "InProgress", "Training")
-            job["TrainingStartTime"] = time.time()
             limit = run.train()
             run.upload()
             if limit or run.stopped:
@@ -265,14 +314,15 @@ class Training:
             self._tell(job)
 
     def _tell(self, job: dict[str, Any]) -> None:
-        detail = {
+        detail = dict.fromkeys(_NULLS) | {
             key: value for key, value in self._described(job).items() if key not in ("Environment", "RetryStrategy")
         }
-        tags = {tag["Key"]: tag["Value"] for tag in self._tags[job["TrainingJobArn"]]}
-        detail = json.loads(json.dumps(_in_milliseconds(detail) | {"Tags": tags}))
-        name = job["TrainingJobName"]
+        shape, name = self._behaviour.event_tags, job["TrainingJobName"]
+        detail |= _shown_tags(next(self._shapes) if shape == "mixed" else shape, self._tags[job["TrainingJobArn"]])
+        detail = json.loads(json.dumps(_in_milliseconds(detail)))
         fault = next((each for each in self.faults if each.get("events") and each["match"] in name), {})
-        for _ in range({"drop": 0, "duplicate": 2}.get(fault.get("events", ""), 1)):
+        copies = {"drop": 0, "duplicate": 2}.get(fault.get("events", ""), self._behaviour.event_copies)
+        for _ in range(copies):
             publish("aws.sagemaker", "SageMaker Training Job State Change", detail, job["TrainingJobArn"])
 
 
@@ -280,10 +330,25 @@ class _StoppedEarly(Exception):
     """Somebody stopped the job before its container ran."""
 
 
+_NULLS = ("FailureReason", "FinalMetricDataList", "ModelArtifacts", "TrainingEndTime", "TrainingStartTime", "VpcConfig")
+"""What an event has as null where the job has none: the test event of awslabs/mlspace."""
+
+
+def _shown_tags(shape: str, tags: list[dict[str, str]]) -> dict[str, Any]:
+    """Show a job's tags as AWS's own sources do: mlspace's event has a map, CDK's schema a list, others have none."""
+    if shape == "absent":
+        return {}
+    return {"Tags": {tag["Key"]: tag["Value"] for tag in tags} if shape == "map" else tags}
+
+
+def _key_arn(key: str) -> str:
+    return key if key.startswith("arn:") else f"arn:aws:kms:{REGION}:{ACCOUNT_ID}:key/{key}"
+
+
 def _in_milliseconds(detail: dict[str, Any]) -> dict[str, Any]:
     """Write times as events do: epoch milliseconds."""
     times = ("CreationTime", "LastModifiedTime", "TrainingStartTime", "TrainingEndTime", "StartTime", "EndTime")
-    written: dict[str, Any] = {key: int(value * 1000) if key in times else value for key, value in detail.items()}
+    written = {key: int(value * 1000) if key in times and value else value for key, value in detail.items()}
     if "SecondaryStatusTransitions" in detail:
         written["SecondaryStatusTransitions"] = [
             _in_milliseconds(each) for each in detail["SecondaryStatusTransitions"]

@@ -102,11 +102,6 @@ class TrainingRun:
                 self._client("s3").download_file(bucket, key, str(target))
         except ClientError as error:
             raise Failed(f"ClientError: Data download failed:{error}") from error
-        if not keys:
-            raise Failed(
-                "ClientError: Data download failed:NoSuchKey (404): No S3 objects found under S3 URL "
-                f'"{source["S3Uri"]}" given in input data source.'
-            )
 
     # --- training
     def train(self) -> str:

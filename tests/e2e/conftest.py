@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -17,6 +17,9 @@ from local.wandb import Behaviour, WandbServer
 from local.wandb.queues import RunQueueItem
 from local.wandb.runs import Run
 from tests.wandb.client import Client
+
+if TYPE_CHECKING:
+    from tests.e2e.workshop import Workshop
 
 Found = TypeVar("Found")
 QUEUE, ENTITY = "sagemaker", "team"
@@ -194,6 +197,8 @@ def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
         git_server(repositories, folder) as git,
         embedded_cloud(folder, speed=SPEED, trust_ca=git.certificate) as cloud,
     ):
+        # As AWS's own sources show events: with tags as a map, as a list, or without, and each of them twice.
+        cloud.behave(event_tags="mixed", event_copies=2)
         wandb = WandbLogin(wandb_url, ENTITY, QUEUE, DEMO_KEY)
         deployed = deploy(
             cloud,
@@ -220,6 +225,14 @@ def app(deployed_application: Application) -> Iterator[Application]:
     application.server.state.behaviour = behaviour
     wait_for(lambda: application.slots() == 0, within=90)
     assert application.deployed.cloud.get("denials")[denials:] == []
+
+
+@pytest.fixture
+def shop(app: Application) -> "Workshop":
+    """What makes roles, functions and state machines on the embedded AWS."""
+    from tests.e2e.workshop import Workshop  # only now: it waits with this module's words
+
+    return Workshop(app.deployed.cloud)
 
 
 @pytest.fixture
