@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -25,6 +24,7 @@ from local.demo.demo import demo_repository, image_of, run_demo
 from local.demo.git_server import GitServer
 from local.dump import dump
 from local.folders import remove
+from local.signals import end_on_signals, held_back
 from local.stack import DEMO_KEY, ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud, timed
 from local.wandb import WandbServer
 
@@ -48,12 +48,13 @@ def main() -> int:
     up.add_argument("--speed", type=float, default=1.0, help="how many times faster what only waits passes")
     demo = commands.add_parser("demo", help="queue runs of images and of code and show what comes of them")
     demo.add_argument("--json", type=Path, help="write the table of outcomes here")
+    demo.add_argument("--only", default="", metavar="WORDS", help="queue only the runs whose names have these words")
     demo.add_argument("--dump", type=Path, help="write everything the stack wrote into this folder")
     demo.add_argument("--speed", type=float, default=10.0)
     demo.add_argument("--container-tool", default="auto", help="buildah, podman, docker, or none for pseudo images")
     commands.add_parser("down", help="end what an `up` left")
     arguments = parser.parse_args()
-    _end_on_signals()
+    end_on_signals()
     try:
         return {"up": _up, "demo": _demo, "down": _down}[arguments.command](arguments)
     except KeyboardInterrupt:
@@ -122,7 +123,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         _say_what_is_missing(cloud, git)
         grace = max(1, round(60 / arguments.speed))
         deployed = deploy(cloud, wandb, max_jobs=4, grace_seconds=grace, say=console.print)
-        rows = run_demo(deployed, folder / "user", git, console)
+        rows = run_demo(deployed, folder / "user", git, console, only=arguments.only)
         if arguments.json:
             arguments.json.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
         if arguments.dump:
@@ -185,8 +186,10 @@ def _remove_what_is_left() -> None:
 @contextmanager
 def _folder(*, remembered: bool) -> Iterator[Path]:
     """Make a folder for everything that is written, and remove it at the end, with the note about it for `down`."""
-    folder = Path(tempfile.mkdtemp(prefix="wandb-launch-"))
+    folder: Path | None = None
     try:
+        with held_back():
+            folder = Path(tempfile.mkdtemp(prefix="wandb-launch-"))
         if remembered:
             STATE_FILE.write_text(json.dumps({"pid": os.getpid(), "folder": str(folder)}))
         (folder / "user").mkdir()
@@ -195,19 +198,10 @@ def _folder(*, remembered: bool) -> Iterator[Path]:
         os.environ["TMPDIR"] = str(folder / "tmp")
         yield folder
     finally:
-        remove(folder)
+        if folder:
+            remove(folder)
         if remembered:
             STATE_FILE.unlink(missing_ok=True)
-
-
-def _end_on_signals() -> None:
-    def interrupt(_: int, __: FrameType | None) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # the end takes a moment, and is not to be left half done
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)  # a shell that starts us with & has SIGINT ignored otherwise
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from local import ACCOUNT_ID, REGION
 from local.loopback import listening
 from operate.api_key import store_api_key
 from operate.sam import overrides as sam_overrides
+from local.signals import held_back
 
 ROOT = Path(__file__).parent.parent
 CLOUD_PYTHON = ROOT / ".venvs/cloud/bin/python"
@@ -86,11 +87,11 @@ class LocalCloud(NamedTuple):
 
     def limit_pulls(self, limits: Mapping[str, int]) -> None:
         """Have public registries refuse so many of the next pulls of builds that have not signed in."""
-        _http("PUT", f"{self.url}/_local/pull-limits", limits)
+        self._ask("PUT", "pull-limits", limits)
 
     def hold_builds(self, held: bool) -> None:
         """Keep builds that are started queued, as where the account runs as many as it may, or let them go on."""
-        _http("PUT", f"{self.url}/_local/builds", {"held": held})
+        self._ask("PUT", "builds", {"held": held})
 
     def put_call_faults(self, faults: list[dict[str, Any]]) -> None:
         """Have calls of functions go wrong: see `local/aws/call_faults.py`."""
@@ -145,20 +146,16 @@ def embedded_cloud(
         command += ["--owner", folder / "aws-config", "--lambda-python", LAMBDA_PYTHON]
         command += ["--speed", speed, "--container-tool", container_tool]
         command += ["--trust-ca", trust_ca] if trust_ca else []
-        with subprocess.Popen(
+        with _started(
             [str(part) for part in command],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'layers/launch_agent'}"},
             stdin=subprocess.PIPE,  # it ends when this is closed: also when we are killed
             pass_fds=[listener.fileno()],
-            start_new_session=True,  # Ctrl-C is ours to handle: it ends the block, and the block ends the cloud
         ) as process:
             listener.close()
-            try:
-                _wait_until_healthy(cloud, process)
-                yield cloud
-            finally:
-                _end(process)
+            _wait_until_healthy(cloud, process)
+            yield cloud
 
 
 def _new_cloud(url: str, folder: Path) -> LocalCloud:
@@ -174,16 +171,26 @@ def _new_cloud(url: str, folder: Path) -> LocalCloud:
     return cloud
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end; kill it and its group when it does not."""
-    process.terminate()
+@contextmanager
+def _started(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Run a process until the block ends; then ask it to end, and kill what is left of it and of what it runs."""
+    process: subprocess.Popen[Any] | None = None
     try:
-        process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        with held_back():
+            # A Ctrl-C of the terminal is for us: it ends the block.
+            process = subprocess.Popen(command, start_new_session=True, **options)
+        yield process
+    finally:
+        if process:
+            with process:
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_END_SECONDS)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
-def _wait_until_healthy(cloud: LocalCloud, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_healthy(cloud: LocalCloud, process: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + _BOOT_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -266,24 +273,12 @@ def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str]
 
 def printed_by(command: list[str], *, folder: Path, environment: Mapping[str, str], given: str = "") -> str:
     """Run a program and what it starts to their end; return what it printed. Raises SystemExit when it fails."""
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, errors = process.communicate(given)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with _started(command, cwd=folder, env=environment, text=True, **pipes) as process:
+        output, errors = process.communicate(given)
     if process.returncode:
         raise SystemExit(f"{' '.join(map(os.path.basename, command[:3]))} failed:\n{output}{errors}")
-    return output
+    return str(output)
 
 
 @contextmanager

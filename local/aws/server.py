@@ -99,43 +99,44 @@ class Server:
             await self._ministack(scope, receive, send)
 
     async def _own(self, scope: Message, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        if not hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self._cloud.owner.secret_key}"):
-            await _answer(send, 403, {"message": "only for the owner"})
-            return
+        """Answer whoever tests or demonstrates this AWS: what it says of itself, and how it is to behave."""
         what = scope["path"].removeprefix(_OWN)
-        answers: dict[str, Any] = {
-            "health": {"ok": True},
-            "containers": {"tool": self.containers.tool},
-            "denials": self.iam.denials,
-            "environments": self.functions.counts,
-            "faults": self.training.faults,
-            "pull-limits": self.registry.limits,
-            "traces": self.machine.traced,
-            "call-faults": self.call_faults.planned,
-        }
-        if scope["method"] == "PUT" and what.startswith("images/"):
-            self.images.put(what.removeprefix("images/"), json.loads(await body_of(receive)))
-            await _answer(send, 200, {})
-        elif scope["method"] == "PUT" and what == "behaviour":
-            self.behaviour.change(**json.loads(await body_of(receive)))
-            await _answer(send, 200, {})
-        elif scope["method"] == "PUT" and what in ("faults", "call-faults"):
-            answers[what][:] = json.loads(await body_of(receive))
-            await _answer(send, 200, answers[what])
-        elif scope["method"] == "PUT" and what == "pull-limits":
-            self.registry.limits.update(json.loads(await body_of(receive)))
-            await _answer(send, 200, self.registry.limits)
-        elif scope["method"] == "PUT" and what == "builds":
-            self.builds.hold(json.loads(await body_of(receive))["held"])
-            await _answer(send, 200, {})
-        elif scope["method"] == "POST" and what.startswith("pulls/"):
+        if what.startswith("pulls/"):  # a build asks what stands for a public registry, which knows nobody
             taken = self.registry.takes_pull(what.removeprefix("pulls/"))
             await _answer(send, 200 if taken else 429, {})
+        elif not hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self._cloud.owner.secret_key}"):
+            await _answer(send, 403, {"message": "only for the owner"})
+        elif scope["method"] == "PUT":
+            self._set(what, json.loads(await body_of(receive)))
+            await _answer(send, 200, {})
         elif scope["method"] == "DELETE" and what == "denials":
             self.iam.denials.clear()
             await _answer(send, 200, {})
         else:
-            await _answer(send, 200 if what in answers else 404, answers.get(what, {}))
+            told = self._told()
+            await _answer(send, 200 if what in told else 404, told.get(what, {}))
+
+    def _told(self) -> dict[str, Any]:
+        return {
+            "health": {"ok": True},
+            "call-faults": self.call_faults.planned,
+            "containers": {"tool": self.containers.tool},
+            "denials": self.iam.denials,
+            "environments": self.functions.counts,
+            "traces": self.machine.traced,
+        }
+
+    def _set(self, what: str, value: Any) -> None:
+        if what.startswith("images/"):
+            self.images.put(what.removeprefix("images/"), value)
+        elif what == "behaviour":
+            self.behaviour.change(**value)
+        elif what == "builds":
+            self.builds.hold(value["held"])
+        elif what == "pull-limits":
+            self.registry.limits.update(value)
+        else:
+            {"faults": self.training.faults, "call-faults": self.call_faults.planned}[what][:] = value
 
     def close(self) -> None:
         """End every process started here."""

@@ -142,22 +142,29 @@ def image_of(script: str) -> dict[str, Any]:
     return {"entrypoint": [str(WANDB_PYTHON), str(ROOT / "local/demo" / script)], "env": {"PYTHONUNBUFFERED": "1"}}
 
 
-def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Console) -> list[Row]:
-    """Queue the orders, wait for their ends, and return what W&B says of each. Without `git` none comes from git."""
+def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Console, only: str = "") -> list[Row]:
+    """Queue the orders, wait for their ends, and return what W&B says of each. Without `git` none comes from git.
+
+    `only` chooses those whose names have these words. Raises SystemExit where none has.
+    """
+    orders = [TRAINS, BREAKS, MISTAKES, COMES_AS_CODE, *([COMES_FROM_GIT] if git else [])]
+    chosen = [order for order in orders if only in order.name]
+    if not chosen:
+        raise SystemExit(f'"{only}" is in no name of these: {", ".join(order.name for order in orders)}')
     _configure_queue(deployed, home)
     sources = {name: deployed.cloud.put_image(f"demo:{name}", image_of(f"{name}.py")) for name in ("train", "broken")}
     sources |= _jobs(deployed, home, git)
-    orders = [TRAINS, BREAKS, MISTAKES, COMES_AS_CODE, *([COMES_FROM_GIT] if git else [])]
-    for order in orders:
+    for order in chosen:
         _queue(deployed, home, order, sources)
-    rows = [Row(order, item) for order, item in zip(orders, _items(deployed, home), strict=True)]
-    first, again = rows[orders.index(COMES_AS_CODE)], Row(COMES_AGAIN)
-    rows.append(again)
+    rows = [Row(order, item) for order, item in zip(chosen, _items(deployed, home), strict=True)]
+    first = next((row for row in rows if row.order is COMES_AS_CODE), None)
+    again = Row(COMES_AGAIN)
+    rows += [again] if first else []
     aws = _Aws(deployed)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     with Live(_progress(rows), console=console, refresh_per_second=4) as live:
         while not all(row.has_ended for row in rows) and time.monotonic() < deadline:
-            if first.has_ended and not again.item:
+            if first and first.has_ended and not again.item:
                 _queue(deployed, home, again.order, sources)
                 again.item = _items(deployed, home)[-1]
             for row in rows:
@@ -217,7 +224,7 @@ class _Aws:
         if row.has_ended:
             output = json.loads(execution.get("output") or "{}")
             row.verdict = output.get("verdict", "not launched")
-            row.reason = output.get("reason") or execution.get("cause", "")
+            row.reason = output.get("reason") or _message(execution.get("cause", ""))
             row.image = self._image(arn)
 
     def _image(self, execution: str) -> str | None:
@@ -231,6 +238,14 @@ class _Aws:
         for summary in self._sagemaker.list_training_jobs(NameContains=row.run_id)["TrainingJobSummaries"]:
             job = self._sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
             row.training_job, row.training_status = job["TrainingJobName"], job["SecondaryStatus"]
+
+
+def _message(cause: str) -> str:
+    """Return what a failed function says, without its stack trace."""
+    try:
+        return str(json.loads(cause)["errorMessage"])
+    except (ValueError, KeyError, TypeError):
+        return cause
 
 
 def _progress(rows: list[Row]) -> Table:

@@ -1,5 +1,6 @@
-"""`python -m local up` and `down`: it deploys, serves, and leaves no process and no file behind."""
+"""`python -m local up` and `down`: it deploys, serves, and leaves no process and no file behind, whatever ends it."""
 
+import fcntl
 import json
 import os
 import re
@@ -10,43 +11,100 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import urllib3
 
-from local.stack import DEMO_KEY, ROOT
+from local.loopback import listening
+from local.stack import DEMO_KEY, ROOT, embedded_cloud
 from local.wandb import WandbServer
 from tests.e2e.conftest import wait_for
 
 STATE_FILE = ROOT / ".local/up.json"
+WAITS = "Ctrl-C ends all of it"
+NEVER_ANSWERS = {
+    "Resources": {
+        "Role": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "AssumeRolePolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": {
+                        "Effect": "Allow",
+                        "Principal": {"Service": "lambda.amazonaws.com"},
+                        "Action": "sts:AssumeRole",
+                    },
+                }
+            },
+        },
+        "Function": {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {
+                "Runtime": "python3.11",
+                "Handler": "index.handler",
+                "Timeout": 900,
+                "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+                "Code": {"ZipFile": "import time\ndef handler(event, context):\n    while True: time.sleep(1)\n"},
+            },
+        },
+        "Custom": {"Type": "Custom::Go", "Properties": {"ServiceToken": {"Fn::GetAtt": ["Function", "Arn"]}}},
+    }
+}
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One of these tests at a time: a checkout has one `up`."""
+    (ROOT / ".local").mkdir(exist_ok=True)
+    with (ROOT / ".local/tests").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Begin an `up` with its temporary files below a folder."""
+    command = [sys.executable, "-m", "local", "up", "--speed", "60", *options]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "layers/launch_agent")])
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def said(process: subprocess.Popen[str], last: str) -> str:
+    """Return what a process says, up to a line with these words."""
+    words = ""
+    while last not in words:
+        line = process.stdout.readline() if process.stdout else ""
+        assert line, words
+        words += line
+    return words
 
 
 @contextmanager
 def up(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run `up` with its temporary files below a folder; give the process, and what it said until it waited."""
-    command = [sys.executable, "-m", "local", "up", "--speed", "60", *options]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "layers/launch_agent")])
-    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    """Run `up`; give the process, and what it said until it waited."""
+    with begun(folder, *options) as process:
         try:
-            assert process.stdout
-            words = ""
-            while "Ctrl-C ends all of it" not in words:
-                line = process.stdout.readline()
-                assert line, words
-                words += line
-            yield process, words
+            yield process, said(process, WAITS)
         finally:
             process.terminate()  # of no effect when it has ended, which is what the tests wait for
 
 
+def down() -> None:
+    command = [sys.executable, "-m", "local", "down"]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+
+
 def processes_below(folder: Path) -> list[str]:
-    """Return the command lines of living processes that name a folder."""
+    """Return the command lines of living processes that name a folder, or work in it."""
     found = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
+    for each in Path("/proc").glob("[0-9]*"):
         try:
-            line = each.read_bytes().replace(b"\0", b" ").decode()
+            line = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            place = (each / "cwd").readlink()
         except OSError:
             continue  # it has ended since
-        if str(folder) in line:
+        if str(folder) in line or place.is_relative_to(folder):
             found.append(line)
     return found
 
@@ -57,14 +115,69 @@ def assert_nothing_is_left(folder: Path) -> None:
     assert not STATE_FILE.exists()
 
 
-def test_ctrl_c_ends_all_that_up_began(tmp_path: Path) -> None:
-    with up(tmp_path) as (process, words):
+def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with listening() as taken:
+        for option in ("--aws-port", "--wandb-port"):
+            port = str(taken.getsockname()[1])
+            with begun(second, option, port) as refused:
+                _, errors = refused.communicate(timeout=60)
+            assert refused.returncode == 1
+            assert errors == f"Port {port} of this machine cannot be used: Address already in use. Leave it out.\n"
+            assert_nothing_is_left(second)
+    with up(first) as (process, words):
         (page,) = re.findall(r"http://127.0.0.1:\d+/#\w+", words)
         assert urllib3.request("GET", page).status == 200
-        assert processes_below(tmp_path)
+        (variables,) = re.findall(r"^  \. (\S+)$", words, re.MULTILINE)
+        exported = subprocess.run(
+            ["sh", "-c", f". {variables}; env"], capture_output=True, text=True, check=True
+        ).stdout
+        assert f"WANDB_API_KEY={page.partition('#')[2]}\n" in exported
+        assert Path(variables).stat().st_mode & 0o077 == 0
+        state = STATE_FILE.read_text()
+        with begun(second) as refused:
+            _, errors = refused.communicate(timeout=60)
+        assert (refused.returncode, errors) == (
+            1,
+            "The application is up already: `python -m local down` ends it.\n",
+        )
+        assert STATE_FILE.read_text() == state
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
+    assert_nothing_is_left(first)
+    assert list(second.iterdir()) == []
+
+
+@pytest.mark.parametrize("word", ["booting the embedded AWS ...", "deploying it"])
+def test_sigterm_ends_all_whatever_it_is_at(tmp_path: Path, word: str) -> None:
+    with begun(tmp_path) as process:
+        said(process, word)
+        process.terminate()
+        assert process.wait(60) == 130
     assert_nothing_is_left(tmp_path)
+
+
+def test_an_up_that_was_killed_leaves_no_process_and_down_removes_its_files(tmp_path: Path) -> None:
+    with begun(tmp_path) as process:
+        said(process, "building the template")
+        process.kill()
+    wait_for(lambda: not processes_below(tmp_path), within=30)
+    assert STATE_FILE.exists()
+    down()
+    assert_nothing_is_left(tmp_path)
+
+
+def test_the_embedded_aws_ends_though_a_custom_resource_never_answers(tmp_path: Path) -> None:
+    with embedded_cloud(tmp_path, speed=60) as cloud:
+        cloudformation = cloud.client("cloudformation")
+        cloudformation.create_stack(
+            StackName="stuck", TemplateBody=json.dumps(NEVER_ANSWERS), Capabilities=["CAPABILITY_IAM"]
+        )
+        wait_for(lambda: cloud.get("environments")["cold"])
+    assert processes_below(tmp_path) == []
 
 
 def test_up_serves_another_server_and_down_ends_it(tmp_path: Path) -> None:
@@ -75,7 +188,6 @@ def test_up_serves_another_server_and_down_ends_it(tmp_path: Path) -> None:
         _, _, after = words.partition("The configuration for the queue theirs:")
         assert "RoleArn" in json.JSONDecoder().raw_decode(after.lstrip())[0]
         wait_for(lambda: server.state.agents)
-        down = [sys.executable, "-m", "local", "down"]
-        subprocess.run(down, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+        down()
         assert process.wait(30) == 130
     assert_nothing_is_left(tmp_path)
