@@ -139,14 +139,16 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _say_what_is_missing(cloud: LocalCloud, git: GitServer | None) -> None:
     """Say what images are built with, and what this machine lacks for the whole demo."""
-    tool = cloud.get("containers")["tool"]
-    if tool == "none":
+    containers = cloud.get("containers")
+    if containers["tool"] == "none":
         console.print(
             "[yellow]images are pseudo images[/]: their files are copied, each RUN is skipped, and they run as "
             "processes of this machine. Buildah, podman or a Docker engine would build true ones"
         )
+        if containers["reason"]:
+            console.print(containers["reason"])
     else:
-        console.print(f"images are built with {tool}")
+        console.print(f"images are built with {containers['tool']}")
     if git is None:
         console.print("[yellow]no run comes from git[/]: this machine has no git")
 

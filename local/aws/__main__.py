@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 from local import ACCOUNT_ID, REGION
-from local.aws import seams
 
 _SECRETIVE = ("AWS_", "WANDB_", "SM_", "LOCALSTACK_", "MINISTACK_")
 _SECRET_WORDS = ("TOKEN", "SECRET", "API_KEY", "PASSWORD")
@@ -28,14 +27,7 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="how many times faster what only waits passes")
     parser.add_argument("--container-tool", choices=["auto", "buildah", "podman", "docker", "none"], default="auto")
     parser.add_argument("--trust-ca", type=Path, help="a certificate that git trusts in builds")
-    parser.add_argument(
-        "--check-seams", action="store_true", help="check what it reaches for in its libraries, and end"
-    )
     arguments = parser.parse_args()
-    if arguments.check_seams:
-        seams.check()
-        print(*seams.TABLE, sep="\n")
-        return
     arguments.data.mkdir(parents=True, exist_ok=True)
     listener = socket.socket(fileno=arguments.socket)
     port = listener.getsockname()[1]

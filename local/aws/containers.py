@@ -5,6 +5,7 @@ a plain process with the image's files under other paths.
 """
 
 import base64
+import getpass
 import json
 import os
 import shutil
@@ -25,36 +26,49 @@ _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
 
 
-def find_tool(wanted: str, storage: Path) -> Tool:
-    """Return the container tool to use: the one wanted or, for `auto`, the first that works here.
+def find_tool(wanted: str, storage: Path) -> tuple[Tool, str]:
+    """Return the container tool to use, and why it is none where one is installed.
 
-    Raises SystemExit when the one wanted does not work.
+    That is the one wanted or, for `auto`, the first that works here. Raises SystemExit when the one wanted does not.
     """
     tools: tuple[Tool, ...] = ("buildah", "podman", "docker")
-    reason = ""
+    reasons = []
     for tool in tools:
         if wanted in ("auto", tool):
             reason = _reason_against(tool, storage)
-            if not reason:
-                return tool
+            if reason is None:
+                return tool, ""
+            reasons += [f"{tool} cannot be used: {reason}"] if reason else []
     if wanted not in ("auto", "none"):
-        raise SystemExit(f"{wanted} does not work on this machine: {reason}")
-    return "none"
+        raise SystemExit("".join(reasons) or f"{wanted} is not installed.")
+    return "none", " ".join(reasons)
 
 
-def _reason_against(tool: str, storage: Path) -> str:
-    """Say why a container tool cannot be used; nothing when it can."""
-    if sys.platform != "linux":
-        return "base images are made of this machine's own system, which has to be Linux."
+def _reason_against(tool: str, storage: Path) -> str | None:
+    """Say why a container tool cannot be used, with no word for one that is not installed; None when it can."""
     if shutil.which(tool, path=PATH) is None:
-        return "it is not installed."
-    missing = [name for name in ("newuidmap", "newgidmap") if shutil.which(name, path=PATH) is None]
-    if os.geteuid() and tool != "docker" and missing:
-        return f"{' and '.join(missing)} are not installed; on Debian they come with the package uidmap."
+        return ""
+    if sys.platform != "linux":
+        return "images are made of this machine's own system, which has to be Linux."
+    maps_users = os.geteuid() != 0 and tool != "docker"
+    if maps_users and not all(shutil.which(name, path=PATH) for name in ("newuidmap", "newgidmap")):
+        return "newuidmap is missing. On Debian and Ubuntu: apt install uidmap."
+    if maps_users and not _has_sub_uids():
+        ranges = "--add-subuids 100000-165535 --add-subgids 100000-165535"
+        return f"this user has no sub-uids. As root: usermod {ranges} {getpass.getuser()}."
     options = storage_options(storage) if tool == "buildah" else []
-    asked = [tool, *options, *(["unshare", "true"] if os.geteuid() and tool == "buildah" else ["info"])]
+    asked = [tool, *options, *(["unshare", "true"] if maps_users and tool == "buildah" else ["info"])]
     told = subprocess.run(asked, capture_output=True, text=True, env=tool_environment(storage), check=False)
-    return (told.stderr or told.stdout).strip() if told.returncode else ""
+    return (told.stderr or told.stdout).strip() if told.returncode else None
+
+
+def _has_sub_uids() -> bool:
+    """Say whether this user has the sub-uids that the users in an image are mapped to."""
+    names = {getpass.getuser(), str(os.getuid())}
+    files = [Path("/etc/subuid"), Path("/etc/subgid")]
+    return all(
+        file.exists() and names & {line.split(":")[0] for line in file.read_text().splitlines()} for file in files
+    )
 
 
 def tool_environment(storage: Path) -> dict[str, str]:
@@ -70,7 +84,7 @@ class Containers:
         """Take the cloud whose registry images come from and go to. Raises SystemExit."""
         self._cloud = cloud
         self._storage = cloud.data / "containers"
-        self.tool = find_tool(cloud.container_tool, self._storage)
+        self.tool, self.reason = find_tool(cloud.container_tool, self._storage)
 
     def build_environment(self) -> dict[str, str]:
         """Return what a build's environment needs for its `docker`, `aws` and `python3`; base images are there then."""

@@ -120,7 +120,7 @@ class Server:
         return {
             "health": {"ok": True},
             "call-faults": self.call_faults.planned,
-            "containers": {"tool": self.containers.tool},
+            "containers": {"tool": self.containers.tool, "reason": self.containers.reason},
             "denials": self.iam.denials,
             "environments": self.functions.counts,
             "traces": self.machine.traced,

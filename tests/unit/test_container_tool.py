@@ -1,0 +1,50 @@
+"""Which container tool the embedded AWS uses, and the sentence that says what to install where it can use none."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from local.aws import containers
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with only what a test puts into the folder, and a user who is not root."""
+    monkeypatch.setattr(containers, "PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    return tmp_path
+
+
+def install(machine: Path, *names: str, script: str = "exit 0") -> None:
+    for name in names:
+        (machine / name).write_text(f"#!/bin/sh\n{script}\n")
+        (machine / name).chmod(0o755)
+
+
+def test_without_any_tool_there_is_none_and_nothing_to_say(machine: Path) -> None:
+    assert containers.find_tool("auto", machine / "storage") == ("none", "")
+
+
+def test_a_user_needs_newuidmap(machine: Path) -> None:
+    install(machine, "buildah")
+    tool, reason = containers.find_tool("auto", machine / "storage")
+    assert (tool, reason) == (
+        "none",
+        "buildah cannot be used: newuidmap is missing. On Debian and Ubuntu: apt install uidmap.",
+    )
+
+
+def test_a_tool_that_is_wanted_and_missing_is_one_sentence(machine: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^podman is not installed\.$"):
+        containers.find_tool("podman", machine / "storage")
+
+
+def test_a_tool_that_fails_says_why_and_the_next_is_taken(machine: Path) -> None:
+    install(machine, "docker", script="echo Cannot connect to the Docker daemon >&2; exit 1")
+    assert containers.find_tool("auto", machine / "storage") == (
+        "none",
+        "docker cannot be used: Cannot connect to the Docker daemon",
+    )
+    install(machine, "docker")
+    assert containers.find_tool("auto", machine / "storage") == ("docker", "")
