@@ -182,8 +182,9 @@ def _accelerator() -> Iterator[tuple[str, Path | bytes | str]]:
 
 
 def _python_files() -> Iterator[Path]:
-    """Yield the files of the standard library."""
-    for path in Path(sysconfig.get_path("stdlib")).resolve().rglob("*"):
+    """Yield the files of the standard library, and the wheels that `venv` installs, which Debian keeps elsewhere."""
+    folders = [sysconfig.get_path("stdlib"), sysconfig.get_config_var("WHEEL_PKG_DIR")]
+    for path in (path for folder in folders if folder for path in Path(folder).resolve().rglob("*")):
         if path.is_file() and not any(part in _NOT_COPIED or part.startswith("config-") for part in path.parts):
             yield path
 
