@@ -18,6 +18,8 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists() and shutil.which("buildah", path=PATH):
         # A container of a user who is not root writes as this user's sub-uids, whose files only they can remove.
-        command = ["buildah", "unshare", "rm", "-rf", str(folder)]
-        environment = {"PATH": PATH, "HOME": os.environ.get("HOME", "/"), "TMPDIR": str(folder.parent)}
+        own = dict.fromkeys(("TMPDIR", "XDG_RUNTIME_DIR"), str(folder))
+        command = ["buildah", "unshare", "find", str(folder), "-mindepth", "1", "-delete"]
+        environment = {"PATH": PATH, "HOME": os.environ.get("HOME", "/"), **own}
         subprocess.run(command, capture_output=True, env=environment, check=False)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -24,9 +24,9 @@ from botocore.config import Config
 
 from local import ACCOUNT_ID, REGION
 from local.loopback import listening
+from local.signals import held_back
 from operate.api_key import store_api_key
 from operate.sam import overrides as sam_overrides
-from local.signals import held_back
 
 ROOT = Path(__file__).parent.parent
 CLOUD_PYTHON = ROOT / ".venvs/cloud/bin/python"

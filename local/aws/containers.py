@@ -56,9 +56,19 @@ def _reason_against(tool: str, storage: Path) -> str | None:
     if maps_users and not _has_sub_uids():
         ranges = "--add-subuids 100000-165535 --add-subgids 100000-165535"
         return f"this user has no sub-uids. As root: usermod {ranges} {getpass.getuser()}."
-    options = storage_options(storage) if tool == "buildah" else []
-    asked = [tool, *options, *(["unshare", "true"] if maps_users and tool == "buildah" else ["info"])]
-    told = subprocess.run(asked, capture_output=True, text=True, env=tool_environment(storage), check=False)
+    if tool != "buildah":
+        return _complaint([tool, "info"], _own())
+    for driver in ("overlay", "vfs"):  # the second works everywhere, and copies every file of each layer
+        command = ["buildah", *storage_options(storage, driver), "info"]
+        complaint = _complaint(command, tool_environment(storage))
+        if complaint is None:
+            (storage / "driver").write_text(driver)
+            return None
+    return complaint
+
+
+def _complaint(command: list[str], environment: dict[str, str]) -> str | None:
+    told = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     return (told.stderr or told.stdout).strip() if told.returncode else None
 
 
@@ -72,7 +82,7 @@ def _has_sub_uids() -> bool:
 
 
 def tool_environment(storage: Path) -> dict[str, str]:
-    """Return the environment in which a container tool leaves no file outside `storage`."""
+    """Return the environment in which buildah leaves no file outside `storage`."""
     (storage / "runtime").mkdir(parents=True, exist_ok=True, mode=0o700)
     return {**_own(), "TMPDIR": str(storage / "runtime"), "XDG_RUNTIME_DIR": str(storage / "runtime")}
 
@@ -125,9 +135,10 @@ class Run(NamedTuple):
     afterwards: tuple[list[str], ...] = ()
 
 
-def storage_options(storage: Path) -> list[str]:
-    """Return the options by which buildah and podman keep everything in a folder of ours."""
-    return ["--root", str(storage / "root"), "--runroot", str(storage / "run")]
+def storage_options(storage: Path, driver: str = "") -> list[str]:
+    """Return the options by which buildah keeps everything in a folder of ours; the driver is the one that works."""
+    driver = driver or (storage / "driver").read_text()
+    return ["--root", str(storage / driver), "--runroot", str(storage / "run"), "--storage-driver", driver]
 
 
 class PulledImage(NamedTuple):
@@ -203,7 +214,8 @@ def engine(tool: str, auth: Path) -> list[str]:
 
 
 def _own() -> dict[str, str]:
-    return {"PATH": PATH, "HOME": os.environ.get("HOME", "/root")}
+    kept = {name: os.environ[name] for name in ("HOME", "XDG_RUNTIME_DIR") if name in os.environ}
+    return {**kept, "PATH": PATH}
 
 
 def _passed(environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from local.stack import ROOT, LocalCloud, Deployed, WandbLogin, deploy, embedded_cloud
+from local.stack import ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud
 from local.wandb import WandbServer
 from operate.stack_file import path_of
 from tests.e2e.conftest import wait_for
@@ -87,7 +87,7 @@ def server() -> Iterator[tuple[WandbServer, str]]:
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[LocalCloud]:
-    with embedded_cloud(tmp_path, port=0, speed=60.0, iam=True) as cloud:
+    with embedded_cloud(tmp_path, speed=60.0) as cloud:
         yield cloud
 
 

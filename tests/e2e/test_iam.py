@@ -23,11 +23,7 @@ class Caller:
         self._cloud, name = cloud, f"caller-{uuid.uuid4().hex[:8]}"
         arn = make_role(cloud, name, {"AWS": OWNER})
         cloud.client("iam").put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(*statements))
-        make: Any = boto3.client
-        sts = make(
-            "sts", endpoint_url=cloud.url, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="t"
-        )
-        self._keys = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        self._keys = cloud.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
 
     def client(self, service: str) -> Any:
         """Return a client with the role's credentials."""
@@ -55,7 +51,7 @@ def make_role(cloud: LocalCloud, name: str, principal: dict[str, str], **conditi
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """An embedded AWS with nothing deployed: much is denied here, as it should be."""
-    with embedded_cloud(tmp_path_factory.mktemp("cloud"), port=0, speed=60.0, iam=True) as cloud:
+    with embedded_cloud(tmp_path_factory.mktemp("cloud"), speed=60.0) as cloud:
         yield cloud
 
 

@@ -21,7 +21,7 @@ LAUNCH_CONFIG = "layers/config/launch-config.yaml"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    with embedded_cloud(tmp_path_factory.mktemp("cloud"), port=0, speed=60.0, iam=True) as cloud:
+    with embedded_cloud(tmp_path_factory.mktemp("cloud"), speed=60.0) as cloud:
         yield cloud
 
 
