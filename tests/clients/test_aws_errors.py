@@ -84,7 +84,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "image": lambda: ImageRepository("123456789012.dkr.ecr.us-east-1.amazonaws.com/launch").has("sha256:0"),
     "public registry password": public_registry_password,
     "registry password": lambda: registry_password("123456789012.dkr.ecr.us-east-1.amazonaws.com"),
-    "image built": lambda: ImageClaims("runs").built("tag", "item", NOTE),
+    "image built": lambda: ImageClaims("runs").built("tag", "item", "token", NOTE),
     "known image": lambda: ImageClaims("runs").find("tag"),
     "claim of an image": lambda: ImageClaims("runs").claim("tag", "item"),
     "release of an image": lambda: ImageClaims("runs").release("tag", "item"),

@@ -58,20 +58,34 @@ def test_a_repository_that_is_not_there_is_the_deployments_fault() -> None:
 
 def test_one_item_has_the_claim_and_others_learn_whose_it_is() -> None:
     claims = ImageClaims("runs")
-    assert claims.claim(TAG, "first") == ImageClaim(owner="first")
-    assert claims.claim(TAG, "second") == ImageClaim(owner="first")
-    assert claims.claim(TAG, "first") == ImageClaim(owner="first")
-    assert claims.claim("b" * 64, "second") == ImageClaim(owner="second")
+    first = claims.claim(TAG, "first")
+    assert first == ImageClaim(owner="first", token=token_of(first))
+    assert claims.claim(TAG, "second") == first
+    other = claims.claim("b" * 64, "second")
+    assert owner(other) == "second"
+    assert token_of(first) != token_of(other)
+
+
+def test_a_function_that_runs_twice_at_a_time_claims_once() -> None:
+    """The build reports under the claim's token, whichever of the two the state machine hears."""
+    claims = ImageClaims("runs")
+    first = claims.claim(TAG, "first")
+    assert claims.claim(TAG, "first") == first
+    claims.fail(TAG, "first", "no such package")
+    failed = claims.find(TAG)
+    again = claims.claim(TAG, "first", after=failed)
+    assert again == ImageClaim(owner="first", token=token_of(again))
+    assert claims.claim(TAG, "first", after=failed) == again != first
 
 
 def test_a_released_claim_is_free_and_only_its_owner_releases_it() -> None:
     claims = ImageClaims("runs")
-    claims.claim(TAG, "first")
+    first = claims.claim(TAG, "first")
     claims.release(TAG, "second")
-    assert claims.claim(TAG, "second") == ImageClaim(owner="first")
+    assert claims.claim(TAG, "second") == first
     claims.release(TAG, "first")
     claims.release(TAG, "first")
-    assert claims.claim(TAG, "second") == ImageClaim(owner="second")
+    assert owner(claims.claim(TAG, "second")) == "second"
 
 
 def test_a_failed_build_is_told_until_another_item_takes_the_claim_over() -> None:
@@ -79,57 +93,65 @@ def test_a_failed_build_is_told_until_another_item_takes_the_claim_over() -> Non
     claims.claim(TAG, "first")
     claims.fail(TAG, "second", "not its claim")
     claims.fail(TAG, "first", "no such package")
-    failed = ImageClaim(owner="first", failure="no such package")
-    assert claims.claim(TAG, "second") == failed
-    assert claims.claim(TAG, "second", after=failed) == ImageClaim(owner="second")
-    assert claims.claim(TAG, "third", after=failed) == ImageClaim(owner="second")
-    assert claims.claim(TAG, "first") == ImageClaim(owner="second")
-
-
-def test_a_failed_build_that_is_tried_again_by_its_owner_has_not_failed() -> None:
-    claims = ImageClaims("runs")
-    claims.claim(TAG, "first")
-    claims.fail(TAG, "first", "no such package")
-    claims.claim(TAG, "first")
-    assert claims.claim(TAG, "second") == ImageClaim(owner="first")
+    failed = claims.claim(TAG, "second")
+    assert failed == ImageClaim(owner="first", token=token_of(failed), failure="no such package")
+    second = claims.claim(TAG, "second", after=failed)
+    assert second == ImageClaim(owner="second", token=token_of(second))
+    assert claims.claim(TAG, "third", after=failed) == second
+    assert claims.claim(TAG, "first") == second
 
 
 def test_an_image_is_known_by_what_the_build_of_its_claims_owner_reported() -> None:
     claims = ImageClaims("runs")
     assert claims.find(TAG) is None
-    claims.claim(TAG, "first")
-    claims.built(TAG, "first", NOTE)
-    claims.built(TAG, "first", NOTE)
-    assert claims.find(TAG) == claims.claim(TAG, "second") == ImageClaim(owner="first", image=NOTE)
-    claims.built(TAG, "first", NOTE.model_copy(update={"digest": f"sha256:{'b' * 64}"}))
-    claims.built(TAG, "second", NOTE.model_copy(update={"digest": f"sha256:{'c' * 64}"}))
-    assert claims.find(TAG) == ImageClaim(owner="first", image=NOTE)
+    token = token_of(claims.claim(TAG, "first"))
+    claims.built(TAG, "first", token, NOTE)
+    claims.built(TAG, "first", token, NOTE)
+    built = ImageClaim(owner="first", token=token, image=NOTE)
+    assert claims.find(TAG) == claims.claim(TAG, "second") == built
+    claims.built(TAG, "first", token, NOTE.model_copy(update={"digest": f"sha256:{'b' * 64}"}))
+    claims.built(TAG, "second", "other", NOTE.model_copy(update={"digest": f"sha256:{'c' * 64}"}))
+    assert claims.find(TAG) == built
 
 
 def test_the_end_of_the_run_that_built_it_leaves_an_image_known() -> None:
     claims = ImageClaims("runs")
-    claims.claim(TAG, "first")
-    claims.built(TAG, "first", NOTE)
+    token = token_of(claims.claim(TAG, "first"))
+    claims.built(TAG, "first", token, NOTE)
     claims.release(TAG, "first")
     claims.fail(TAG, "first", "the training job did not start")
-    assert claims.claim(TAG, "first") == ImageClaim(owner="first", image=NOTE)
+    assert claims.claim(TAG, "first") == ImageClaim(owner="first", token=token, image=NOTE)
 
 
-def test_an_image_that_is_gone_is_built_by_whoever_finds_that_first() -> None:
+@pytest.mark.parametrize("by", ["this version", "a version without tokens"])
+def test_an_image_that_is_gone_is_built_by_whoever_finds_that_first(by: str) -> None:
     claims = ImageClaims("runs")
-    claims.claim(TAG, "first")
-    claims.built(TAG, "first", NOTE)
+    token = token_of(claims.claim(TAG, "first")) if by == "this version" else None
+    claims.release(TAG, "first")
+    claims.built(TAG, "first", token, NOTE)
     known = claims.find(TAG)
-    assert claims.claim(TAG, "second", after=known) == ImageClaim(owner="second")
-    assert claims.claim(TAG, "third", after=known) == ImageClaim(owner="second")
-    claims.built(TAG, "first", NOTE)
-    assert claims.find(TAG) == ImageClaim(owner="second")
+    assert known == ImageClaim(owner="first", token=token, image=NOTE)
+    second = claims.claim(TAG, "second", after=known)
+    assert owner(second) == "second"
+    assert claims.claim(TAG, "third", after=known) == second
+    claims.built(TAG, "first", token, NOTE)
+    assert claims.find(TAG) == second
 
 
 def test_an_image_is_known_where_the_claim_has_been_forgotten_while_it_was_built() -> None:
     claims = ImageClaims("runs")
-    claims.built(TAG, "first", NOTE)
-    assert claims.find(TAG) == ImageClaim(owner="first", image=NOTE)
+    claims.built(TAG, "first", "token", NOTE)
+    assert claims.find(TAG) == ImageClaim(owner="first", token="token", image=NOTE)
+
+
+def owner(claim: ImageClaim | None) -> str | None:
+    return claim.owner if claim else None
+
+
+def token_of(claim: ImageClaim | None) -> str:
+    assert claim
+    assert claim.token
+    return claim.token
 
 
 def ordered(token: str) -> BuildPlan:

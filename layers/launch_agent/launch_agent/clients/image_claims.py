@@ -4,6 +4,7 @@ An image of the repository is used only if the build that a function has ordered
 repository can give an image any tag.
 """
 
+import secrets
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,9 @@ from launch_agent.model import Model
 _KEEP_CLAIM = timedelta(days=1)
 _KEEP_IMAGE = timedelta(days=365)
 _NOT_HELD = "ConditionalCheckFailedException"
-_NAMES = {"#owner": "owner", "#image": "image"}
+_OF_ITS_OWNER = {"#owner": "owner", "#image": "image"}
+_Condition = tuple[str, dict[str, str], dict[str, str]]
+"""A condition expression, the names in it, and the values."""
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
@@ -28,6 +31,8 @@ class ImageClaim(Model):
     """Which run queue item's execution builds an image; what its build reported, or why it failed."""
 
     owner: str
+    token: str | None = None
+    """What only this build and the functions know; claims of version 0.1.0 have none."""
     failure: str | None = None
     image: ImageNote | None = None
 
@@ -49,25 +54,27 @@ class ImageClaims:
         if not known:
             return None
         image = ImageNote.model_validate_json(known["image"]) if "image" in known else None
-        return ImageClaim(owner=known["owner"], failure=known.get("failure"), image=image)
+        return ImageClaim(owner=known["owner"], token=known.get("token"), failure=known.get("failure"), image=image)
 
     def claim(self, tag: str, item_id: str, *, after: ImageClaim | None = None) -> ImageClaim | None:
-        """Claim the build of an image for an item; return whose it is, None when that changed meanwhile.
+        """Claim the build of an image for an item; return whose it is with its token, None when that changed now.
 
-        It is the item's when nobody has claimed it, or the item has and its build has reported nothing, or the claim is
-        still `after`, whose build has failed or whose image is gone.
+        It is the item's when nobody has claimed it, or the claim is still `after`, which is to be replaced.
         """
-        condition = "attribute_not_exists(pk) OR (#owner = :owner AND attribute_not_exists(#image))"
-        values = {":owner": item_id}
-        if after:
-            condition, values[":after"] = f"{condition} OR #owner = :after", after.owner
+        condition, names, values = "attribute_not_exists(pk)", {}, {}
+        if after and after.token:
+            condition, names, values = "#token = :token", {"#token": "token"}, {":token": after.token}
+        elif after:
+            condition = "#owner = :owner AND attribute_not_exists(#token)"
+            names, values = {"#owner": "owner", "#token": "token"}, {":owner": after.owner}
+        token = secrets.token_hex(16)
         try:
-            self._put(tag, item_id, _KEEP_CLAIM, condition, values)
+            self._put(tag, item_id, token, _KEEP_CLAIM, (condition, names, values))
         except ClientError:
             return self.find(tag)
-        return ImageClaim(owner=item_id)
+        return ImageClaim(owner=item_id, token=token)
 
-    def built(self, tag: str, item_id: str, image: ImageNote) -> None:
+    def built(self, tag: str, item_id: str, token: str | None, image: ImageNote) -> None:
         """Record the image that the build of an item reported; it is the one for all who need it from now on.
 
         Where another item has claimed the build meanwhile, that one's image will be.
@@ -78,7 +85,7 @@ class ImageClaims:
         )
         values = {":owner": item_id, ":image": image.model_dump_json()}
         with suppress(ClientError):
-            self._put(tag, item_id, _KEEP_IMAGE, condition, values, image=image.model_dump_json())
+            self._put(tag, item_id, token, _KEEP_IMAGE, (condition, _OF_ITS_OWNER, values), image=values[":image"])
 
     def fail(self, tag: str, item_id: str, reason: str) -> None:
         """Tell those who wait for an item's build that it failed, for a day."""
@@ -94,15 +101,22 @@ class ImageClaims:
         """Give up the claim of an item, if it has one and its build has reported no image."""
         self._if_unbuilt(self._dynamodb.delete_item, tag, item_id)
 
-    def _put(self, tag: str, owner: str, keep: timedelta, condition: str, values: dict[str, str], **more: str) -> None:
+    def _put(
+        self, tag: str, owner: str, token: str | None, keep: timedelta, condition: _Condition, **more: str
+    ) -> None:
+        expression, names, values = condition
         item = {"pk": f"image#{tag}", "owner": owner, "ttl": int((datetime.now(UTC) + keep).timestamp()), **more}
+        item |= {"token": token} if token else {}
+        given: dict[str, Any] = {}
+        if names:  # DynamoDB takes no empty ones
+            given["ExpressionAttributeNames"] = names
+            given["ExpressionAttributeValues"] = {name: _serialize(value) for name, value in values.items()}
         with translated(_NOT_HELD):
             self._dynamodb.put_item(
                 TableName=self._table,
                 Item={name: _serialize(value) for name, value in item.items()},
-                ConditionExpression=condition,
-                ExpressionAttributeNames=_NAMES,
-                ExpressionAttributeValues={name: _serialize(value) for name, value in values.items()},
+                ConditionExpression=expression,
+                **given,
             )
 
     def _if_unbuilt(self, change: Any, tag: str, item_id: str, values: Any = None, **more: Any) -> None:
@@ -111,7 +125,7 @@ class ImageClaims:
                 TableName=self._table,
                 Key={"pk": _serialize(f"image#{tag}")},
                 ConditionExpression="#owner = :owner AND attribute_not_exists(#image)",
-                ExpressionAttributeNames=_NAMES,
+                ExpressionAttributeNames=_OF_ITS_OWNER,
                 ExpressionAttributeValues={":owner": _serialize(item_id), **(values or {})},
                 **more,
             )

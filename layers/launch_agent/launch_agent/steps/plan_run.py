@@ -90,25 +90,31 @@ class PlanRun:
 
     def _claim_or_reuse_image(self, record: RunRecord, plan: LaunchPlan, build: BuildPlan) -> dict[str, Any]:
         """Use the image if its build reported one and the repository has it, else have it built, once for all."""
-        image = self._known_image(record, build)
-        return self._reuse_image(record, plan, image) if image else self._order_build(plan, build)
+        claim = self._claim(record, build)
+        return self._reuse_image(record, plan, claim.image) if claim.image else self._order_build(plan, build, claim)
 
-    def _known_image(self, record: RunRecord, build: BuildPlan) -> ImageNote | None:
-        """Return what is known of the image, or None when its build is this item's to order.
+    def _claim(self, record: RunRecord, build: BuildPlan) -> "ImageClaim":
+        """Return the claim of the image: with the image that is there, or this item's, which orders its build.
 
         Raises ImageBeingBuilt, or ImageBuildFailed when the build waited for has failed.
         """
         claims, tag, me = self._clients.image_claims, build.recipe.tag, record.item.id
         claim = claims.find(tag)
         if claim and claim.image and self._clients.image_repository.has(claim.image.digest):
-            return claim.image
-        if claim is None or claim.image or claim.owner == me or self._has_failed(record, claim):
+            return claim
+        if claim is None or self._may_be_replaced(record, claim):
             claim = claims.claim(tag, me, after=claim)
         if claim and claim.owner == me and claim.image is None:
-            return None
+            return claim
         if claim:
             self._runs.awaits_build(me, claim.owner)
         raise ImageBeingBuilt(f"the image {build.image} is being built for run queue item {claim and claim.owner}")
+
+    def _may_be_replaced(self, record: RunRecord, claim: "ImageClaim") -> bool:
+        """Say whether a claim brings no image that is there."""
+        if claim.image or claim.owner == record.item.id:
+            return claim.image is not None or claim.failure is not None
+        return self._has_failed(record, claim)
 
     def _has_failed(self, record: RunRecord, claim: "ImageClaim") -> bool:
         """Say whether another item's build will bring no image. Raises ImageBuildFailed for the one waited for."""
@@ -116,9 +122,10 @@ class PlanRun:
             raise ImageBuildFailed(f"run queue item {claim.owner} needed the same image: {claim.failure}")
         return bool(claim.failure) or self._runs.open_run(claim.owner) is None
 
-    def _order_build(self, plan: LaunchPlan, build: BuildPlan) -> dict[str, Any]:
-        """Store the order for the build, under a name that no other build can guess."""
-        ordered = build if build.token else build.model_copy(update={"token": secrets.token_hex(16)})
+    def _order_build(self, plan: LaunchPlan, build: BuildPlan, claim: "ImageClaim") -> dict[str, Any]:
+        """Store the order for the build, under a name that no other build can guess and that its claim has."""
+        token = claim.token or build.token or secrets.token_hex(16)  # claims of version 0.1.0 have none
+        ordered = build.model_copy(update={"token": token})
         self._runs.planned(plan.model_copy(update={"build": ordered}))
         logger.info("image to be built", image=build.image)
         key = self._clients.build_bucket.store_plan(ordered)

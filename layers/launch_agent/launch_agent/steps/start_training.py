@@ -115,7 +115,7 @@ class StartTraining:
         if not is_entry_point_of(build.recipe, image.entry_point):
             started = " ".join(image.entry_point)[:200]
             raise ImageBuildFailed(f'the image is started with "{started}", which is not the entry point of the job.')
-        self._clients.image_claims.built(build.recipe.tag, plan.item.id, image)
+        self._clients.image_claims.built(build.recipe.tag, plan.item.id, build.token, image)
         built = plan.with_image(repository.at(image.digest), image)
         self._runs.planned(built)
         return built
