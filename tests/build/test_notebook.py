@@ -166,3 +166,14 @@ def test_the_script_needs_nothing_of_ipython(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(script.text)
     command = [sys.executable, "-I", "-S", str(tmp_path / "train.py")]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "5\n"
+
+
+@pytest.mark.parametrize("lines", [500, 100_000])
+def test_a_cell_with_more_magics_than_can_be_read_is_named(lines: int) -> None:
+    with pytest.raises(UnsupportedJobSource, match=r"cell 1 of the job's notebook .*too many magics"):
+        script_of(notebook("x = !ls\n" * lines))
+
+
+def test_text_in_a_string_is_no_magic_however_much_there_is() -> None:
+    text = "%comment\n" * 10_000
+    assert text in script_of(notebook(f"""latex = '''{text}'''""")).text

@@ -7,6 +7,7 @@ commands.
 
 import ast
 import json
+import re
 import sys
 import tempfile
 import warnings
@@ -28,6 +29,11 @@ _FOR_THE_SCREEN = ("autoreload", "config", "load_ext", "matplotlib", "pinfo", "p
 _MAGICS = ("getoutput", "run_cell_magic", "run_line_magic", "system")
 _DEFINITIONS = {"get_ipython": "def get_ipython(): return None", "display": "display = print"}
 """What a notebook has without importing it; outside of one, IPython's own get_ipython() returns None too."""
+
+_ESCAPE = re.compile(r"(?:^|=)[ \t]*[!%?]", re.MULTILINE)
+_MOST_MAGICS = 500
+_MOST_READ = 300_000
+"""Magics times lines of a cell, which takes about ten seconds."""
 
 
 class Script(NamedTuple):
@@ -125,7 +131,22 @@ class _Script:
             self.not_run.append(lines[first].rstrip())
             return "\n".join(f"# {line}" for line in lines)
         # The transformer drops empty lines at the beginning, by which the lines are counted.
-        return self._without_magics("\n" * first + self._transformer.transform_cell(source).rstrip("\n"))
+        return self._without_magics("\n" * first + self._transformed(source).rstrip("\n"))
+
+    def _transformed(self, source: str) -> str:
+        """Return what IPython's transformer makes of a cell. Raises ValueError for one with too many magics.
+
+        It reads the whole cell again for each magic, and ends with RuntimeError after 500 times.
+        """
+        if _is_python(source):
+            return source
+        magics = len(_ESCAPE.findall(source))
+        if magics >= _MOST_MAGICS or magics * (source.count("\n") + 1) > _MOST_READ:
+            raise ValueError("it has too many magics and shell commands for its length. Make several cells of it")
+        try:
+            return str(self._transformer.transform_cell(source))
+        except RuntimeError as error:
+            raise ValueError(f"IPython cannot read it: {error}") from None
 
     def _without_magics(self, code: str) -> str:
         """Put Python in the place of what IPython's transformer has made of magics and shell commands."""
@@ -160,6 +181,14 @@ class _Script:
         if name not in _FOR_THE_SCREEN:
             self.not_run.append(shown)
         return f"pass  # {shown}" if is_statement else "[]" if kind == "getoutput" else "None"
+
+
+def _is_python(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _magic(call: ast.Call) -> tuple[str, list[str]] | None:
