@@ -51,6 +51,10 @@ NEVER_ANSWERS = {
 }
 
 
+AS_TYPED = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+"""The environment of somebody who types `python -m local`, not `make`."""
+
+
 @pytest.fixture(autouse=True)
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One of these tests at a time: a checkout has one `up`."""
@@ -63,8 +67,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
     """Begin an `up` with its temporary files below a folder."""
     command = [sys.executable, "-m", "local", "up", "--speed", "60", *options]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "layers/launch_agent")])
-    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    environment = {**AS_TYPED, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -92,7 +95,7 @@ def up(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str
 
 def down() -> None:
     command = [sys.executable, "-m", "local", "down"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+    subprocess.run(command, cwd=ROOT, env=AS_TYPED, check=True, timeout=60)
 
 
 def processes_below(folder: Path) -> list[str]:
