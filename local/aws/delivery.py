@@ -48,6 +48,8 @@ class Delivery:
             return
         if event.get("Source") == "aws.scheduler" and "Input" not in target:
             target = {**target, "Input": json.dumps(_envelope(event))}
+        if ":sqs:" in target["Arn"] and not self._iam.rule_may_send(rule.get("Arn", ""), target["Arn"]):
+            return
         token = _rule.set(rule)
         try:
             old(target, event, rule, view)

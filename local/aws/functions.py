@@ -40,6 +40,8 @@ class Environment:
         """Unpack the code and the layers and start the process, whose environment is made from nothing."""
         self.temporary = Path(tempfile.mkdtemp(prefix="function-", dir=cloud.data))
         self.last_used = time.monotonic()
+        # As it is now: a configuration that is changed while this one is busy is not what it runs with.
+        self.identity = _identity(config)
         self.function: str = config["FunctionName"]
         self._output = (self.temporary / "output").open("w+b")
         self._read_so_far = 0
@@ -207,7 +209,7 @@ class Functions:
             how = f"signal: {signal.Signals(-code).name.lower()}" if code < 0 else f"exit status {code}"
             message = f"RequestId: {request_id} Error: Runtime exited with error: {how}"
             return _failure("Runtime.ExitError", message, log)
-        self._keep(environment, config)
+        self._keep(environment)
         result = {"body": json.loads(answer["body"] or "null"), "log": environment.printed()}
         return result if answer["kind"] == "result" else {**result, "error": True}
 
@@ -217,10 +219,10 @@ class Functions:
             kept = self._idle.get(_identity(config))
             return kept.pop() if kept else None
 
-    def _keep(self, environment: Environment, config: dict[str, Any]) -> None:
+    def _keep(self, environment: Environment) -> None:
         environment.last_used = time.monotonic()
         with self._lock:
-            self._idle.setdefault(_identity(config), []).append(environment)
+            self._idle.setdefault(environment.identity, []).append(environment)
 
     def _drop_idle(self, before: float) -> None:
         for key, kept in self._idle.items():

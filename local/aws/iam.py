@@ -9,7 +9,7 @@ import contextvars
 import fnmatch
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from local import ACCOUNT_ID, REGION
@@ -156,15 +156,24 @@ class Iam:
     def rule_may_invoke(self, rule_arn: str, function_arn: str) -> bool:
         """Say whether a function's resource policy lets a rule of EventBridge invoke it."""
         found = seams.use("ministack.services.lambda_svc:function_policy_for_arn")(function_arn)
-        for statement in (found[0] if found else {}).get("Statement", []):
-            principal = statement.get("Principal")
-            principal = principal.get("Service") if isinstance(principal, dict) else principal
-            conditions = (statement.get("Condition") or {}).values()
-            sources = [value for each in conditions for key, value in each.items() if key.lower() == "aws:sourcearn"]
-            from_rule = all(fnmatch.fnmatchcase(rule_arn, source) for source in sources)
-            if statement.get("Effect") == "Allow" and principal == "events.amazonaws.com" and from_rule:
-                return True
-        return False
+        return _lets_rule(found[0] if found else {}, rule_arn)
+
+    def rule_may_send(self, rule_arn: str, queue_arn: str) -> bool:
+        """Say whether a queue's policy lets a rule of EventBridge send to it."""
+        queue = seams.use("ministack.services.sqs:_queue_by_arn")(queue_arn) or {}
+        return _lets_rule(json.loads(queue.get("attributes", {}).get("Policy") or "{}"), rule_arn)
+
+
+def _lets_rule(policy: Mapping[str, Any], rule_arn: str) -> bool:
+    for statement in policy.get("Statement", []):
+        principal = statement.get("Principal")
+        principal = principal.get("Service") if isinstance(principal, dict) else principal
+        conditions = (statement.get("Condition") or {}).values()
+        sources = [value for each in conditions for key, value in each.items() if key.lower() == "aws:sourcearn"]
+        from_rule = all(fnmatch.fnmatchcase(rule_arn, source) for source in sources)
+        if statement.get("Effect") == "Allow" and principal == "events.amazonaws.com" and from_rule:
+            return True
+    return False
 
 
 def _listed(value: Any) -> list[Any]:

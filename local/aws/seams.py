@@ -68,6 +68,7 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     f"{_S}scheduler:_SCHEDULE_TICK_INTERVAL": None,
     f"{_S}secretsmanager:_get_secret_value": ("data",),
     f"{_S}secretsmanager:_resolve": ("secret_id", "use_arn_scope"),
+    f"{_S}sqs:_queue_by_arn": ("arn",),
     f"{_S}tagging:_RESOURCE_TAG_COLLECTORS": None,
     f"{_S}scheduler:_schedules": None,
     f"{_S}cloudformation.provisioners:_RESOURCE_HANDLERS": None,
