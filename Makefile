@@ -99,12 +99,15 @@ hooks: $(VENV)/.installed ## Check what is committed before it is
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$$PATH" .venvs/sam/bin/sam
 STACK ?= wandb-launch
 
-.PHONY: build deploy logs destroy
+.PHONY: build deploy verify logs destroy
 build: $(VENV)/.installed .venvs/sam/.installed ## Build the application: make build [CONFIG=launch-config.yaml]
 	@$(BIN)/python -m operate build --config "$(abspath $(CONFIG))"
 
 deploy: $(VENV)/.installed .venvs/sam/.installed ## Deploy it: asks what it needs, the first time. make deploy [STACK=name] [CONFIG=launch-config.yaml]
 	@$(BIN)/python -m operate deploy --stack "$(STACK)" --config "$(abspath $(CONFIG))"
+
+verify: $(VENV)/.installed .venvs/training/.installed ## Prove it with one small job, for a few cents: make verify [STACK=name] [ARGS="--queue name"]
+	@$(BIN)/python -m operate verify --stack "$(STACK)" $(ARGS)
 
 logs: $(VENV)/.installed ## Show what was logged of a run: make logs RUN=run-id [SINCE="2 days"] [ARGS=--raw]
 	@$(BIN)/python -m operate logs --stack "$(STACK)" --run "$(RUN)" --since "$(or $(SINCE),1 hour)" $(ARGS)

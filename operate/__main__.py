@@ -11,6 +11,7 @@ from operate.destroy import destroy
 from operate.errors import CannotOperate
 from operate.logs import logs
 from operate.template import ROOT, parameters
+from operate.verify.verify import verify
 
 
 def main() -> int:
@@ -45,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     logging.add_argument("--run", required=True, help="the run's id, or its queue item's")
     logging.add_argument("--since", default="1 hour", help="how far back to look, for instance 2 days")
     logging.add_argument("--raw", action="store_true", help="print the log lines as they are: JSON")
+    verifying = commands.add_parser("verify", parents=[of_stack], help="prove a deployed stack with one small job")
+    verifying.add_argument("--queue", default="", help="the run queue to use; by default the stack's first")
+    verifying.add_argument("--yes", action="store_true", help="do not ask")
+    verifying.add_argument("--keep", default="", metavar="FILE", help="write the events that AWS sends to a file")
     destroying = commands.add_parser("destroy", parents=[of_stack], help="delete a stack")
     destroying.add_argument("--yes", action="store_true", help="do not ask")
     return parser
@@ -63,6 +68,8 @@ def _run(arguments: argparse.Namespace) -> None:
     region = known.region if known else None
     if arguments.command == "logs":
         logs(arguments.stack, region, arguments.run, since=arguments.since, raw=arguments.raw)
+    elif arguments.command == "verify":
+        verify(arguments.stack, region, queue=arguments.queue, sure=arguments.yes, keep=arguments.keep)
     else:
         destroy(arguments.stack, region, sure=arguments.yes)
 

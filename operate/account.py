@@ -1,12 +1,13 @@
 """The AWS account in which a command works: whose credentials there are, and the stack as CloudFormation has it."""
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError
 
+from launch_agent.clients.aws import CONFIG
 from operate.errors import CannotOperate
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Account:
         self.region: str = session.region_name
         # The clients of the launch_agent package have no region of their own.
         boto3.setup_default_session(region_name=self.region)
-        self.client: Any = session.client
+        self.client: Any = partial(session.client, config=CONFIG)
 
     @cached_property
     def caller(self) -> Mapping[str, str]:

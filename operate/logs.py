@@ -28,7 +28,7 @@ def logs(stack: str, region: str | None, run: str, *, since: str, raw: bool) -> 
     account = Account(region)
     group = account.outputs(stack)["FunctionsLogGroupName"]
     begin = datetime.now(UTC) - duration(since)
-    events = _events_of(account.client("logs"), group, run, begin)
+    events = lines_of(account.client("logs"), group, run, begin)
     if not events:
         raise CannotOperate(
             f"The stack {stack} has logged nothing of a run {run} since {begin.astimezone():%Y-%m-%d %H:%M}. Check the "
@@ -47,10 +47,10 @@ def duration(text: str) -> timedelta:
     return timedelta(**{unit: int(found[1])})
 
 
-def _events_of(client: "CloudWatchLogsClient", group: str, run: str, begin: datetime) -> list[tuple[int, str]]:
+def lines_of(client: "CloudWatchLogsClient", group: str, run: str, begin: datetime) -> list[tuple[int, str]]:
     """Return the time and text of each line about a run. Not every line has its id: the others have its item's."""
     found = set(_find(client, group, run, begin))
-    items = {_fields(text).get("run_queue_item_id", run) for _, text in found}
+    items = {fields_of(text).get("run_queue_item_id", run) for _, text in found}
     for item in items - {run}:
         found |= set(_find(client, group, item, begin))
     return sorted(found)
@@ -68,7 +68,8 @@ def _find(client: "CloudWatchLogsClient", group: str, term: str, begin: datetime
             yield event["timestamp"], event["message"].rstrip()
 
 
-def _fields(text: str) -> Mapping[str, Any]:
+def fields_of(text: str) -> Mapping[str, Any]:
+    """Return the fields of a line of the log; none of one that is not JSON."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -78,7 +79,7 @@ def _fields(text: str) -> Mapping[str, Any]:
 
 def line_for_people(timestamp: int, text: str) -> str:
     """Return a line of the log as one line to read: when, how bad, which function, what, and what else it says."""
-    fields = _fields(text)
+    fields = fields_of(text)
     when = datetime.fromtimestamp(timestamp / 1000, UTC).astimezone().strftime("%H:%M:%S")
     if "message" not in fields:
         return f"{when}  {_one_line(text)}"

@@ -76,7 +76,7 @@ def faults_of(queue: RunQueue, *, region: str, account_id: str, roles: frozenset
     config = {key: value for key, value in queue.config.items() if not _VARIABLE.search(json.dumps(value))}
     role = config.get("RoleArn")
     if role and not any(allowed == role or allowed.endswith(f":role/{role}") for allowed in roles):
-        yield f"it names the role {role}, which this stack may not pass. It may pass {' or '.join(sorted(roles))}."
+        yield f"it names the role {role}, which this stack may not pass. Name {' or '.join(sorted(roles))}."
     output = (config.get("OutputDataConfig") or {}).get("S3OutputPath", "")
     if bucket and output and not f"{output}/".startswith(f"s3://{bucket}/"):
         yield f"its S3OutputPath is {output}, where the stack's role may not write. It may write to s3://{bucket}/."

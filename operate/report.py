@@ -12,7 +12,7 @@ from launch_agent.errors import LaunchError
 from launch_agent.run_queue.launch_config import LaunchConfig
 from operate.account import Account
 from operate.dialogue import say
-from operate.queues import Queues, faults_of
+from operate.queues import Queues, RunQueue, faults_of
 
 
 def report(stack: str, account: Account, config: LaunchConfig, values: Mapping[str, str]) -> None:
@@ -36,23 +36,30 @@ def _queue_lines(
     except (LaunchError, ClientError) as error:
         yield f"The run queues could not be checked from here: {error}"
         return
+    for name in config.queues:
+        faults = queue_faults(found, entity, name, account, values, configuration)
+        yield from (f"Run queue {name}: {fault}" for fault in faults or ["its configuration in W&B fits this stack."])
+
+
+def queue_faults(
+    found: Mapping[str, RunQueue],
+    entity: str,
+    name: str,
+    account: Account,
+    values: Mapping[str, str],
+    configuration: Mapping[str, object],
+) -> list[str]:
+    """Say what keeps a stack from launching the runs of a queue, given the queues of W&B by name.
+
+    `values` are the stack's parameters, and `configuration` is the one to paste.
+    """
+    if name not in found:
+        return [f"{entity} has no such queue. Create it in W&B with SageMaker as its resource."]
     made = not values["TrainingRoleArns"]
     roles = frozenset([str(configuration["RoleArn"])] if made else values["TrainingRoleArns"].split(","))
     bucket = values["BucketName"] or _bucket(configuration)
-    for name in config.queues:
-        if name not in found:
-            yield f"Run queue {name}: {entity} has no such queue. Create it in W&B with SageMaker as its resource."
-            continue
-        faults = list(
-            faults_of(
-                found[name],
-                region=account.region,
-                account_id=account.id,
-                roles=roles,
-                bucket=bucket if made else "",
-            )
-        )
-        yield from (f"Run queue {name}: {fault}" for fault in faults or ["its configuration in W&B fits this stack."])
+    where = {"region": account.region, "account_id": account.id}
+    return list(faults_of(found[name], **where, roles=roles, bucket=bucket if made else ""))
 
 
 def _bucket(configuration: Mapping[str, object]) -> str:

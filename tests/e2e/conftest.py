@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -186,7 +187,13 @@ def wait_for(look: Callable[[], Found | None], *, within: float = 60) -> Found:
 @pytest.fixture(scope="session")
 def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     """Boot and deploy once."""
-    folder = tmp_path_factory.mktemp("cloud")
+    with booted_application(tmp_path_factory.mktemp("cloud")) as application:
+        yield application
+
+
+@contextmanager
+def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[Application]:
+    """Boot and deploy."""
     # A shorter lease than W&B's: what pollers at the same time lease too much of comes back soon.
     server = WandbServer(entity=ENTITY, api_key=DEMO_KEY, behaviour=Behaviour(lease_seconds=10))
     server.create_queue(QUEUE, config={})
@@ -195,7 +202,7 @@ def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     with (
         server.running() as wandb_url,
         git_server(repositories, folder) as git,
-        embedded_cloud(folder, speed=SPEED, trust_ca=git.certificate) as cloud,
+        embedded_cloud(folder, speed=SPEED, container_tool=container_tool, trust_ca=git.certificate) as cloud,
     ):
         # As AWS's own sources show events: with tags as a map, as a list, or without, and each of them twice.
         cloud.behave(event_tags="mixed", event_copies=2)

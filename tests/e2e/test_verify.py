@@ -1,0 +1,416 @@
+"""`make verify`: it proves the deployed stack with a job of its own, and says what is wrong with a broken one."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stack import DEMO_KEY, ROOT, STACK_NAME
+from tests.e2e.conftest import ENTITY, QUEUE, Application, booted_application
+from tests.terminal import Terminal
+
+COMMAND = [sys.executable, "-m", "operate", "verify", "--stack", STACK_NAME]
+
+
+@pytest.fixture(scope="module")
+def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """A stack to break, whose images are pseudo images: true ones are built by other tests."""
+    with booted_application(tmp_path_factory.mktemp("cloud"), container_tool="none") as application:
+        yield application
+
+
+def environment(app: Application) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WANDB_"))}
+    path = os.pathsep.join([str(ROOT / "layers/launch_agent"), str(ROOT)])
+    return {**kept, **app.deployed.cloud.environment, "PYTHONPATH": path}
+
+
+def verify(app: Application, *options: str) -> tuple[int, str]:
+    """Run it where nobody can answer, its output in a pipe; return its exit code and what it said."""
+    how: Any = {"cwd": ROOT, "env": environment(app), "stdin": subprocess.DEVNULL, "text": True, "timeout": 100}
+    try:
+        done = subprocess.run(
+            [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **how
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"it did not end: {error.stdout!r}")
+    assert DEMO_KEY not in done.stdout
+    assert "Traceback" not in done.stdout
+    return done.returncode, done.stdout
+
+
+def left_behind(app: Application) -> list[str]:
+    """The rules and queues that verifying has made, and not removed."""
+    client = app.deployed.cloud.client
+    rules = [each["Name"] for each in client("events").list_rules()["Rules"]]
+    return [name for name in [*rules, *client("sqs").list_queues().get("QueueUrls", [])] if "verify" in name]
+
+
+@pytest.fixture(scope="module")
+def proven(deployed_application: Application, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What it said of a stack that works and has no images yet, and the events that it kept."""
+    with missing_repository(deployed_application):
+        pass
+    path = tmp_path_factory.mktemp("kept") / "events.json"
+    code, said = verify(deployed_application, "--yes", "--keep", str(path))
+    assert code == 0, said
+    return said, path.read_text()
+
+
+def test_a_stack_that_works_is_proven(app: Application, proven: tuple[str, str]) -> None:
+    said, _ = proven
+    steps = ["Queueing, and waiting for a poll", "Plan run", "Build image", "Train", "Report outcome", "In all"]
+    assert re.findall(r"^(\w.*?) +\d+ s", said, re.MULTILINE) == steps
+    assert re.search(r"Build image .* s  about \$0\.010 for 1 min of BUILD_GENERAL1_MEDIUM\n", said)
+    assert re.search(r"Train .* s  about \$0\.\d+ for \d+ billable s of ml\.m5\.large\n", said)
+    assert re.search(r"Status events that arrived +\d+ +.*Training.*Completed\n", said)
+    (run_id,) = re.findall(rf"It works\. The run is in W&B: {ENTITY}/launch-verify/(\S+)", said)
+    project = app.server.state.find_project(ENTITY, "launch-verify")
+    assert project
+    run = project.run(run_id)
+    assert run
+    assert run.state == "finished"
+
+
+def test_the_events_are_kept_as_they_came_but_for_ids(app: Application, proven: tuple[str, str]) -> None:
+    said, text = proven
+    events = json.loads(text)
+    assert [each["detail"]["status"] for each in events if each["source"] == "aws.states"] == ["RUNNING", "SUCCEEDED"]
+    of_job = [each["detail"] for each in events if each["source"] == "aws.sagemaker"]
+    assert {"Starting", "Training", "Completed"} <= {each["SecondaryStatus"] for each in of_job}
+    (run_id,) = re.findall(r"launch-verify/(\S+)", said)
+    assert not any(word in text for word in (run_id, DEMO_KEY, *app.server.state.items, "000000000000"))
+    assert left_behind(app) == []
+
+
+def test_a_rule_sends_to_a_queue_only_as_far_as_the_queues_policy_lets_it(app: Application) -> None:
+    events, sqs = (app.deployed.cloud.client(service) for service in ("events", "sqs"))
+    rule = events.put_rule(Name="to-queues", EventPattern=json.dumps({"source": ["tests"]}))["RuleArn"]
+    allow = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage"}
+    condition = {"Condition": {"ArnEquals": {"aws:SourceArn": rule}}}
+    queues = {}
+    for name, policy in {"closed": {}, "open": {"Policy": json.dumps({"Statement": [{**allow, **condition}]})}}.items():
+        queues[name] = sqs.create_queue(QueueName=name, Attributes=policy)["QueueUrl"]
+        arn = rule.replace(":events:", ":sqs:").replace("rule/to-queues", name)
+        events.put_targets(Rule="to-queues", Targets=[{"Id": name, "Arn": arn}])
+    events.put_events(Entries=[{"Source": "tests", "DetailType": "a test", "Detail": "{}"}])
+    received = sqs.receive_message(QueueUrl=queues["open"], WaitTimeSeconds=10)["Messages"]
+    assert json.loads(received[0]["Body"])["source"] == "tests"
+    assert "Messages" not in sqs.receive_message(QueueUrl=queues["closed"])
+    events.remove_targets(Rule="to-queues", Ids=list(queues))
+    events.delete_rule(Name="to-queues")
+    for queue in queues.values():
+        sqs.delete_queue(QueueUrl=queue)
+
+
+@pytest.mark.usefixtures("proven")
+def test_whoever_interrupts_it_is_told_what_goes_on(app: Application, tmp_path: Path) -> None:
+    known = set(app.server.state.items)
+    terminal = Terminal([*COMMAND, "--keep", str(tmp_path / "events.json")], ROOT, environment(app))
+    terminal.answer("Queue it now? [Y/n]", "y")
+    terminal.answer("Waiting for a poll", "\x03")
+    assert terminal.ended(within=60) == 130, terminal.shown
+    assert re.search(r"If it was queued, the run verify-\w+ goes on, and costs what was said\.", terminal.shown)
+    assert terminal.shown.endswith("Stopped.\n")
+    assert "Traceback" not in terminal.shown
+    assert left_behind(app) == []
+    assert isinstance(json.loads((tmp_path / "events.json").read_text()), list)
+    (item_id,) = set(app.server.state.items) - known
+    app.ended(app.server.state.items[item_id])
+
+
+def test_nothing_is_queued_without_an_answer(app: Application) -> None:
+    queued = len(app.server.state.items)
+    code, said = verify(app)
+    assert (code, "There is no terminal to ask in. Say that you are sure with ARGS=--yes." in said) == (1, True)
+    terminal = Terminal(COMMAND, ROOT, environment(app))
+    terminal.answer("Queue it now? [Y/n]", "n")
+    assert terminal.ended(within=60) == 1, terminal.shown
+    assert f"{ENTITY}/launch-verify" in terminal.shown
+    assert "It costs a few cents." in " ".join(terminal.shown.split())
+    assert "Nothing was queued." in terminal.shown
+    assert len(app.server.state.items) == queued
+
+
+# --- what is broken, and what is said of it
+@contextmanager
+def refused_key(app: Application) -> Iterator[None]:
+    app.server.api_key = "another" * 6
+    try:
+        yield
+    finally:
+        app.server.api_key = DEMO_KEY
+
+
+@contextmanager
+def missing_secret(app: Application) -> Iterator[None]:
+    secrets = app.deployed.cloud.client("secretsmanager")
+    secrets.delete_secret(SecretId=f"{STACK_NAME}/wandb-api-key")
+    try:
+        yield
+    finally:
+        secrets.restore_secret(SecretId=f"{STACK_NAME}/wandb-api-key")
+
+
+@contextmanager
+def missing_queue(app: Application) -> Iterator[None]:
+    queues = app.server.state.project(ENTITY, "model-registry").queues
+    queue = queues.pop(QUEUE)
+    try:
+        yield
+    finally:
+        queues[QUEUE] = queue
+
+
+def configured(resource: str = "sagemaker", **change: Any) -> "Break":
+    """A queue of another resource, or with another configuration; with none at all where nothing is given."""
+
+    @contextmanager
+    def broken(app: Application) -> Iterator[None]:
+        own = json.loads(app.deployed.outputs["QueueConfiguration"])
+        app.server.create_queue(QUEUE, resource=resource, config={**own, **change} if change else {})
+        try:
+            yield
+        finally:
+            app.server.create_queue(QUEUE, config=own)
+
+    return broken
+
+
+@contextmanager
+def role_that_trusts_another_service(app: Application) -> Iterator[None]:
+    iam, name = app.deployed.cloud.client("iam"), training_role(app)
+    trust = json.dumps(iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"])
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust.replace("sagemaker", "lambda"))
+    try:
+        yield
+    finally:
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust)
+
+
+@contextmanager
+def missing_role(app: Application) -> Iterator[None]:
+    iam, name = app.deployed.cloud.client("iam"), training_role(app)
+    trust = json.dumps(iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"])
+    names = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    policies = {each: iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in names}
+    for each in policies:
+        iam.delete_role_policy(RoleName=name, PolicyName=each)
+    iam.delete_role(RoleName=name)
+    try:
+        yield
+    finally:
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+        for each, document in policies.items():
+            iam.put_role_policy(RoleName=name, PolicyName=each, PolicyDocument=json.dumps(document))
+
+
+def training_role(app: Application) -> str:
+    return str(json.loads(app.deployed.outputs["QueueConfiguration"])["RoleArn"]).rpartition("/")[2]
+
+
+def bucket(*, elsewhere: bool) -> "Break":
+    """A bucket that was deleted or, `elsewhere`, made again in another region."""
+
+    @contextmanager
+    def broken(app: Application) -> Iterator[None]:
+        cloud = app.deployed.cloud
+        s3 = cloud.client("s3")
+        own = json.loads(app.deployed.outputs["QueueConfiguration"])
+        name = own["OutputDataConfig"]["S3OutputPath"].split("/")[2]
+        for each in s3.list_objects_v2(Bucket=name).get("Contents", []):
+            s3.delete_object(Bucket=name, Key=each["Key"])
+        s3.delete_bucket(Bucket=name)
+        if elsewhere:
+            s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        try:
+            yield
+        finally:
+            if elsewhere:
+                # By a client of its own: one that has learned where a bucket is asks there from then on.
+                cloud._replace(url=f"{cloud.url}/").client("s3").delete_bucket(Bucket=name)
+            s3.create_bucket(Bucket=name)
+
+    return broken
+
+
+@contextmanager
+def missing_repository(app: Application) -> Iterator[None]:
+    ecr, name = app.deployed.cloud.client("ecr"), app.deployed.outputs["ImageRepository"].partition("/")[2]
+    ecr.delete_repository(repositoryName=name, force=True)
+    try:
+        yield
+    finally:
+        ecr.create_repository(repositoryName=name)
+
+
+@contextmanager
+def disabled_schedule(app: Application) -> Iterator[None]:
+    scheduler, name = app.deployed.cloud.client("scheduler"), physical_id(app, "PollQueuesFunctionEveryMinute")
+    found = scheduler.get_schedule(Name=name)
+    same = {key: found[key] for key in ("Name", "ScheduleExpression", "FlexibleTimeWindow", "Target")}
+    scheduler.update_schedule(**same, State="DISABLED")
+    try:
+        yield
+    finally:
+        scheduler.update_schedule(**same, State="ENABLED")
+
+
+def physical_id(app: Application, logical_id: str) -> str:
+    cloudformation = app.deployed.cloud.client("cloudformation")
+    found = cloudformation.describe_stack_resource(StackName=STACK_NAME, LogicalResourceId=logical_id)
+    return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
+
+@contextmanager
+def failing_poller(app: Application) -> Iterator[None]:
+    lambdas, name = app.deployed.cloud.client("lambda"), app.deployed.outputs["PollQueuesFunctionName"]
+    variables = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    elsewhere = {**variables, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": elsewhere})
+    try:
+        yield
+    finally:
+        lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+
+
+@contextmanager
+def stopped_polling(app: Application) -> Iterator[None]:
+    agents = app.server.state.agents.values()
+    for agent in agents:
+        agent.stop_polling = True
+    try:
+        yield
+    finally:
+        for agent in agents:
+            agent.stop_polling = False
+
+
+@contextmanager
+def disabled_rule(app: Application) -> Iterator[None]:
+    events, name = app.deployed.cloud.client("events"), physical_id(app, "ResumeRunFunctionTrainingJobStateChange")
+    events.disable_rule(Name=name)
+    try:
+        yield
+    finally:
+        events.enable_rule(Name=name)
+
+
+def training(**fault: Any) -> "Break":
+    """Training jobs that SageMaker refuses, or that fail."""
+
+    @contextmanager
+    def broken(app: Application) -> Iterator[None]:
+        app.deployed.cloud.put_faults([{"match": "verify-", "times": 99, **fault}])
+        try:
+            yield
+        finally:
+            app.deployed.cloud.put_faults([])
+
+    return broken
+
+
+@contextmanager
+def builds_off(app: Application) -> Iterator[None]:
+    change_parameter(app, "BuildImages", "false")
+    try:
+        yield
+    finally:
+        change_parameter(app, "BuildImages", "true")
+
+
+def change_parameter(app: Application, name: str, value: str) -> None:
+    """Change a parameter of the stack as a person in the CloudFormation console does."""
+    cloudformation = app.deployed.cloud.client("cloudformation")
+    now = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]["Parameters"]
+    same = [{"ParameterKey": each["ParameterKey"], "UsePreviousValue": True} for each in now]
+    parameters = [each for each in same if each["ParameterKey"] != name]
+    cloudformation.update_stack(
+        StackName=STACK_NAME,
+        UsePreviousTemplate=True,
+        Parameters=[*parameters, {"ParameterKey": name, "ParameterValue": value}],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    waiter = cloudformation.get_waiter("stack_update_complete")
+    waiter.wait(StackName=STACK_NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+
+
+Break = Callable[[Application], AbstractContextManager[None]]
+NO_QUOTA = (
+    "The account-level service limit 'ml.m5.large for training job usage' is 0 Instances, with current utilization of "
+    "0 Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request an increase."
+)
+BROKEN: dict[str, tuple[Break, str]] = {
+    "the key is refused": (
+        refused_key,
+        r"W&B at \S+ rejects the API key in the secret arn:\S+\. Store a valid key there",
+    ),
+    "the secret is gone": (missing_secret, r"The secret arn:\S+ with the W&B API key cannot be read: .* Create it"),
+    "the queue is gone": (missing_queue, "Run queue sagemaker: team has no such queue. Create it in W&B"),
+    "the queue is of another resource": (configured("kubernetes"), "its resource is kubernetes. Create a queue"),
+    "the queue has no configuration": (configured(), "Run queue sagemaker: it has no configuration yet. Paste the one"),
+    "the role may not be passed": (
+        configured(RoleArn="arn:aws:iam::000000000000:role/other"),
+        r"it names the role \S+role/other, which this stack may not pass. Name arn:aws:iam::000000000000:role/\S+\.",
+    ),
+    "the role cannot be assumed": (
+        role_that_trusts_another_service,
+        r"The role \S+, .* cannot be assumed by SageMaker.",
+    ),
+    "the role is gone": (missing_role, r"The role \S+, .* does not exist. Create it"),
+    "the bucket is gone": (bucket(elsewhere=False), r"The bucket \S+, .* does not exist. Create it in us-east-1"),
+    "the bucket is elsewhere": (bucket(elsewhere=True), r"The bucket \S+, .* is in eu-west-1, .* Name a bucket of"),
+    "the repository is gone": (missing_repository, "The ECR repository .* does not exist. Create it: aws ecr create-"),
+    "the schedule is disabled": (
+        disabled_schedule,
+        r"The schedule \S+, which polls the run queues, is disabled. Enable",
+    ),
+    "the poller fails": (failing_poller, r"The function \S+ cannot poll the run queues: .*WandbUnavailable\.\n$"),
+    "polling was stopped": (
+        stopped_polling,
+        "Polling was stopped in W&B. Let the launch agent wandb-launch poll again",
+    ),
+    "there is no quota": (
+        training(code="ResourceLimitExceeded", message=NO_QUOTA),
+        r"SageMaker has no room for the job: .*ml\.m5\.large for training job usage.* Ask for a higher quota",
+    ),
+    "the job fails": (
+        training(fails="AlgorithmError: no"),
+        "The run failed: The training job failed: AlgorithmError: no",
+    ),
+    "SageMaker refuses the job": (
+        training(code="ValidationException", message="No such thing."),
+        "Train failed: TrainingJobRejected: SageMaker refused the training job: No such thing.",
+    ),
+    "builds are off": (builds_off, "The stack wandb-launch builds no images, .* Set BuildImages to true"),
+}
+
+
+def test_events_that_do_not_arrive_are_waited_for_and_missed(app: Application, proven: tuple[str, str]) -> None:
+    with disabled_rule(app):
+        code, said = verify(app, "--yes")
+    assert code == 1, said
+    assert "  Looking for SageMaker's status events in the stack's log ... 10 s\n" in said
+    assert "not needed: the image of an earlier run fits" in said
+    last = said.splitlines()[-1]
+    assert re.search("no status event of SageMaker reached the stack.* Check that the rule ResumeRunFunction", last), (
+        said
+    )
+
+
+@pytest.mark.parametrize("what", BROKEN)
+@pytest.mark.usefixtures("proven")  # the image is there then, and no case waits for its build
+def test_what_is_broken_is_said_with_what_to_do(app: Application, what: str) -> None:
+    broken, words = BROKEN[what]
+    with broken(app):
+        code, said = verify(app, "--yes")
+    app.deployed.cloud.forget_denials()
+    assert code == 1, said
+    assert re.search(words, said.splitlines(keepends=True)[-1]), said
