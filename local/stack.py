@@ -212,8 +212,12 @@ def deploy(
     stopped_run_timeout: int = 60,
     stack_name: str = STACK_NAME,
     more_parameters: Mapping[str, str] | None = None,
+    source: Path = ROOT,
 ) -> Deployed:
-    """Build the template and deploy it into the embedded AWS with the real SAM CLI; return its outputs."""
+    """Build the template and deploy it into the embedded AWS with the real SAM CLI; return its outputs.
+
+    `source` is the folder of the application, that of another version perhaps.
+    """
     config = cloud.folder / "launch-config.yaml"
     behaviour = {"max_jobs": max_jobs, "stopped_run_timeout": stopped_run_timeout}
     config.write_text(json.dumps({"entity": wandb.entity, "queues": [wandb.queue], **behaviour}))
@@ -233,7 +237,7 @@ def deploy(
         "LAYER_PLATFORMS": _platform_of_wheels(),
     }
     with timed("building the template with sam build", say):
-        _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment)
+        _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment, folder=source)
     with timed("deploying it with sam deploy", say):
         deploy_built(cloud, overrides, stack_name=stack_name)
     (stack,) = cloud.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
@@ -253,13 +257,13 @@ def _platform_of_wheels() -> str:
     return f"manylinux2014_{platform.machine()}"
 
 
-def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str]) -> str:
-    """Run the SAM CLI with an environment of its own; return what it printed."""
+def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str], *, folder: Path = ROOT) -> str:
+    """Run the SAM CLI in a folder with an environment of its own; return what it printed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_", "WANDB_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return printed_by(
         [str(SAM), *arguments, "--config-file", str(ROOT / "samconfig.toml"), "--config-env", "local"],
-        folder=ROOT,
+        folder=folder,
         environment={
             **kept,
             **cloud.environment,

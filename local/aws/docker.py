@@ -84,8 +84,9 @@ def _login(host: str, password: str) -> int:
 
 def _create_builder(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="docker buildx create", allow_abbrev=False)
-    for name in ("--name", "--driver", "--driver-opt"):
+    for name in ("--name", "--driver"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--driver-opt", default="image=moby/buildkit:buildx-stable-1")
     parser.add_argument("--bootstrap", action="store_true")
     asked = parser.parse_args(arguments)
     refused = _refused_pull(asked.driver_opt.removeprefix("image="))
@@ -114,6 +115,7 @@ def _build(arguments: list[str]) -> int:
     for name in ("--builder", "--progress", "--platform", "--provenance", "--sbom", "--cache-from", "--cache-to"):
         parser.add_argument(name)
     parser.add_argument("--build-arg")
+    parser.add_argument("--metadata-file")  # builds of version 0.1.0 use it. Delete with tests/upgrade/0.1.0.
     for name in ("--file", "--output"):
         parser.add_argument(name, required=True)
     parser.add_argument("context")
@@ -127,7 +129,21 @@ def _build(arguments: list[str]) -> int:
     image = _address(output["name"])
     print(f"{_tool()} builds this image; cache options have no effect, for it has a cache of its own", flush=True)
     build: Callable[[str, Path, str], int] = _build_pseudo if _tool() == "none" else _build_with_tool
-    return build(image, dockerfile, asked.context)
+    status = build(image, dockerfile, asked.context)
+    if asked.metadata_file and not status:
+        Path(asked.metadata_file).write_text(json.dumps(_pushed(image)))
+    return status
+
+
+def _pushed(image: str) -> dict[str, object]:
+    """Describe what the registry has now, as BuildKit does."""
+    registry, _, name = image.partition("/")
+    repository, _, tag = name.rpartition(":")
+    url = f"http://{registry}/v2/{repository}/manifests/{tag}"
+    answer = urllib3.request("GET", url, headers={"Authorization": _auth_header()}, retries=False)
+    digest = answer.headers["Docker-Content-Digest"]
+    descriptor = {"mediaType": answer.headers["Content-Type"], "digest": digest, "size": len(answer.data)}
+    return {"containerimage.digest": digest, "containerimage.descriptor": descriptor}
 
 
 def _refused_build(builder: str, cache_to: str | None, dockerfile: Path) -> str:

@@ -77,6 +77,7 @@ class LogStream:
         with self._lock:
             events, self._events = self._events, []
         for start in range(0, len(events), _BATCH):
-            self._client.put_log_events(
-                logGroupName=self._group, logStreamName=self._stream, logEvents=events[start : start + _BATCH]
-            )
+            with suppress(ClientError):  # the group may be deleted, or the role changed: what logs goes on
+                self._client.put_log_events(
+                    logGroupName=self._group, logStreamName=self._stream, logEvents=events[start : start + _BATCH]
+                )

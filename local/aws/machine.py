@@ -54,6 +54,8 @@ class Machine:
         """How executions that did not succeed were left, by their ARNs: a redrive goes on from there."""
         self.traced: list[str] = []
         """The ARNs of the executions that AWS X-Ray has traces of."""
+        self._began_with: dict[str, dict[str, Any]] = {}
+        """The state machine as it was when an execution began, which an update does not change for it."""
 
     def install(self) -> None:
         """Take the place of ministack's engine, and complete the interpreter."""
@@ -85,7 +87,8 @@ class Machine:
     def _run(self, exec_arn: str) -> None:
         """Evaluate an execution to its end; runs in a thread of its own."""
         execution = seams.use(f"{_S}_executions")[exec_arn]
-        machine = seams.use(f"{_S}_state_machines")[execution["stateMachineArn"]]
+        machine = dict(seams.use(f"{_S}_state_machines")[execution["stateMachineArn"]])
+        machine = self._began_with.setdefault(exec_arn, machine)
         log = self._log(machine, exec_arn)
         if machine.get("isTraced"):
             self._trace(machine["roleArn"], exec_arn)
