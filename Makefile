@@ -64,7 +64,7 @@ plan: ## Plan a run spec without launching it: make plan SPEC=run_spec.json [ARG
 # Tests of the embedded AWS mostly wait, so one more process than there are processors has work.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: test check format golden
+.PHONY: test check format golden release-set
 test: setup ## Run all tests, on this machine alone
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and the whole of it end to end"
 	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal)
@@ -90,6 +90,9 @@ format: $(VENV)/.installed ## Format the code
 
 golden: $(VENV)/.installed .venvs/training/.installed ## Write the golden expectations anew; review the diff
 	@$(BIN)/python -m tests.golden.cases && $(BIN)/python -m tests.unit.test_dockerfile
+
+release-set: $(VENV)/.installed ## Write what this version stores and sends into tests/upgrade; once, when it is released
+	@$(BIN)/python -m tests.upgrade.release
 
 .PHONY: hooks
 hooks: $(VENV)/.installed ## Check what is committed before it is

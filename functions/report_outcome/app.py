@@ -17,8 +17,8 @@ step = ReportOutcome(clients)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
     """Return the outcome: the verdict, and the reason."""
     if "redrives" in event:
-        # Until 0.1.0 "Launch failed" was a state of this function's. Executions of that state machine are still called
-        # on here: they keep its definition while they run, and for the 14 days in which they can be redriven.
+        # In version 0.1.0 this function was the task of "Launch failed". Executions keep that state machine while they
+        # run, and for the 14 days in which they can be redriven. Delete with tests/upgrade/0.1.0.
         relaunch_run.RelaunchRun(clients).relaunch(relaunch_run.Task.model_validate(event))
         return {}
     task = Task.model_validate(event)

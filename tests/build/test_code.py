@@ -111,7 +111,9 @@ def plan(code: ArtifactCode | GitCode, *, entry_point: str = "train.py", noteboo
         python_version="3.12",
     )
     item = ItemRef(id="i", queue="q", entity="e", run_id="r")
-    return BuildPlan(item=item, entity="e", job="e/p/j:v0", code=code, recipe=recipe, repository=REPOSITORY, token="t")
+    return BuildPlan(
+        item=item, entity="e", job="e/p/j:v0", code=code, recipe=recipe, tag="t", repository=REPOSITORY, token="t"
+    )
 
 
 def fetched(

@@ -192,5 +192,24 @@ def test_what_is_no_note_fails_the_build_in_words(body: bytes) -> None:
         bucket.note(ordered("1"))
 
 
+def test_a_note_by_tag_has_the_digest_that_the_repository_knows() -> None:
+    bucket, text = BuildBucket("builds"), NOTE.model_dump_json(exclude={"digest"})
+    assert bucket.note_by_tag(TAG, digest=NOTE.digest) is None
+    boto3.client("s3").put_object(Bucket="builds", Key=f"images/{TAG}.json", Body=text.encode())
+    assert bucket.note_by_tag(TAG, digest=NOTE.digest) == NOTE
+    boto3.client("s3").put_object(Bucket="builds", Key=f"images/{TAG}.json", Body=b"[]")
+    with pytest.raises(ImageBuildFailed, match="left a note that is none"):
+        bucket.note_by_tag(TAG, digest=NOTE.digest)
+
+
+def test_a_build_that_was_ordered_without_a_token_leaves_its_note_by_its_tag() -> None:
+    bucket, build = BuildBucket("builds"), ordered("1").model_copy(update={"token": None})
+    bucket.store_note(build, NOTE)
+    assert bucket.note(build) == NOTE
+    assert bucket.note(build.model_copy(update={"tag": TAG})) is None
+    with pytest.raises(ValueError, match="token"):
+        bucket.store_plan(build)
+
+
 def test_the_password_of_a_registry_is_what_its_token_holds() -> None:
     assert registry_password("123456789012.dkr.ecr.us-east-1.amazonaws.com") == "123456789012-auth-token"

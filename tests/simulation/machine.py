@@ -50,6 +50,8 @@ class Execution:
     arn: str
     name: str
     input: dict[str, Any]
+    definition: Mapping[str, Any] = field(repr=False)
+    """The state machine as it was when the execution began."""
     status: str = "RUNNING"
     error: str = ""
     cause: str = ""
@@ -112,8 +114,10 @@ class StateMachine:
             raise Refused("ExecutionAlreadyExists")
         if known is None:
             self._written(given)
-            execution = self.executions[arn] = self.running[arn] = Execution(arn, asked["name"], given)
-            self._clock.after(0, lambda: self._enter(execution, self._definition["StartAt"], given))
+            execution = self.executions[arn] = self.running[arn] = Execution(
+                arn, asked["name"], given, self._definition
+            )
+            self._clock.after(0, lambda: self._enter(execution, execution.definition["StartAt"], given))
         return {"executionArn": arn, "startDate": self._clock.now}
 
     def _stop(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +170,26 @@ class StateMachine:
         self._clock.after(0, lambda: self._done(execution, step, result, failure))
         return {}
 
+    # --- executions of an earlier time
+    def is_awaited(self, token: str) -> bool:
+        """Say whether an execution waits for a task token."""
+        return token in self._waiting
+
+    def restore(self, execution: Execution, *, awaits_token: bool) -> Done:
+        """Take up an execution where it was; return what the task that it waits for calls when it ends.
+
+        One that waited neither for a token nor for a build calls its task again, as a Retry does.
+        """
+        self.executions[execution.arn] = execution
+        self._tokens = max(self._tokens, int(execution.token.rpartition("/")[2]))
+        if execution.status == "RUNNING":
+            self.running[execution.arn] = execution
+        if awaits_token:
+            self._waiting[execution.token] = execution
+        elif not execution.build_id:
+            self._clock.after(1, lambda: self._try_again(execution, 0))
+        return lambda result, failure: self._done(execution, 0, result, failure)
+
     # --- states
     def _enter(self, execution: Execution, state: str, given: Any) -> None:
         if execution.status != "RUNNING":
@@ -177,7 +201,7 @@ class StateMachine:
     def _work(self, execution: Execution) -> None:
         """Do what the state says; a task calls `_done` when it ends."""
         execution.step += 1
-        state = self._definition["States"][execution.state]
+        state = execution.definition["States"][execution.state]
         if state["Type"] == "Succeed":
             self._end(execution, "SUCCEEDED", output=execution.state_input)
         elif state["Type"] == "Fail":
@@ -224,7 +248,7 @@ class StateMachine:
                 self._tasks.stop_build(execution.build_id)
             execution.build_id = ""
         self._waiting.pop(execution.token, None)
-        state = self._definition["States"][execution.state]
+        state = execution.definition["States"][execution.state]
         if failure is None:
             try:
                 self._written(_payload(result))

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from local.wandb.queues import ItemState
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused
 from tests.simulation.faults import NoFaults
 from tests.simulation.machine import StateMachine, TaskFailed
 from tests.simulation.service_limits import check_limits
-from tests.simulation.world import world
+from tests.simulation.world import MINUTE, world
 
 ARN = "arn:aws:states:us-east-1:123456789012:stateMachine:m"
 
@@ -129,3 +130,11 @@ def test_a_name_of_an_execution_has_no_special_characters(name: str) -> None:
     with world(1, NoFaults()) as made, pytest.raises(Refused) as raised:
         made.stacks["launch"].machine.answer("StartExecution", {"name": name, "input": "{}"})
     assert raised.value.code == "InvalidName"
+
+
+def test_no_item_is_leased_while_no_job_may_be_open() -> None:
+    with world(1, NoFaults(), max_jobs=0) as made:
+        item = made.push()
+        made.clock.run(5 * MINUTE)
+        assert item.state is ItemState.PENDING
+        assert made.execution(item) is None

@@ -127,6 +127,17 @@ class Training:
         self._next(job, script.pending / 2, self._downloads)
         return job
 
+    def restore(self, request: dict[str, Any], shown: dict[str, Any]) -> None:
+        """Take up a training job where it was."""
+        tags = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+        name, script = shown["TrainingJobName"], self._script(request)
+        job = self.jobs[name] = Job({**request, "TrainingJobName": name}, shown, script, tags)
+        self.of_item[job.item].append(job)
+        if job.is_live:
+            self.live[name] = job
+            goes_on = {"Starting": self._downloads, "Downloading": self._trains, "Training": self._uploads}
+            self._next(job, script.training, goes_on[shown["SecondaryStatus"]])
+
     def _find(self, asked: Mapping[str, Any]) -> Job:
         return self._named(asked["TrainingJobName"])
 

@@ -111,12 +111,11 @@ class World:
         builds_fail: Callable[[], bool] | None = None,
         duplicated: tuple[str, ...] = (),
         poll_every: float = MINUTE,
-        definition: Mapping[str, Any] = MACHINE,
     ) -> None:
         """Take what is to be different from a quiet day."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
         self._config = {"max_jobs": max_jobs, "secure_mode": secure_mode, "stopped_run_timeout": 30}
-        self._duplicated, self._poll_every, self._definition = duplicated, poll_every, definition
+        self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
         self.redriven: set[str] = set()
@@ -172,7 +171,7 @@ class World:
         functions.duplicated = self._duplicated
         machine = StateMachine(
             arn,
-            self._definition,
+            MACHINE,
             clock=self.clock,
             tasks=Tasks(functions, self.builds),
             written=lambda value: self._look_for_secrets(value, f"execution history of {name}"),
@@ -536,9 +535,9 @@ class Tasks:
 
 
 @contextmanager
-def world(seed: int, faults: Faults, **different: Any) -> Iterator[World]:
+def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: Any) -> Iterator[World]:
     """Make a world in virtual time."""
-    with tempfile.TemporaryDirectory() as folder, Clock(seed, _BEGINS) as clock, pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as folder, Clock(seed, begins) as clock, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [folder, *sys.path])  # launch-config.yaml is found on it
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws how long it waits from the process's own

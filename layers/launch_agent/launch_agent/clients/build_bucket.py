@@ -2,7 +2,7 @@
 
 import boto3
 from botocore.exceptions import ClientError
-from pydantic import ValidationError
+from pydantic_core import from_json
 
 from launch_agent.clients.aws import CONFIG, translated
 from launch_agent.errors import ImageBuildFailed
@@ -27,6 +27,8 @@ class BuildBucket:
 
     def store_plan(self, plan: BuildPlan) -> str:
         """Store the plan of a build that has been given its token; return its key."""
+        if not plan.token:
+            raise ValueError("a build plan gets its token before it is stored")
         key = f"plans/{_place(plan)}"
         self._put(key, plan.model_dump_json())
         return key
@@ -41,16 +43,26 @@ class BuildBucket:
 
     def note(self, plan: BuildPlan) -> ImageNote | None:
         """Return what the build of a plan has reported; None when it has not. Raises ImageBuildFailed for no note."""
-        try:
-            return ImageNote.model_validate_json(self._get(f"notes/{_place(plan)}", at_most=_LARGEST_NOTE))
-        except ValidationError:
-            raise ImageBuildFailed("the build of the image left a note that is none. Queue the run again.") from None
-        except ClientError:
-            return None
+        text = self._find(f"notes/{_place(plan)}")
+        return None if text is None else _note(text)
+
+    def note_by_tag(self, tag: str, *, digest: str) -> ImageNote | None:
+        """Return what a build of version 0.1.0 noted of its image, by the recipe's tag and without a digest.
+
+        Delete with tests/upgrade/0.1.0.
+        """
+        text = self._find(f"images/{tag}.json")
+        return None if text is None else _note(text, digest=digest)
 
     def _put(self, key: str, text: str) -> None:
         with translated():
             self._s3.put_object(Bucket=self._name, Key=key, Body=text.encode(), ContentType="application/json")
+
+    def _find(self, key: str) -> bytes | None:
+        try:
+            return self._get(key, at_most=_LARGEST_NOTE)
+        except ClientError:
+            return None
 
     def _get(self, key: str, *, at_most: int | None = None) -> bytes:
         with translated("NoSuchKey"):
@@ -58,6 +70,12 @@ class BuildBucket:
 
 
 def _place(plan: BuildPlan) -> str:
-    if not plan.token:
-        raise ValueError("a build plan gets its token before it is stored")
-    return f"{plan.item.id}/{plan.token}.json"
+    # Version 0.1.0 ordered builds without a token. Delete with tests/upgrade/0.1.0.
+    return f"{plan.item.id}/{plan.token or plan.tag}.json"
+
+
+def _note(text: bytes, **more: str) -> ImageNote:
+    try:
+        return ImageNote.model_validate({**from_json(text), **more})
+    except (TypeError, ValueError):
+        raise ImageBuildFailed("the build of the image left a note that is none. Queue the run again.") from None

@@ -31,8 +31,8 @@ class ImageClaim(Model):
     """Which run queue item's execution builds an image; what its build reported, or why it failed."""
 
     owner: str
-    token: str | None = None
-    """What only this build and the functions know; claims of version 0.1.0 have none."""
+    token: str | None = None  # None in version 0.1.0. Delete with tests/upgrade/0.1.0.
+    """What only this build and the functions know."""
     failure: str | None = None
     image: ImageNote | None = None
 

@@ -92,7 +92,7 @@ class Runs:
         """Return the spec and the plan of an open run. What is secret in them, no text shows from now on."""
         found = self._details.get(_details_key(item_id)) or {}
         if not found.keys() >= set(_DETAILS):
-            # Until 0.2.0 both were in the run's own record.
+            # In version 0.1.0 both were in the run's own record. Delete with tests/upgrade/0.1.0.
             found = {**(self._table.get(_run_key(item_id)) or {}), **found}
         details = RunDetails(spec=_unpacked(found, "spec"), plan=_plan(_unpacked(found, "plan")))
         keep_secret(*secret_values(details.spec))

@@ -7,9 +7,10 @@ import posixpath
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource
+from launch_agent.image.earlier import current_build_plan
 from launch_agent.model import Model, Wire, faults_of
 from launch_agent.run_queue.items import ItemRef, RunSpec
 from launch_agent.run_queue.job_artifact import JobArtifact, parse_job_name
@@ -128,15 +129,19 @@ class BuildPlan(Model):
     """The job's full name, `entity/project/name:alias`."""
     code: Code
     recipe: ImageRecipe
+    tag: str
+    """The recipe's, as it was when the run was planned: a later version may make another tag of the same recipe."""
     repository: str
     """The address of the repository to push to, without a tag."""
     token: str | None = None
     """What no other build can guess, once the build is ordered: its plan and its note are stored below it."""
 
+    _read_earlier = model_validator(mode="before")(current_build_plan)
+
     @property
     def image(self) -> str:
         """What stands for the image's address until it is built and known by its digest."""
-        return f"{self.repository}:{self.recipe.tag}"
+        return f"{self.repository}:{self.tag}"
 
     @property
     def cache(self) -> str:
@@ -231,7 +236,9 @@ def plan_build(
     )
     name = parse_job_name(spec.job or "", entity=spec.entity, project=spec.project)
     full_name = f"{name.entity}/{name.project}/{name.collection}:{name.alias}"
-    return BuildPlan(item=item, entity=spec.entity, job=full_name, code=code, recipe=recipe, repository=to)
+    return BuildPlan(
+        item=item, entity=spec.entity, job=full_name, code=code, recipe=recipe, tag=recipe.tag, repository=to
+    )
 
 
 def _started(entry_point: list[str], *, notebook: bool) -> tuple[str, ...]:

@@ -147,9 +147,9 @@ class Ending:
             _optional(lambda: self._clients.sagemaker.stop(job.name))
         build = run.details.plan.build if run.details.plan else None
         if failure.stage == "build" and build and failure.error != ImageBuildFailed.__name__:
-            return self._report_build(run, failure, build.recipe.tag)
+            return self._report_build(run, failure, build.tag)
         if build:
-            tag = build.recipe.tag
+            tag = build.tag
             _optional(lambda: self._clients.image_claims.release(tag, run.item.id))
         if failure.is_stop:
             return self._report_stop(run, failure)

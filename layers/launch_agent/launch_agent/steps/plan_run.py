@@ -98,7 +98,7 @@ class PlanRun:
 
         Raises ImageBeingBuilt, or ImageBuildFailed when the build waited for has failed.
         """
-        claims, tag, me = self._clients.image_claims, build.recipe.tag, record.item.id
+        claims, tag, me = self._clients.image_claims, build.tag, record.item.id
         claim = claims.find(tag)
         if claim and claim.image and self._clients.image_repository.has(claim.image.digest):
             return claim
@@ -124,7 +124,8 @@ class PlanRun:
 
     def _order_build(self, plan: LaunchPlan, build: BuildPlan, claim: "ImageClaim") -> dict[str, Any]:
         """Store the order for the build, under a name that no other build can guess and that its claim has."""
-        token = claim.token or build.token or secrets.token_hex(16)  # claims of version 0.1.0 have none
+        # Claims of version 0.1.0 have none. Delete with tests/upgrade/0.1.0.
+        token = claim.token or build.token or secrets.token_hex(16)
         ordered = build.model_copy(update={"token": token})
         self._runs.planned(plan.model_copy(update={"build": ordered}))
         logger.info("image to be built", image=build.image)

@@ -15,7 +15,7 @@ from launch_agent.errors import (
     TrainingJobRejected,
 )
 from launch_agent.image.dockerfile import is_entry_point_of
-from launch_agent.image.recipe import BuildPlan
+from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model
 from launch_agent.outcome.report import capacity_warning
 from launch_agent.plan.launch_plan import LaunchPlan
@@ -109,16 +109,26 @@ class StartTraining:
         """
         if build is None or plan.image_uri != build.image:
             return plan
-        image, repository = self._clients.build_bucket.note(build), self._clients.image_repository
+        image, repository = self._reported_image(build), self._clients.image_repository
         if image is None or not repository.has(image.digest):
             raise ImageBuildFailed(f"the build has ended, and there is no image {build.image}. Queue the run again.")
         if not is_entry_point_of(build.recipe, image.entry_point):
             started = " ".join(image.entry_point)[:200]
             raise ImageBuildFailed(f'the image is started with "{started}", which is not the entry point of the job.')
-        self._clients.image_claims.built(build.recipe.tag, plan.item.id, build.token, image)
+        self._clients.image_claims.built(build.tag, plan.item.id, build.token, image)
         built = plan.with_image(repository.at(image.digest), image)
         self._runs.planned(built)
         return built
+
+    def _reported_image(self, build: BuildPlan) -> ImageNote | None:
+        """Return what the build of a plan has reported; None when it has not."""
+        bucket = self._clients.build_bucket
+        image = bucket.note(build)
+        if image is None and build.token is None:
+            # Version 0.1.0 started it. Delete with tests/upgrade/0.1.0.
+            pushed = self._clients.image_repository.by_tag(build.tag)
+            image = bucket.note_by_tag(build.tag, digest=pushed.digest) if pushed else None
+        return image
 
     def _environment(self, record: RunRecord, spec: Any, plan: LaunchPlan) -> dict[str, str]:
         """Return the container's environment, with its API key."""
