@@ -20,7 +20,8 @@ from launch_agent.clients.task_tokens import TaskTokens
 from launch_agent.errors import AwsRefused, AwsThrottled, CapacityUnavailable, TrainingJobRejected, WandbKeyRejected
 from launch_agent.image.recipe import ImageNote
 from launch_agent.run_queue.items import ItemRef, Slot
-from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.runs.life import RunState
+from launch_agent.runs.record import RunRecord
 from launch_agent.training.training_job import TrainingJob
 from tests.answering import Answer, AnsweringServer, answering, aws_error
 

@@ -17,7 +17,8 @@ from launch_agent.clients.aws import CONFIG
 from launch_agent.clients.runs import Runs
 from launch_agent.errors import AwsRefused, AwsThrottled, InvalidRunSpec
 from launch_agent.run_queue.items import ItemRef, Slot
-from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord, RunState
+from launch_agent.runs.life import LIFE, Event, RunState
+from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord
 from launch_agent.safe_text import forget_secrets, safe
 from launch_agent.training.retries import RetryReason
 from tests.documents import details_table, runs_table
@@ -492,3 +493,82 @@ def conflicts(operation: str, times: int) -> Iterator[Counter[str]]:
 
     with simulated_table(answer):
         yield asked
+
+
+def brought_to(state: RunState | None, runs: Runs) -> None:
+    """Bring the item's run into a state, with all that can be remembered of it on the way."""
+    if state is None:
+        return
+    runs.open(record(), spec=SPEC, limit=-1)
+    runs.planned(PLAN)
+    runs.awaits_build("item", "other")
+    runs.stop_requested("item", at=NOW)
+    runs.came_to_nothing("item", training_job_name="earlier", reason=RetryReason.CAPACITY, at=NOW)
+    runs.awaiting("item", training_job_name="job", task_token="token")
+    if state is RunState.CLOSED:
+        runs.close(record(), {"verdict": "finished", "reason": "."})
+    if state is RunState.RETURNED:
+        runs.give_back(record(), refusal="no")
+
+
+def brought_about(event: Event, runs: Runs, attempt: int) -> bool:
+    """Ask for a change of the item's run; return whether it was made."""
+    run = record(attempt=attempt)
+    if event is Event.OPENED:
+        return runs.open(run, spec=SPEC, limit=-1)
+    if event is Event.RELAUNCHED:
+        return runs.open_again(run, spec=SPEC, redrives=1, at=NOW, limit=-1)
+    return runs.close(run, {"verdict": "failed", "reason": "."}) if event is Event.CLOSED else runs.give_back(run)
+
+
+def everything(runs: Runs) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Return the item's record and its details, as the tables have them, and the slots in use."""
+    return stored_if_there("run#item"), stored_if_there("run#item#details", "details"), slots(runs)[0]
+
+
+def stored_if_there(pk: str, table: str = "runs") -> dict[str, Any]:
+    found = boto3.client("dynamodb", config=CONFIG).get_item(TableName=table, Key=key(pk))
+    return dict(found.get("Item", {}))
+
+
+@pytest.mark.parametrize("event", Event)
+@pytest.mark.parametrize("state", [None, *RunState])
+def test_a_run_changes_as_the_table_of_its_life_says_and_not_otherwise(
+    runs: Runs, state: RunState | None, event: Event
+) -> None:
+    brought_to(state, runs)
+    before, change = everything(runs), LIFE[event]
+    assert brought_about(event, runs, attempt=2 if change.next_attempt else 1) is (state in change.after)
+    after = everything(runs)
+    if state not in change.after:
+        assert after == before
+        return
+    run, details, taken = after
+    assert RunState(run["state"]["S"]) is change.to
+    assert taken == before[-1] + change.slots
+    assert not set(change.forgets) & set(run)
+    # A run that is open, and no other, is in the index and has details.
+    assert ("open" in run, "spec" in details, "ttl" in details) == (
+        (True, True, False) if runs.open_run("item") else (False, False, True)
+    )
+
+
+@pytest.mark.parametrize("event", Event)
+def test_a_change_of_another_attempt_is_not_made(runs: Runs, event: Event) -> None:
+    change = LIFE[event]
+    brought_to(change.after[-1], runs)
+    before = everything(runs)
+    assert not brought_about(event, runs, attempt=1 if change.next_attempt else 2)
+    assert everything(runs) == before
+
+
+def test_what_a_change_forgets_can_have_been_stored() -> None:
+    stored_beside_the_record = {"spec", "plan", "open", "ended_at", "ttl"}
+    for change in LIFE.values():
+        assert set(change.forgets) <= set(RunRecord.model_fields) | stored_beside_the_record
+
+
+def test_slots_are_taken_by_what_opens_a_run_and_freed_by_what_ends_it() -> None:
+    for change in LIFE.values():
+        assert change.slots == (1 if change.to is RunState.OPEN else -1)
+        assert (RunState.OPEN in change.after) is (change.to is not RunState.OPEN)

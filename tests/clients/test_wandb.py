@@ -13,7 +13,8 @@ from launch_agent.clients.graphql import GraphqlClient, Operation
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import WandbRefused
 from launch_agent.run_queue.items import ItemRef, Slot
-from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.runs.life import RunState
+from launch_agent.runs.record import RunRecord
 
 
 class Answering(GraphqlClient):

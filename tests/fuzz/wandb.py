@@ -12,7 +12,8 @@ from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.wandb import Wandb
 from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.run_queue.launch_config import LaunchConfig
-from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.runs.life import RunState
+from launch_agent.runs.record import RunRecord
 from tests.fuzz.values import Parsers, almost_json
 from tests.simulation.transport import answered
 

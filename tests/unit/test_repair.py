@@ -7,7 +7,8 @@ import pytest
 
 from launch_agent.operations.repair import OrphanJob, Repair, is_orphan, needs_check, repair_of, wrong_counts
 from launch_agent.run_queue.items import ItemRef, Slot
-from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.runs.life import RunState
+from launch_agent.runs.record import RunRecord
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

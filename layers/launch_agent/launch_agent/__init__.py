@@ -6,7 +6,7 @@
 - `image`: what an image is made of, and why there is none
 - `training`: a SageMaker training job, and when it is retried
 - `plan`: all that is decided about a run before anything is submitted
-- `runs`: what is remembered of a run
+- `runs`: what is remembered of a run, and its life
 - `outcome`: how a run ended, and what a user is told
 - `operations`: what an operator needs
 - `settings`: the environment of the functions, and launch-config.yaml

@@ -5,39 +5,23 @@ open runs cannot part (https://docs.aws.amazon.com/amazondynamodb/latest/develop
 transactions store and delete the run's details, in a table without backups.
 """
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import ValidationError
-
-from launch_agent.clients.table import ItemTooLarge, Table
-from launch_agent.errors import InvalidRunSpec
+from launch_agent.clients.run_details import Details, that_fits
+from launch_agent.clients.table import Table
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import Slot
-from launch_agent.run_queue.secret_values import secret_values
-from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord, RunState
-from launch_agent.safe_text import keep_secret
+from launch_agent.runs.life import LIFE, Change, Event, RunState
+from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord
 from launch_agent.training.retries import RetryReason
 
 _KEEP_CLOSED = timedelta(days=30)
 _CLAIM_SECONDS = 60
 _COUNTERS = {Slot.JOB: "jobs_open", Slot.SCHEDULER: "schedulers_open"}
 _JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
-_MAX_PACKED = 300_000  # of the 400 KB that an item can have; the plan needs room too
-_DETAILS = ("spec", "plan")
-_ONLY_WHILE_OPEN = ("spec", "plan", "task_token", "open")
-_OF_AN_EARLIER_ATTEMPT = ("stop_requested_at", "ended_at", "ttl")
-_OF_AN_EARLIER_LAUNCH = (
-    *_OF_AN_EARLIER_ATTEMPT,
-    "awaits_build_of",
-    "capacity_awaited_since",
-    "outcome",
-    "training_job_name",
-)
 _OPEN_RUNS = "OpenRuns"
 _OPEN = "run"
 """The hash key of the index, which only open runs have."""
@@ -48,7 +32,7 @@ class Runs:
 
     def __init__(self, table: str, details_table: str) -> None:
         """Take the tables' names."""
-        self._table, self._details = Table(table), Table(details_table)
+        self._table, self._details = Table(table), Details(details_table)
 
     def agent(self, entity: str) -> AgentRecord | None:
         """Return the launch agent registered for an entity, with the slots its open runs hold."""
@@ -86,17 +70,11 @@ class Runs:
     def open_run(self, item_id: str) -> RunRecord | None:
         """Return the record of a run queue item whose run is open here."""
         record = self.get(item_id)
-        return record if record and record.state is RunState.OPEN else None
+        return record if record and record.is_open else None
 
     def details(self, item_id: str) -> RunDetails:
         """Return the spec and the plan of an open run. What is secret in them, no text shows from now on."""
-        found = self._details.get(_details_key(item_id)) or {}
-        if not found.keys() >= set(_DETAILS):
-            # In version 0.1.0 both were in the run's own record. Delete with tests/upgrade/0.1.0.
-            found = {**(self._table.get(_run_key(item_id)) or {}), **found}
-        details = RunDetails(spec=_unpacked(found, "spec"), plan=_plan(_unpacked(found, "plan")))
-        keep_secret(*secret_values(details.spec))
-        return details
+        return self._details.read(item_id, in_record=lambda: self._table.get(_run_key(item_id)) or {})
 
     def open(self, record: RunRecord, *, spec: Any, limit: int) -> bool:
         """Take one of at most `limit` slots (-1 for no limit) and store the run: both, or neither and False.
@@ -104,43 +82,20 @@ class Runs:
         It is False too when the item is open already, or was opened before and not given back. Raises InvalidRunSpec
         for a run spec that does not fit into an item of the table.
         """
-        if len(_pack(spec)) > _MAX_PACKED:
-            raise InvalidRunSpec([_TOO_LONG])
-        take = self._take_slot(record, limit=limit, at=record.opened_at)
-        put = self._table.change(
-            _run_key(record.item.id),
-            set_=_attributes(record),
-            remove=_OF_AN_EARLIER_ATTEMPT,
-            condition="attribute_not_exists(#pk) OR (#state = :returned AND #attempt < :attempt)",
-            known={"returned": RunState.RETURNED.value},
-            names=("pk",),
-        )
-        with _that_fits():
-            return self._table.make(take, put, self._store_spec(record, spec))
+        values = record.model_dump(mode="json", exclude_defaults=True)
+        stored = self._details.storing(record.item.id, spec)
+        with that_fits():
+            return self._change(Event.OPENED, record, values, stored, at=record.opened_at, limit=limit)
 
     def open_again(self, record: RunRecord, *, spec: Any, redrives: int, at: datetime, limit: int) -> bool:
         """Take a slot for a closed run that is launched again, with its spec. False when no slot is free.
 
         It is False too when another call has opened it.
         """
-        values = {
-            "acked": True,
-            "open": _OPEN,
-            "opened_at": at.isoformat(),
-            "redrives": redrives,
-            "state": RunState.OPEN.value,
-        }
-        put = self._table.change(
-            _run_key(record.item.id),
-            set_=values,
-            remove=_OF_AN_EARLIER_LAUNCH,
-            condition="#state = :closed AND #attempt = :attempt",
-            known={"closed": RunState.CLOSED.value, "attempt": record.attempt},
-            names=("attempt",),
-        )
-        take = self._take_slot(record, limit=limit, at=at)
-        with _that_fits():
-            return self._table.make(take, put, self._store_spec(record, spec))
+        values = {"acked": True, "opened_at": at.isoformat(), "redrives": redrives}
+        stored = self._details.storing(record.item.id, spec)
+        with that_fits():
+            return self._change(Event.RELAUNCHED, record, values, stored, at=at, limit=limit)
 
     def open_runs(self) -> Iterator[RunRecord]:
         """Yield every open run without its spec, plan and token; one that has just been opened may be missing."""
@@ -163,9 +118,8 @@ class Runs:
             known={"open": RunState.OPEN.value},
             names=("state",),
         )
-        packed = _pack(plan.model_dump(mode="json"))
-        with _that_fits():
-            self._table.make(where, self._details.change(_details_key(plan.item.id), set_={"plan": packed}))
+        with that_fits():
+            self._table.make(where, self._details.planning(plan))
 
     def awaits_build(self, item_id: str, owner: str) -> None:
         """Remember for which item's build of their common image a run waits."""
@@ -213,7 +167,7 @@ class Runs:
 
     def close(self, record: RunRecord, outcome: Mapping[str, str]) -> bool:
         """Store the outcome, forget spec, plan and token, and free the slot. False when that was done before."""
-        return self._end(record, RunState.CLOSED, {"outcome": dict(outcome)})
+        return self._end(Event.CLOSED, record, {"outcome": dict(outcome)})
 
     def give_back(self, record: RunRecord, *, refusal: str = "") -> bool:
         """Free the slot of a run whose item went back to W&B, and may come again. False when it was not open.
@@ -221,8 +175,8 @@ class Runs:
         What was refused for good, where that is why, is counted and stored.
         """
         if not refusal:
-            return self._end(record, RunState.RETURNED, {})
-        return self._end(record, RunState.RETURNED, {"refusal": refusal}, add={"refusals": 1})
+            return self._end(Event.GIVEN_BACK, record, {})
+        return self._end(Event.GIVEN_BACK, record, {"refusal": refusal}, add={"refusals": 1})
 
     def reset_count(self, agent: AgentRecord, *, slot: Slot, open_runs: int) -> bool:
         """Set the number of slots in use to the number of open runs, if none was taken or freed since `agent` was read.
@@ -248,41 +202,51 @@ class Runs:
         """Store the key of the last repair, behind which the next sweep begins."""
         self._set(_SWEEP_KEY, {"notes": json.dumps({"after": key})})
 
-    def _take_slot(self, record: RunRecord, *, limit: int, at: datetime) -> Any:
-        counter, agent = _COUNTERS[record.slot], _agent_key(record.item.entity)
-        changed = {"changed_at": at.isoformat()}
-        if limit < 0:
-            return self._table.change(agent, set_=changed, add={counter: 1})
-        return self._table.change(
-            agent,
-            set_=changed,
-            add={counter: 1},
-            condition=f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
-            known={"limit": limit},
-        )
-
-    def _end(self, record: RunRecord, state: RunState, values: Mapping[str, Any], **more: Any) -> bool:
+    def _end(
+        self, event: Event, record: RunRecord, values: Mapping[str, Any], add: Mapping[str, int] | None = None
+    ) -> bool:
         now = datetime.now(UTC)
-        times = {"ended_at": now.isoformat(), "ttl": int((now + _KEEP_CLOSED).timestamp())}
-        end = self._table.change(
-            _run_key(record.item.id),
-            set_={"state": state.value, **times, **values},
-            remove=_ONLY_WHILE_OPEN,
-            condition="#state = :open AND #attempt = :attempt",
-            known={"open": RunState.OPEN.value, "attempt": record.attempt},
-            names=("attempt",),
-            **more,
-        )
-        changed = {"changed_at": now.isoformat()}
-        free = self._table.change(_agent_key(record.item.entity), set_=changed, add={_COUNTERS[record.slot]: -1})
-        ttl = {"ttl": int(now.timestamp())}
-        forget = self._details.change(_details_key(record.item.id), set_=ttl, remove=_DETAILS)
-        return self._table.make(end, free, forget)
+        values = {**values, "ended_at": now.isoformat(), "ttl": int((now + _KEEP_CLOSED).timestamp())}
+        return self._change(event, record, values, self._details.forgetting(record.item.id, at=now), at=now, add=add)
 
-    def _store_spec(self, record: RunRecord, spec: Any) -> Any:
-        keep_secret(*secret_values(spec))
-        values = {"spec": _pack(spec)}
-        return self._details.change(_details_key(record.item.id), set_=values, remove=("plan", "ttl"))
+    def _change(
+        self,
+        event: Event,
+        record: RunRecord,
+        values: Mapping[str, Any],
+        details: Any,
+        *,
+        at: datetime,
+        limit: int = -1,
+        add: Mapping[str, int] | None = None,
+    ) -> bool:
+        """Change the state of a run, with its details and its slot; False where its life has no such change from here.
+
+        It is False too where as many slots as `limit` are taken already.
+        """
+        change = LIFE[event]
+        index = {"open": _OPEN} if change.to is RunState.OPEN else {}
+        state = self._table.change(
+            _run_key(record.item.id),
+            set_={**values, **index, "state": change.to.value},
+            add=add,
+            remove=change.forgets,
+            **_following(change, record.attempt),
+        )
+        return self._table.make(self._count_slot(record, change.slots, at=at, limit=limit), state, details)
+
+    def _count_slot(self, record: RunRecord, number: int, *, at: datetime, limit: int) -> Any:
+        counter = _COUNTERS[record.slot]
+        room: dict[str, Any] = {
+            "condition": f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
+            "known": {"limit": limit},
+        }
+        return self._table.change(
+            _agent_key(record.item.entity),
+            set_={"changed_at": at.isoformat()},
+            add={counter: number},
+            **(room if limit >= 0 else {}),
+        )
 
     def _set_if_open(
         self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()
@@ -322,15 +286,17 @@ class Runs:
 _SWEEP_KEY = "sweep"
 
 
-_TOO_LONG = "It is too long to be stored: DynamoDB takes 400 KB. Put large data into an artifact."
-
-
-@contextmanager
-def _that_fits() -> Iterator[None]:
-    try:
-        yield
-    except ItemTooLarge:
-        raise InvalidRunSpec([_TOO_LONG]) from None
+def _following(change: Change, attempt: int) -> dict[str, Any]:
+    """Return the condition that a run is where a change may follow, as `Table.change` takes it."""
+    states = [state for state in change.after if state]
+    compared = "<" if change.next_attempt else "="
+    known = " OR ".join(f"#state = :{state} AND #attempt {compared} :attempt" for state in states)
+    absent = None in change.after
+    return {
+        "condition": f"attribute_not_exists(#pk) OR ({known})" if absent else known,
+        "known": {**{state.value: state.value for state in states}, "attempt": attempt},
+        "names": ("attempt", *(("pk",) if absent else ())),
+    }
 
 
 def _agent_key(entity: str) -> str:
@@ -341,29 +307,5 @@ def _run_key(item_id: str) -> str:
     return f"run#{item_id}"
 
 
-def _details_key(item_id: str) -> str:
-    # In a transaction IAM may hold the keys of both tables to the condition on one.
-    return f"{_run_key(item_id)}#details"
-
-
-def _attributes(record: RunRecord) -> dict[str, Any]:
-    return record.model_dump(mode="json", exclude_defaults=True) | {"open": _OPEN}
-
-
 def _record(found: Mapping[str, Any]) -> RunRecord:
     return RunRecord.model_validate({name: found[name] for name in RunRecord.model_fields if name in found})
-
-
-def _plan(stored: Any) -> LaunchPlan | None:
-    try:
-        return LaunchPlan.model_validate(stored) if stored else None
-    except ValidationError:
-        return None
-
-
-def _pack(value: object) -> bytes:
-    return gzip.compress(json.dumps(value, separators=(",", ":")).encode(), mtime=0)
-
-
-def _unpacked(found: Mapping[str, Any], name: str) -> Any:
-    return json.loads(gzip.decompress(bytes(found[name]))) if name in found else None

@@ -10,7 +10,7 @@ from pydantic import Field, Json, ValidationError
 
 from launch_agent.model import Wire
 from launch_agent.run_queue.items import Slot
-from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.runs.record import RunRecord
 
 _START_BY = timedelta(minutes=2)
 """An execution is started seconds after its record is stored, unless the function was ended between the two."""
@@ -71,7 +71,7 @@ def repair_of(record: RunRecord | None, *, execution_status: str | None, now: da
 
     `execution_status` is Step Functions', None where there is no such execution.
     """
-    if record is None or record.state is not RunState.OPEN:
+    if record is None or not record.is_open:
         return None
     if execution_status is None:
         return Repair.START if now >= record.opened_at + _START_BY else None
@@ -85,9 +85,7 @@ def is_orphan(job: OrphanJob, record: RunRecord | None) -> bool:
 
     One without a record is left alone: a stack of this name that was deleted may have started it.
     """
-    return record is not None and (
-        record.state is not RunState.OPEN or record.training_job_name != job.training_job_name
-    )
+    return record is not None and (not record.is_open or record.training_job_name != job.training_job_name)
 
 
 def wrong_counts(open_runs: Iterable[RunRecord], counted: Mapping[Slot, int]) -> dict[Slot, tuple[int, int]]:

@@ -1,1 +1,1 @@
-"""What is remembered of a run."""
+"""What is remembered of a run, and its life."""

@@ -3,22 +3,14 @@
 import hashlib
 import re
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from launch_agent.model import Model
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import ItemRef, Slot
+from launch_agent.runs.life import RunState
 
 _MAX_ID_IN_NAME = 75  # of the 80 characters that Step Functions takes; attempts have a number
-
-
-class RunState(StrEnum):
-    """Whether a record holds a slot (open), has its outcome (closed), or went back to W&B unacknowledged (returned)."""
-
-    OPEN = "open"
-    CLOSED = "closed"
-    RETURNED = "returned"
 
 
 class RunRecord(Model):
@@ -56,6 +48,11 @@ class RunRecord(Model):
     redrives: int = 0
     """How often its execution had been redriven when it was launched for the last time."""
     outcome: dict[str, str] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run holds a slot, and has no outcome yet."""
+        return self.state is RunState.OPEN
 
     @property
     def ended_jobs(self) -> frozenset[str]:

@@ -23,7 +23,7 @@ from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, ju
 from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import ItemRef, parse_run_spec
-from launch_agent.runs.record import RunDetails, RunRecord, RunState
+from launch_agent.runs.record import RunDetails, RunRecord
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
 
@@ -67,7 +67,7 @@ class Ending:
         Raises RunNotSeen while the run of an ended training job may still appear in W&B.
         """
         record = self._runs.get(item_id)
-        if record is None or record.state is not RunState.OPEN:
+        if record is None or not record.is_open:
             return (record and record.outcome) or _outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
         if not self._is_ours(record):
             self._runs.give_back(record, refusal=_refusal_in(failure))

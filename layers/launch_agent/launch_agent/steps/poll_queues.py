@@ -15,7 +15,8 @@ from launch_agent.clients.wandb_leases import Leased
 from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError
 from launch_agent.outcome.judgement import STOPPED
 from launch_agent.run_queue.items import ItemRef, QueueItem, derived_run_id
-from launch_agent.runs.record import AgentRecord, RunRecord, RunState, execution_name
+from launch_agent.runs.life import RunState
+from launch_agent.runs.record import AgentRecord, RunRecord, execution_name
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
@@ -180,7 +181,7 @@ class PollQueues:
 
     def _open(self, agent: AgentRecord, leased: Leased, known: RunRecord | None) -> bool:
         """Take a slot, store the record, start the execution. An item without a slot goes back when its lease ends."""
-        if known and known.state is RunState.OPEN:
+        if known and known.is_open:
             # Its lease ended before it was acknowledged, and it is ours again: the same execution goes on.
             self._runs.leased_again(known.item.id, agent)
             return self._start(known)

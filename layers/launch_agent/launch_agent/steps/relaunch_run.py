@@ -6,7 +6,7 @@ from aws_lambda_powertools import Logger
 
 from launch_agent.errors import LaunchFailed, NoSlotFree
 from launch_agent.model import Model
-from launch_agent.runs.record import RunRecord, RunState
+from launch_agent.runs.record import RunRecord
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
@@ -37,7 +37,7 @@ class RelaunchRun:
             raise LaunchFailed("The item is not this execution's any more.")
         if record.redrives < task.redrives:
             self._open_again(record, task.redrives)
-        elif record.state is not RunState.OPEN:
+        elif not record.is_open:
             raise LaunchFailed((record.outcome or {}).get("reason", "The item was given back to its queue."))
         # Else an earlier try of this call has opened it.
 
