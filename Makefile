@@ -64,7 +64,7 @@ plan: ## Plan a run spec without launching it: make plan SPEC=run_spec.json [ARG
 # Tests of the embedded AWS mostly wait, so one more process than there are processors has work.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: test check format golden release-set
+.PHONY: test check format golden release-set picture
 test: setup ## Run all tests, on this machine alone
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and the whole of it end to end"
 	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal)
@@ -93,6 +93,9 @@ golden: $(VENV)/.installed .venvs/training/.installed ## Write the golden expect
 
 release-set: $(VENV)/.installed ## Write what this version stores and sends into tests/upgrade; once, when it is released
 	@$(BIN)/python -m tests.upgrade.release
+
+picture: $(VENV)/.installed ## Draw the pictures in the documents from what they show
+	@$(BIN)/python -m tests.pictures
 
 .PHONY: hooks
 hooks: $(VENV)/.installed ## Check what is committed before it is
