@@ -168,3 +168,25 @@ def test_where_many_are_not_shown_the_rest_is_heard_of_in_some_polls() -> None:
 def test_a_wandb_that_refuses_the_agent_too_says_so() -> None:
     with pytest.raises(WandbRefused):
         Wandb(Answering(lambda _: b'{"errors": ["no"]}')).query_agent("a", [run(1)])
+
+
+@pytest.mark.parametrize(
+    ("run", "may"),
+    [
+        (None, True),
+        ({"state": None}, True),
+        ({"state": "pending"}, True),
+        ({"state": "finished"}, False),
+        ({"state": "running", "wandbConfig": "{}"}, False),
+        ({"state": "finished", "wandbConfig": '{"launch_trace_id": "item"}'}, True),
+        ({"state": "finished", "wandbConfig": '{"launch_trace_id": "other"}'}, False),
+        ({"state": "finished", "wandbConfig": '{"launch_trace_id": ["item"]}'}, False),
+        ({"state": "finished", "wandbConfig": '"launch_trace_id"'}, False),
+        ({"state": "finished", "wandbConfig": "no JSON"}, False),
+        ({"state": "finished", "wandbConfig": "[" * 100_000}, False),
+        ({"state": "pending", "wandbConfig": "no JSON"}, False),
+    ],
+)
+def test_a_run_may_be_written_if_it_has_not_begun_or_is_the_items(run: dict[str, Any] | None, may: bool) -> None:
+    wandb = Wandb(Answering(lambda _: json.dumps({"data": {"project": {"run": run}}}).encode()))
+    assert wandb.seen_run("team", "p", "run").may_be_written("item") is may

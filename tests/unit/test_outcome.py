@@ -1,5 +1,6 @@
 """How a run ended, by what SageMaker and W&B say."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
@@ -9,7 +10,10 @@ from pydantic import ValidationError
 
 from launch_agent.errors import RunNotSeen
 from launch_agent.outcome.judgement import Failure, Judgement, OnItem, SeenRun, judge
+from launch_agent.outcome.report import algorithm_run
+from launch_agent.run_queue.items import RunSpec
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
+from tests.golden.cases import plan
 
 ENDED = datetime(2026, 11, 24, 12, tzinfo=UTC)
 GRACE = timedelta(seconds=60)
@@ -246,3 +250,12 @@ def test_what_is_no_failure_is_refused(given: object) -> None:
 
 def test_a_timeout_is_explained() -> None:
     assert "time limits" in Failure(error="States.Timeout", stage="agent").reason
+
+
+def test_a_run_that_is_written_names_its_item_whatever_its_config_says() -> None:
+    planned = plan("algorithm-of-sagemaker")
+    forged = RunSpec.model_validate(
+        {"entity": "team", "project": "p", "overrides": {"run_config": {"_wandb": {"launch_trace_id": "forged"}}}}
+    )
+    written = algorithm_run(forged, planned, end("Completed"))
+    assert json.loads(written["config"])["_wandb"] == {"value": {"launch_trace_id": planned.item.id}}

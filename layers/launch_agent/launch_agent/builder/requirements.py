@@ -21,9 +21,6 @@ from launch_agent.image.dockerfile import REQUIREMENTS_FOLDER, Requirements
 from launch_agent.model import Model
 from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS
 
-NAMES = ("requirements.txt", "pyproject.toml", FROZEN_REQUIREMENTS)
-"""The files that are looked for, in this order."""
-
 _DEPENDENCIES = "dependencies.txt"
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",

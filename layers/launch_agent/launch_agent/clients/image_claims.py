@@ -5,26 +5,18 @@ repository can give an image any tag.
 """
 
 import secrets
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import ClientError
-
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.table import Table
 from launch_agent.image.recipe import ImageNote
 from launch_agent.model import Model
 
 _KEEP_CLAIM = timedelta(days=1)
 _KEEP_IMAGE = timedelta(days=365)
-_NOT_HELD = "ConditionalCheckFailedException"
-_OF_ITS_OWNER = {"#owner": "owner", "#image": "image"}
-_Condition = tuple[str, dict[str, str], dict[str, str]]
-"""A condition expression, the names in it, and the values."""
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+_UNBUILT = "#owner = :owner AND attribute_not_exists(#image)"
+_NAMES = ("owner", "image")
 
 
 class ImageClaim(Model):
@@ -42,16 +34,12 @@ class ImageClaims:
 
     def __init__(self, table: str) -> None:
         """Take the table's name."""
-        self._table = table
-        self._dynamodb = boto3.client("dynamodb", config=CONFIG)
+        self._table = Table(table)
 
     def find(self, tag: str) -> ImageClaim | None:
         """Return who builds or has built an image; None when nobody has."""
-        with translated():
-            key = {"pk": _serialize(f"image#{tag}")}
-            item = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
-        known = {name: _deserialize(value) for name, value in (item or {}).items()}
-        if not known:
+        known = self._table.get(_key(tag))
+        if known is None:
             return None
         image = ImageNote.model_validate_json(known["image"]) if "image" in known else None
         return ImageClaim(owner=known["owner"], token=known.get("token"), failure=known.get("failure"), image=image)
@@ -61,18 +49,15 @@ class ImageClaims:
 
         It is the item's when nobody has claimed it, or the claim is still `after`, which is to be replaced.
         """
-        condition, names, values = "attribute_not_exists(pk)", {}, {}
+        unchanged: dict[str, Any] = {"condition": "attribute_not_exists(pk)"}
         if after and after.token:
-            condition, names, values = "#token = :token", {"#token": "token"}, {":token": after.token}
+            unchanged = {"condition": "#token = :token", "names": ("token",), "known": {"token": after.token}}
         elif after:
             condition = "#owner = :owner AND attribute_not_exists(#token)"
-            names, values = {"#owner": "owner", "#token": "token"}, {":owner": after.owner}
+            unchanged = {"condition": condition, "names": ("owner", "token"), "known": {"owner": after.owner}}
         token = secrets.token_hex(16)
-        try:
-            self._put(tag, item_id, token, _KEEP_CLAIM, (condition, names, values))
-        except ClientError:
-            return self.find(tag)
-        return ImageClaim(owner=item_id, token=token)
+        claimed = self._put(tag, item_id, token, _KEEP_CLAIM, **unchanged)
+        return ImageClaim(owner=item_id, token=token) if claimed else self.find(tag)
 
     def built(self, tag: str, item_id: str, token: str | None, image: ImageNote) -> None:
         """Record the image that the build of an item reported; it is the one for all who need it from now on.
@@ -83,49 +68,33 @@ class ImageClaims:
         condition = (
             "attribute_not_exists(pk) OR (#owner = :owner AND (attribute_not_exists(#image) OR #image = :image))"
         )
-        values = {":owner": item_id, ":image": image.model_dump_json()}
-        with suppress(ClientError):
-            self._put(tag, item_id, token, _KEEP_IMAGE, (condition, _OF_ITS_OWNER, values), image=values[":image"])
+        reported = {"image": image.model_dump_json()}
+        known = {"owner": item_id, **reported}
+        self._put(tag, item_id, token, _KEEP_IMAGE, reported, condition=condition, names=_NAMES, known=known)
 
     def fail(self, tag: str, item_id: str, reason: str) -> None:
         """Tell those who wait for an item's build that it failed, for a day."""
-        self._if_unbuilt(
-            self._dynamodb.update_item,
-            tag,
-            item_id,
-            UpdateExpression="SET failure = :reason",
-            values={":reason": _serialize(reason)},
+        known = {"owner": item_id}
+        self._table.make(
+            self._table.change(_key(tag), set_={"failure": reason}, condition=_UNBUILT, known=known, names=_NAMES)
         )
 
     def release(self, tag: str, item_id: str) -> None:
         """Give up the claim of an item, if it has one and its build has reported no image."""
-        self._if_unbuilt(self._dynamodb.delete_item, tag, item_id)
+        self._table.delete(_key(tag), condition=_UNBUILT, known={"owner": item_id}, names=_NAMES)
 
     def _put(
-        self, tag: str, owner: str, token: str | None, keep: timedelta, condition: _Condition, **more: str
-    ) -> None:
-        expression, names, values = condition
-        item = {"pk": f"image#{tag}", "owner": owner, "ttl": int((datetime.now(UTC) + keep).timestamp()), **more}
-        item |= {"token": token} if token else {}
-        given: dict[str, Any] = {}
-        if names:  # DynamoDB takes no empty ones
-            given["ExpressionAttributeNames"] = names
-            given["ExpressionAttributeValues"] = {name: _serialize(value) for name, value in values.items()}
-        with translated(_NOT_HELD):
-            self._dynamodb.put_item(
-                TableName=self._table,
-                Item={name: _serialize(value) for name, value in item.items()},
-                ConditionExpression=expression,
-                **given,
-            )
+        self,
+        tag: str,
+        owner: str,
+        token: str | None,
+        keep: timedelta,
+        reported: Mapping[str, str] | None = None,
+        **on: Any,
+    ) -> bool:
+        values = {"owner": owner, "ttl": int((datetime.now(UTC) + keep).timestamp()), **(reported or {})}
+        return self._table.put(_key(tag), values | ({"token": token} if token else {}), **on)
 
-    def _if_unbuilt(self, change: Any, tag: str, item_id: str, values: Any = None, **more: Any) -> None:
-        with suppress(ClientError), translated(_NOT_HELD):
-            change(
-                TableName=self._table,
-                Key={"pk": _serialize(f"image#{tag}")},
-                ConditionExpression="#owner = :owner AND attribute_not_exists(#image)",
-                ExpressionAttributeNames=_OF_ITS_OWNER,
-                ExpressionAttributeValues={":owner": _serialize(item_id), **(values or {})},
-                **more,
-            )
+
+def _key(tag: str) -> str:
+    return f"image#{tag}"

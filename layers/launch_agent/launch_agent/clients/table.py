@@ -1,8 +1,8 @@
-"""The dialect of the Runs table: changes of items, each on a condition, one by one or several in one transaction."""
+"""What we say to DynamoDB: changes of items, each on a condition, one by one or several in one transaction."""
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import boto3
@@ -78,13 +78,11 @@ class Table:
             "DELETE " + ", ".join(f"#{name} :{name}" for name in delete) if delete else "",
             "REMOVE " + ", ".join(f"#{name}" for name in remove) if remove else "",
         ]
-        values = {**set_, **add, **delete, **(known or {})}
         return {
             "TableName": self._name,
             "Key": _key(key),
             "UpdateExpression": " ".join(filter(None, clauses)),
-            "ExpressionAttributeNames": {f"#{name}": name for name in (*set_, *add, *delete, *remove, *names)},
-            "ExpressionAttributeValues": {f":{name}": _serialize(value) for name, value in values.items()},
+            **_words((*set_, *add, *delete, *remove, *names), {**set_, **add, **delete, **(known or {})}),
             **({"ConditionExpression": condition} if condition else {}),
         }
 
@@ -97,6 +95,31 @@ class Table:
             return _made(lambda: self._dynamodb.update_item(**changes[0]))
         updates: Any = [{"Update": change} for change in changes]
         return _made(lambda: self._dynamodb.transact_write_items(TransactItems=updates))
+
+    def put(
+        self,
+        key: str,
+        values: Mapping[str, Any],
+        *,
+        condition: str,
+        known: Mapping[str, Any] | None = None,
+        names: tuple[str, ...] = (),
+    ) -> bool:
+        """Store an item in the place of what is there; False where the condition does not hold."""
+        item: Any = {**_key(key), **{name: _serialize(value) for name, value in values.items()}}
+        words = _words(names, known or {})
+        return _made(
+            lambda: self._dynamodb.put_item(TableName=self._name, Item=item, ConditionExpression=condition, **words)
+        )
+
+    def delete(self, key: str, *, condition: str, known: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+        """Delete an item; False where the condition does not hold."""
+        words = _words(names, known)
+        return _made(
+            lambda: self._dynamodb.delete_item(
+                TableName=self._name, Key=_key(key), ConditionExpression=condition, **words
+            )
+        )
 
 
 def _made(write: Callable[[], object]) -> bool:
@@ -134,6 +157,15 @@ def _error_of(error: ClientError, reasons: Mapping[str, str]) -> AwsRefused | Aw
     if _PASSING & reasons.keys():
         return AwsThrottled(f"{error.operation_name}: {', '.join(sorted(reasons))}")
     return refused(error)
+
+
+def _words(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the names and the values in the expressions of a write stand for; DynamoDB takes no empty ones."""
+    words = {
+        "ExpressionAttributeNames": {f"#{name}": name for name in names},
+        "ExpressionAttributeValues": {f":{name}": _serialize(value) for name, value in values.items()},
+    }
+    return {kind: known for kind, known in words.items() if known}
 
 
 def _key(key: str) -> Any:

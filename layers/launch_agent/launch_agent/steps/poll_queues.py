@@ -14,7 +14,7 @@ from launch_agent.clients.wandb_answers import LaunchAgent
 from launch_agent.clients.wandb_leases import Leased
 from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError
 from launch_agent.outcome.judgement import STOPPED
-from launch_agent.run_queue.items import ItemRef, QueueItem, derived_run_id
+from launch_agent.run_queue.items import ItemRef, QueueItem, Slot, derived_run_id
 from launch_agent.runs.life import RunState
 from launch_agent.runs.record import AgentRecord, RunRecord, execution_name
 from launch_agent.wiring import Clients
@@ -176,7 +176,7 @@ class PollQueues:
 
     def _room(self, agent: AgentRecord) -> int:
         """Return how many items may be leased now."""
-        limit = self._config.max_jobs
+        limit = self._config.limit(Slot.JOB)
         return MAX_LEASED if limit < 0 else min(MAX_LEASED, limit - agent.jobs_open)
 
     def _open(self, agent: AgentRecord, leased: Leased, known: RunRecord | None) -> bool:
