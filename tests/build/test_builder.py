@@ -12,13 +12,14 @@ from moto import mock_aws
 from launch_agent.builder import __main__ as builder
 from launch_agent.clients.build_bucket import BuildBucket
 from launch_agent.clients.image_repository import PushedImage
-from launch_agent.image.recipe import ArtifactCode, BuildPlan, ImageNote
+from launch_agent.image.recipe import ArtifactCode, BuildPlan
 from local.demo.git_server import GitServer
 from tests.build.test_code import StoredArtifacts, as_patch, commit, git_job, lead_out, plan, served
 from tests.build.test_code import machine as machine
 from tests.build.test_code import repositories as repositories
 from tests.build.test_code import server as server
 from tests.build.test_code import source as source
+from tests.make import image_note
 
 DIGEST = f"sha256:{'d' * 64}"
 GIT_TOKEN, API_KEY = "ghp_a-token-for-git", "a-key-for-wandb"
@@ -102,10 +103,9 @@ def test_containers_are_kept_from_credentials_before_anything_of_the_code_runs(
         "docker buildx build",
     ]
     note = bucket.note(code_plan())
-    assert note == ImageNote(
+    assert note == image_note(
         digest=DIGEST,
         dockerfile="Dockerfile.wandb: it is beside the entry point train.py",
-        entry_point=("python", "train.py"),
     )
 
 

@@ -12,11 +12,10 @@ from launch_agent.builder.code import fetch_code
 from launch_agent.builder.code_folder import CodeFolder
 from launch_agent.clients.artifacts import Artifacts
 from launch_agent.errors import LaunchError
-from launch_agent.image.recipe import ArtifactCode, BuildPlan, GitCode, ImageRecipe
-from launch_agent.run_queue.items import ItemRef
+from launch_agent.image.recipe import ArtifactCode, BuildPlan, GitCode
 from local.demo.git_server import GitServer, git_server
+from tests.make import REPOSITORY, image_recipe, item_ref
 
-REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch"
 EVIL = "#!/bin/sh\nenv\n"
 NOTEBOOK = json.dumps(
     {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": "code", "source": EVIL}]}
@@ -102,17 +101,18 @@ def as_patch(source: Path) -> str:
 
 
 def plan(code: ArtifactCode | GitCode, *, entry_point: str = "train.py", notebook: bool = False) -> BuildPlan:
-    recipe = ImageRecipe(
-        code="c",
-        job_artifact_id="job",
-        job_digest="d",
-        entry_point=("python", entry_point),
-        notebook=notebook,
-        python_version="3.12",
+    recipe = image_recipe(
+        job_artifact_id="job", entry_point=("python", entry_point), notebook=notebook, python_version="3.12"
     )
-    item = ItemRef(id="i", queue="q", entity="e", run_id="r")
     return BuildPlan(
-        item=item, entity="e", job="e/p/j:v0", code=code, recipe=recipe, tag="t", repository=REPOSITORY, token="t"
+        item=item_ref(),
+        entity="e",
+        job="e/p/j:v0",
+        code=code,
+        recipe=recipe,
+        tag="t",
+        repository=REPOSITORY,
+        token="t",
     )
 
 

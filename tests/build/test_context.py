@@ -11,11 +11,9 @@ import pytest
 from launch_agent.builder.code_folder import CodeFolder
 from launch_agent.builder.context import BuildContext, lay_out
 from launch_agent.errors import UnsupportedJobSource
-from launch_agent.image.recipe import ImageRecipe
+from tests.make import image_recipe
 
-RECIPE = ImageRecipe(
-    code="c", job_artifact_id="j", job_digest="d", entry_point=("python", "train.py"), python_version="3.11"
-)
+RECIPE = image_recipe()
 GENERATED = {"train.py": "", "requirements.txt": "wandb\n"}
 
 

@@ -11,9 +11,9 @@ import pytest
 from launch_agent.image import pins
 from launch_agent.image.dockerfile import generate_dockerfile
 from launch_agent.image.pins import FRONTEND, PINS, UV, pinned
-from launch_agent.image.recipe import ImageRecipe
 from local.pins import digest_of, main
 from tests.documents import template
+from tests.make import image_recipe
 
 DIGEST, OLD = f"sha256:{'d' * 64}", f"sha256:{'0' * 64}"
 
@@ -82,9 +82,7 @@ def test_an_image_is_named_by_tag_and_digest_where_the_digest_is_known(
         assert pinned(python) == f"{python}@{DIGEST}"
         assert pinned(UV) == UV
         assert pinned("another:1") == "another:1"
-        recipe = ImageRecipe(
-            code="c", job_artifact_id="j", job_digest="d", entry_point=("python", "train.py"), python_version="3.12"
-        )
+        recipe = image_recipe(python_version="3.12")
         assert f"FROM {python}@{DIGEST}\n" in generate_dockerfile(recipe, None)
     finally:
         pins.known_digests.cache_clear()
@@ -94,9 +92,7 @@ def test_every_public_image_that_a_build_starts_from_is_in_the_file() -> None:
     known = json.loads(PINS.read_text())
     assert {FRONTEND, UV, template()["Parameters"]["BuildKitImage"]["Default"]} <= set(known)
     for version in ("3.8", "3.9", "3.12", "3.14"):
-        recipe = ImageRecipe(
-            code="c", job_artifact_id="j", job_digest="d", entry_point=("python", "train.py"), python_version=version
-        )
+        recipe = image_recipe(python_version=version)
         stages = [
             line.split()[1] for line in generate_dockerfile(recipe, None).splitlines() if line.startswith("FROM ")
         ]

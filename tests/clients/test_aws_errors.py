@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,12 +17,9 @@ from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.clients.secrets import WandbApiKey
 from launch_agent.clients.task_tokens import TaskTokens
 from launch_agent.errors import AwsRefused, AwsThrottled, CapacityUnavailable, TrainingJobRejected, WandbKeyRejected
-from launch_agent.image.recipe import ImageNote
-from launch_agent.run_queue.items import ItemRef, Slot
-from launch_agent.runs.life import RunState
-from launch_agent.runs.record import RunRecord
 from launch_agent.training.training_job import TrainingJob
 from tests.answering import Answer, AnsweringServer, answering, aws_error
+from tests.make import image_note, item_ref, run_record
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/abc"
 REQUEST = {
@@ -54,17 +50,8 @@ def ask(server: AnsweringServer, monkeypatch: pytest.MonkeyPatch, call: Callable
     return call()
 
 
-RUN = RunRecord(
-    item=ItemRef(id="item", queue="q", entity="team", run_id="é"),
-    slot=Slot.JOB,
-    state=RunState.OPEN,
-    attempt=1,
-    execution_name="item",
-    launch_agent_id="a",
-    launch_agent_name="a",
-    opened_at=datetime(2026, 11, 25, tzinfo=UTC),
-)
-NOTE = ImageNote(digest=f"sha256:{'a' * 64}", dockerfile="generated", entry_point=("python", "train.py"))
+RUN = run_record(item=item_ref(run_id="é"))
+NOTE = image_note()
 CALLS: dict[str, Callable[[], Any]] = {
     "sagemaker create": lambda: SageMaker("stack").create(REQUEST),
     "sagemaker describe": lambda: SageMaker("stack").describe("abc"),

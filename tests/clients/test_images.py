@@ -10,14 +10,12 @@ from launch_agent.clients.build_bucket import BuildBucket
 from launch_agent.clients.image_claims import ImageClaim, ImageClaims
 from launch_agent.clients.image_repository import ImageRepository, PushedImage, registry_password
 from launch_agent.errors import ImageBuildFailed, InvalidLaunchConfig
-from launch_agent.image.recipe import BuildPlan, ImageNote
+from launch_agent.image.recipe import BuildPlan
 from tests.golden.cases import plan
+from tests.make import REPOSITORY, image_note
 
-REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch"
 TAG = "a" * 64
-NOTE = ImageNote(
-    digest=f"sha256:{'a' * 64}", dockerfile="generated", entry_point=("python", "train.py"), warnings=("no wandb",)
-)
+NOTE = image_note(warnings=("no wandb",))
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -16,18 +16,18 @@ from moto import mock_aws
 from launch_agent.clients.aws import CONFIG
 from launch_agent.clients.runs import Runs
 from launch_agent.errors import AwsRefused, AwsThrottled, InvalidRunSpec
-from launch_agent.run_queue.items import ItemRef, Slot
+from launch_agent.run_queue.items import Slot
 from launch_agent.runs.life import LIFE, Event, RunState
 from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord
 from launch_agent.safe_text import forget_secrets, safe
 from launch_agent.training.retries import RetryReason
 from tests.documents import details_table, runs_table
 from tests.golden.cases import plan
+from tests.make import NOW, item_ref, run_record
 from tests.simulation.dynamodb import Table, conflict
 from tests.simulation.transport import answered
 
 AGENT = AgentRecord(entity="team", launch_agent_id="a1", launch_agent_name="agent-run", config_fingerprint="f")
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SPEC = {"entity": "team", "_wandb_api_key": "sekret", "n": [1, None, 2.5]}
 
 
@@ -70,19 +70,6 @@ def simulated_table(answer: Callable[[str, dict[str, Any]], dict[str, Any]] | No
         yield
 
 
-def record(item_id: str = "item", *, attempt: int = 1, slot: Slot = Slot.JOB) -> RunRecord:
-    return RunRecord(
-        item=ItemRef(id=item_id, queue="sm", entity="team", run_id="run"),
-        slot=slot,
-        state=RunState.OPEN,
-        attempt=attempt,
-        execution_name=item_id,
-        launch_agent_id="a1",
-        launch_agent_name="agent-run",
-        opened_at=NOW,
-    )
-
-
 def slots(runs: Runs) -> tuple[int, int]:
     agent = runs.agent("team")
     assert agent
@@ -90,67 +77,67 @@ def slots(runs: Runs) -> tuple[int, int]:
 
 
 def test_an_open_run_is_read_back_whole(runs: Runs) -> None:
-    assert runs.open(record(), spec=SPEC, limit=1)
-    assert runs.get("item") == record()
+    assert runs.open(run_record(), spec=SPEC, limit=1)
+    assert runs.get("item") == run_record()
     assert runs.get("another") is None
 
 
 def test_opening_takes_a_slot_and_closing_frees_it(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     assert slots(runs) == (1, 0)
-    assert runs.close(record(), {"verdict": "finished", "reason": "."})
+    assert runs.close(run_record(), {"verdict": "finished", "reason": "."})
     assert slots(runs) == (0, 0)
 
 
 def test_nothing_is_opened_beyond_the_limit(runs: Runs) -> None:
-    assert runs.open(record("one"), spec=SPEC, limit=1)
-    assert not runs.open(record("two"), spec=SPEC, limit=1)
+    assert runs.open(run_record("one"), spec=SPEC, limit=1)
+    assert not runs.open(run_record("two"), spec=SPEC, limit=1)
     assert runs.get("two") is None
     assert slots(runs) == (1, 0)
 
 
 def test_a_limit_of_minus_one_is_none(runs: Runs) -> None:
-    assert all(runs.open(record(str(number)), spec=SPEC, limit=-1) for number in range(20))
+    assert all(runs.open(run_record(str(number)), spec=SPEC, limit=-1) for number in range(20))
     assert slots(runs) == (20, 0)
 
 
 def test_schedulers_have_slots_of_their_own(runs: Runs) -> None:
-    assert runs.open(record("one", slot=Slot.SCHEDULER), spec=SPEC, limit=1)
-    assert runs.open(record("two"), spec=SPEC, limit=1)
+    assert runs.open(run_record("one", slot=Slot.SCHEDULER), spec=SPEC, limit=1)
+    assert runs.open(run_record("two"), spec=SPEC, limit=1)
     assert slots(runs) == (1, 1)
 
 
 def test_the_same_item_is_opened_once(runs: Runs) -> None:
-    assert runs.open(record(), spec=SPEC, limit=5)
-    assert not runs.open(record(), spec=SPEC, limit=5)
-    assert not runs.open(record(attempt=2), spec=SPEC, limit=5)
+    assert runs.open(run_record(), spec=SPEC, limit=5)
+    assert not runs.open(run_record(), spec=SPEC, limit=5)
+    assert not runs.open(run_record(attempt=2), spec=SPEC, limit=5)
     assert slots(runs) == (1, 0)
 
 
 def test_a_run_is_closed_once(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
-    assert runs.close(record(), {"verdict": "finished", "reason": "."})
-    assert not runs.close(record(), {"verdict": "failed", "reason": "late"})
-    assert not runs.give_back(record())
+    runs.open(run_record(), spec=SPEC, limit=1)
+    assert runs.close(run_record(), {"verdict": "finished", "reason": "."})
+    assert not runs.close(run_record(), {"verdict": "failed", "reason": "late"})
+    assert not runs.give_back(run_record())
     assert slots(runs) == (0, 0)
     closed = runs.get("item")
     assert closed
     assert closed.outcome == {"verdict": "finished", "reason": "."}
 
 
-PLAN = plan("image-job").model_copy(update={"item": ItemRef(id="item", queue="sm", entity="team", run_id="run")})
+PLAN = plan("image-job").model_copy(update={"item": item_ref()})
 
 
 @pytest.mark.parametrize("end", ["close", "give back"])
 def test_a_run_that_is_not_open_keeps_no_spec_no_plan_and_no_token(runs: Runs, end: str) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     runs.planned(PLAN)
     runs.awaiting("item", training_job_name="job", task_token="token")
     assert {"spec", "plan"} <= set(stored("run#item#details", "details"))
     if end == "close":
-        runs.close(record(), {"verdict": "finished", "reason": "."})
+        runs.close(run_record(), {"verdict": "finished", "reason": "."})
     else:
-        runs.give_back(record())
+        runs.give_back(run_record())
     assert not {"spec", "plan", "task_token"} & set(stored())
     assert set(stored("run#item#details", "details")) == {"pk", "ttl"}
     assert int(stored()["ttl"]["N"]) > NOW.timestamp()
@@ -160,7 +147,7 @@ def test_a_run_that_is_not_open_keeps_no_spec_no_plan_and_no_token(runs: Runs, e
 
 
 def test_only_the_table_of_details_has_specs_and_plans_and_nothing_else_is_in_it(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     runs.planned(PLAN)
     assert not {"spec", "plan"} & set(stored())
     assert set(stored("run#item#details", "details")) == {"pk", "spec", "plan"}
@@ -170,7 +157,7 @@ def test_only_the_table_of_details_has_specs_and_plans_and_nothing_else_is_in_it
 @pytest.mark.parametrize("planned_by", ["the older version", "this version"])
 def test_a_record_of_an_older_version_is_read_and_forgotten_alike(runs: Runs, planned_by: str) -> None:
     """It has the run spec itself, and the plan too if that was made before the upgrade."""
-    runs.open(record(), spec={}, limit=1)
+    runs.open(run_record(), spec={}, limit=1)
     older = {"spec": SPEC, "plan": PLAN.model_dump(mode="json")}
     client = boto3.client("dynamodb", config=CONFIG)
     client.update_item(
@@ -184,21 +171,21 @@ def test_a_record_of_an_older_version_is_read_and_forgotten_alike(runs: Runs, pl
         assert runs.details("item") == RunDetails(spec=SPEC)
         runs.planned(PLAN)
     assert runs.details("item") == RunDetails(spec=SPEC, plan=PLAN)
-    assert runs.get("item") == record().model_copy(
+    assert runs.get("item") == run_record().model_copy(
         update={} if planned_by == "the older version" else {"entity": PLAN.entity, "project": PLAN.project}
     )
-    runs.close(record(), {"verdict": "finished", "reason": "."})
+    runs.close(run_record(), {"verdict": "finished", "reason": "."})
     assert not {"spec", "plan"} & (set(stored()) | set(stored("run#item#details", "details")))
 
 
 def test_a_plan_that_another_version_made_otherwise_is_none(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     store("details", "run#item#details", plan={"training_request": {}, "unknown": 1})
     assert runs.details("item") == RunDetails(spec=SPEC)
 
 
 def test_what_is_secret_in_a_spec_is_hidden_once_it_was_read(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     forget_secrets()
     assert safe("the key sekret") == "the key sekret"
     runs.details("item")
@@ -206,27 +193,27 @@ def test_what_is_secret_in_a_spec_is_hidden_once_it_was_read(runs: Runs) -> None
 
 
 def test_a_closed_item_is_not_opened_again_and_a_returned_one_is_as_the_next_attempt(runs: Runs) -> None:
-    runs.open(record("closed"), spec=SPEC, limit=5)
-    runs.close(record("closed"), {"verdict": "failed", "reason": "."})
-    assert not runs.open(record("closed", attempt=2), spec=SPEC, limit=5)
-    runs.open(record("returned"), spec=SPEC, limit=5)
-    runs.give_back(record("returned"))
+    runs.open(run_record("closed"), spec=SPEC, limit=5)
+    runs.close(run_record("closed"), {"verdict": "failed", "reason": "."})
+    assert not runs.open(run_record("closed", attempt=2), spec=SPEC, limit=5)
+    runs.open(run_record("returned"), spec=SPEC, limit=5)
+    runs.give_back(run_record("returned"))
     assert slots(runs) == (0, 0)
-    assert not runs.open(record("returned"), spec=SPEC, limit=5)
-    assert runs.open(record("returned", attempt=2), spec=SPEC, limit=5)
+    assert not runs.open(run_record("returned"), spec=SPEC, limit=5)
+    assert runs.open(run_record("returned", attempt=2), spec=SPEC, limit=5)
     assert slots(runs) == (1, 0)
 
 
 def test_an_earlier_attempt_cannot_end_a_later_one(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=5)
-    runs.give_back(record())
-    runs.open(record(attempt=2), spec=SPEC, limit=5)
-    assert not runs.close(record(attempt=1), {"verdict": "failed", "reason": "."})
+    runs.open(run_record(), spec=SPEC, limit=5)
+    runs.give_back(run_record())
+    runs.open(run_record(attempt=2), spec=SPEC, limit=5)
+    assert not runs.close(run_record(attempt=1), {"verdict": "failed", "reason": "."})
     assert slots(runs) == (1, 0)
 
 
 def test_what_happens_to_an_open_run_is_remembered(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     runs.acknowledged("item")
     runs.planned(PLAN)
     runs.awaiting("item", training_job_name="job", task_token="token")
@@ -241,7 +228,7 @@ def test_what_happens_to_an_open_run_is_remembered(runs: Runs) -> None:
 
 
 def test_the_lease_can_pass_to_another_registration(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     runs.leased_again("item", AGENT.model_copy(update={"launch_agent_id": "a2", "launch_agent_name": "other-run"}))
     found = runs.get("item")
     assert found
@@ -281,7 +268,7 @@ def stored_status() -> str:
 
 
 def test_an_old_status_never_wins_over_a_newer_one(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     runs.awaiting("item", training_job_name="job", task_token="token")
     for status, seconds in (("Starting", 0), ("Completed", 9), ("Training", 5), ("Completed", 9)):
         assert status_at(runs, status, seconds)
@@ -289,7 +276,7 @@ def test_an_old_status_never_wins_over_a_newer_one(runs: Runs) -> None:
 
 
 def test_a_status_of_another_job_is_not_this_runs(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     runs.awaiting("item", training_job_name="job", task_token="token")
     status_at(runs, "Training", 0)
     assert status_at(runs, "Completed", 1, job="other")
@@ -298,7 +285,7 @@ def test_a_status_of_another_job_is_not_this_runs(runs: Runs) -> None:
 
 
 def test_registering_anew_keeps_the_slots_in_use(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     runs.remember_agent(AGENT.model_copy(update={"launch_agent_id": "a2", "stop_polling": True}))
     found = runs.agent("team")
     assert found
@@ -326,34 +313,34 @@ def test_the_first_registration_is_claimed_too(runs: Runs) -> None:
 def test_a_run_spec_that_does_not_fit_is_refused_before_a_slot_is_taken(runs: Runs) -> None:
     noise = random.Random(0).randbytes(400_000).hex()
     with pytest.raises(InvalidRunSpec, match="too long to be stored"):
-        runs.open(record(), spec={"noise": noise}, limit=1)
+        runs.open(run_record(), spec={"noise": noise}, limit=1)
     assert slots(runs) == (0, 0)
 
 
 def test_open_runs_are_found_and_ended_ones_are_not(runs: Runs) -> None:
     for name in ("one", "two", "three"):
-        runs.open(record(name), spec=SPEC, limit=-1)
-    runs.close(record("one"), {"verdict": "finished", "reason": "."})
-    runs.give_back(record("two"))
-    runs.planned(plan("image-job").model_copy(update={"item": record("three").item}))
+        runs.open(run_record(name), spec=SPEC, limit=-1)
+    runs.close(run_record("one"), {"verdict": "finished", "reason": "."})
+    runs.give_back(run_record("two"))
+    runs.planned(plan("image-job").model_copy(update={"item": run_record("three").item}))
     (found,) = runs.open_runs()
     assert (found.item.id, found.entity) == ("three", "team")
-    runs.open(record("two", attempt=2), spec=SPEC, limit=-1)
+    runs.open(run_record("two", attempt=2), spec=SPEC, limit=-1)
     assert {each.item.id for each in runs.open_runs()} == {"two", "three"}
 
 
 def test_an_item_that_comes_back_is_not_stopped_for_what_was_asked_of_its_earlier_attempt(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=5)
+    runs.open(run_record(), spec=SPEC, limit=5)
     runs.stop_requested("item", at=NOW)
-    runs.give_back(record())
-    runs.open(record(attempt=2), spec=SPEC, limit=5)
+    runs.give_back(run_record())
+    runs.open(run_record(attempt=2), spec=SPEC, limit=5)
     found = runs.get("item")
     assert found
     assert found.stop_requested_at is None
 
 
 def test_the_first_request_to_stop_counts(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=5)
+    runs.open(run_record(), spec=SPEC, limit=5)
     for seconds in (0, 60):
         runs.stop_requested("item", at=NOW + timedelta(seconds=seconds))
     found = runs.get("item")
@@ -362,7 +349,7 @@ def test_the_first_request_to_stop_counts(runs: Runs) -> None:
 
 
 def test_jobs_that_came_to_nothing_are_kept_apart_by_the_reason_for_another(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=5)
+    runs.open(run_record(), spec=SPEC, limit=5)
     for name in ("a", "b", "b"):
         runs.came_to_nothing("item", training_job_name=name, reason=RetryReason.CAPACITY, at=NOW)
     runs.came_to_nothing("item", training_job_name="c", reason=RetryReason.SAGEMAKER, at=NOW + timedelta(seconds=1))
@@ -375,7 +362,7 @@ def test_jobs_that_came_to_nothing_are_kept_apart_by_the_reason_for_another(runs
 
 
 def test_a_refusal_for_want_of_capacity_leaves_no_job_to_wait_for(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=5)
+    runs.open(run_record(), spec=SPEC, limit=5)
     runs.awaiting("item", training_job_name="job", task_token="token")
     assert runs.refused("item", at=NOW) == NOW
     assert runs.refused("item", at=NOW + timedelta(hours=1)) == NOW
@@ -386,20 +373,20 @@ def test_a_refusal_for_want_of_capacity_leaves_no_job_to_wait_for(runs: Runs) ->
 
 def test_only_an_open_run_is_found_as_one(runs: Runs) -> None:
     assert runs.open_run("item") is None
-    runs.open(record(), spec=SPEC, limit=5)
+    runs.open(run_record(), spec=SPEC, limit=5)
     assert runs.open_run("item") == runs.get("item")
-    runs.close(record(), {"verdict": "stopped", "reason": "."})
+    runs.close(run_record(), {"verdict": "stopped", "reason": "."})
     assert runs.open_run("item") is None
 
 
 def test_a_job_that_came_to_nothing_is_not_awaited() -> None:
-    named = record().model_copy(update={"training_job_name": "job"})
+    named = run_record().model_copy(update={"training_job_name": "job"})
     ended = named.model_copy(update={"jobs_sagemaker_failed": frozenset({"job"})})
-    assert [each.awaits_job for each in (record(), named, ended)] == [False, True, False]
+    assert [each.awaits_job for each in (run_record(), named, ended)] == [False, True, False]
 
 
 def test_a_run_is_warned_of_a_thing_once(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=5)
+    runs.open(run_record(), spec=SPEC, limit=5)
     assert [runs.warned("item", text) for text in ("quota", "quota", "spot")] == [True, False, True]
     runs.not_warned("item", "spot")
     found = runs.get("item")
@@ -410,21 +397,21 @@ def test_a_run_is_warned_of_a_thing_once(runs: Runs) -> None:
 
 
 def test_no_training_job_is_awaited_by_a_closed_run(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=5)
-    assert runs.close(record(), {"verdict": "stopped", "reason": "."})
+    runs.open(run_record(), spec=SPEC, limit=5)
+    assert runs.close(run_record(), {"verdict": "stopped", "reason": "."})
     assert not runs.awaiting("item", training_job_name="job", task_token="token")
     item = stored()
     assert "task_token" not in item
 
 
 def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     runs.awaiting("item", training_job_name="job", task_token="token")
-    runs.close(record(), {"verdict": "not launched", "reason": "."})
-    runs.open(record("other"), spec=SPEC, limit=1)
-    assert not runs.open_again(record(), spec={"a": 1}, redrives=1, at=NOW, limit=1)
-    assert runs.open_again(record(), spec={"a": 1}, redrives=1, at=NOW, limit=2)
-    assert not runs.open_again(record(), spec={"a": 1}, redrives=1, at=NOW, limit=5)
+    runs.close(run_record(), {"verdict": "not launched", "reason": "."})
+    runs.open(run_record("other"), spec=SPEC, limit=1)
+    assert not runs.open_again(run_record(), spec={"a": 1}, redrives=1, at=NOW, limit=1)
+    assert runs.open_again(run_record(), spec={"a": 1}, redrives=1, at=NOW, limit=2)
+    assert not runs.open_again(run_record(), spec={"a": 1}, redrives=1, at=NOW, limit=5)
     found = runs.get("item")
     assert found
     assert (found.state, found.acked, found.redrives) == (RunState.OPEN, True, 1)
@@ -434,10 +421,10 @@ def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(ru
 
 
 def test_slots_are_counted_anew_only_if_none_was_taken_or_freed_meanwhile(runs: Runs) -> None:
-    runs.open(record(), spec=SPEC, limit=5)
+    runs.open(run_record(), spec=SPEC, limit=5)
     before = runs.agent("team")
     assert before
-    runs.open(record("other").model_copy(update={"opened_at": NOW + timedelta(seconds=1)}), spec=SPEC, limit=5)
+    runs.open(run_record("other").model_copy(update={"opened_at": NOW + timedelta(seconds=1)}), spec=SPEC, limit=5)
     assert not runs.reset_count(before, slot=Slot.JOB, open_runs=0)
     assert slots(runs) == (2, 0)
     after = runs.agent("team")
@@ -459,23 +446,23 @@ def test_a_write_that_meets_another_of_the_same_item_is_made_again(write: str, t
     with conflicts(write, times) as asked:
         table = Runs("runs", "details")
         table.remember_agent(AGENT)
-        assert table.open(record(), spec=SPEC, limit=1)
+        assert table.open(run_record(), spec=SPEC, limit=1)
         table.acknowledged("item")
     assert asked[write] > times
 
 
 def test_a_write_that_meets_others_at_every_try_is_throttled() -> None:
     with conflicts("TransactWriteItems", 1_000) as asked, pytest.raises(AwsThrottled, match="other writes"):
-        Runs("runs", "details").open(record(), spec=SPEC, limit=1)
+        Runs("runs", "details").open(run_record(), spec=SPEC, limit=1)
     assert asked["TransactWriteItems"] == 5
 
 
 def test_a_run_that_does_not_fit_into_an_item_is_an_invalid_one(runs: Runs) -> None:
-    long = record().model_copy(update={"launch_agent_name": "x" * 450_000})
+    long = run_record().model_copy(update={"launch_agent_name": "x" * 450_000})
     with pytest.raises(InvalidRunSpec, match="400 KB"):
         runs.open(long, spec=SPEC, limit=1)
     assert slots(runs) == (0, 0)
-    runs.open(record(), spec=SPEC, limit=1)
+    runs.open(run_record(), spec=SPEC, limit=1)
     with pytest.raises(AwsRefused, match="exceeded the maximum allowed size"):
         runs.awaiting("item", training_job_name="job", task_token="x" * 450_000)
 
@@ -499,21 +486,21 @@ def brought_to(state: RunState | None, runs: Runs) -> None:
     """Bring the item's run into a state, with all that can be remembered of it on the way."""
     if state is None:
         return
-    runs.open(record(), spec=SPEC, limit=-1)
+    runs.open(run_record(), spec=SPEC, limit=-1)
     runs.planned(PLAN)
     runs.awaits_build("item", "other")
     runs.stop_requested("item", at=NOW)
     runs.came_to_nothing("item", training_job_name="earlier", reason=RetryReason.CAPACITY, at=NOW)
     runs.awaiting("item", training_job_name="job", task_token="token")
     if state is RunState.CLOSED:
-        runs.close(record(), {"verdict": "finished", "reason": "."})
+        runs.close(run_record(), {"verdict": "finished", "reason": "."})
     if state is RunState.RETURNED:
-        runs.give_back(record(), refusal="no")
+        runs.give_back(run_record(), refusal="no")
 
 
 def brought_about(event: Event, runs: Runs, attempt: int) -> bool:
     """Ask for a change of the item's run; return whether it was made."""
-    run = record(attempt=attempt)
+    run = run_record(attempt=attempt)
     if event is Event.OPENED:
         return runs.open(run, spec=SPEC, limit=-1)
     if event is Event.RELAUNCHED:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,9 +11,8 @@ from launch_agent.clients.answers import MAX_BYTES, Answer, read_answer
 from launch_agent.clients.graphql import GraphqlClient, Operation
 from launch_agent.clients.wandb import Wandb
 from launch_agent.errors import WandbRefused
-from launch_agent.run_queue.items import ItemRef, Slot
-from launch_agent.runs.life import RunState
 from launch_agent.runs.record import RunRecord
+from tests.make import item_ref, run_record
 
 
 class Answering(GraphqlClient):
@@ -112,18 +110,8 @@ def test_a_pop_that_is_no_item_is_no_item(popped: bytes) -> None:
 
 
 def run(number: int, *, project: str = "p") -> RunRecord:
-    return RunRecord(
-        item=ItemRef(id=f"item{number}", queue="q", entity="team", run_id=f"run{number}"),
-        slot=Slot.JOB,
-        state=RunState.OPEN,
-        attempt=1,
-        execution_name="x",
-        launch_agent_id="a",
-        launch_agent_name="a",
-        opened_at=datetime(2026, 11, 25, tzinfo=UTC),
-        entity="team",
-        project=project,
-    )
+    item = item_ref(f"item{number}", run_id=f"run{number}")
+    return run_record(item.id, item=item, entity="team", project=project)
 
 
 class Runs:

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.image.recipe import ArtifactCode
-from launch_agent.plan.agent import Agent
 from launch_agent.plan.launch_plan import plan_launch
 from launch_agent.plan.source import Job
-from launch_agent.run_queue.items import ItemRef, QueueItem, parse_run_spec
+from launch_agent.run_queue.items import QueueItem, parse_run_spec
 from launch_agent.run_queue.job_artifact import parse_job_artifact
 from launch_agent.run_queue.launch_config import parse_launch_config
 from tests.fuzz.values import ANY, DEEP, Parsers, changed
-from tests.golden.cases import CASES, DEPLOYMENT, load
+from tests.golden.cases import CASES, load
+from tests.make import agent, item_ref
 
 SHAPE = create_training_job_shape()
 SPECS = [load(case, "run_spec.json") for case in CASES]
@@ -25,18 +25,18 @@ CONFIGS = ["queues: [sm]", "{queues: [sm], secure_mode: true, builder: {type: do
 def fuzz_run_spec(raw: Any) -> object:
     """Parse a run spec, and plan its run as it stands."""
     item = QueueItem(id="item", run_spec=raw)
-    ref = ItemRef(id=item.id, queue="sm", entity="team", run_id=item.run_id)
+    ref = item_ref(item.id, run_id=item.run_id)
     spec = parse_run_spec(raw)
-    return [plan_launch(spec, None, ref, Agent(DEPLOYMENT, parse_launch_config(text), SHAPE), {}) for text in CONFIGS]
+    return [plan_launch(spec, None, ref, agent(text), {}) for text in CONFIGS]
 
 
 def fuzz_job(description: Any) -> object:
     """Parse a job's manifest, and plan a run of the job."""
     artifact = parse_job_artifact("team/jobs/job:v0", description, artifact_id="job", digest="d")
     spec = parse_run_spec({**load("code-job", "run_spec.json"), "run_id": "abc"})
-    ref = ItemRef(id="item", queue="sm", entity="team", run_id="abc")
+    ref = item_ref(run_id="abc")
     job = Job(artifact, ArtifactCode(artifact_id="code", digest="c"))
-    return plan_launch(spec, job, ref, Agent(DEPLOYMENT, parse_launch_config(CONFIGS[0]), SHAPE))
+    return plan_launch(spec, job, ref, agent(CONFIGS[0]))
 
 
 def fuzz_launch_config(content: str | bytes) -> object:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -10,26 +9,13 @@ from hypothesis.strategies import SearchStrategy
 
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.wandb import Wandb
-from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.run_queue.launch_config import LaunchConfig
-from launch_agent.runs.life import RunState
-from launch_agent.runs.record import RunRecord
 from tests.fuzz.values import Parsers, almost_json
+from tests.make import item_ref, run_record
 from tests.simulation.transport import answered
 
-ITEM = ItemRef(id="item", queue="q", entity="team", run_id="run")
-RUN = RunRecord(
-    item=ITEM,
-    slot=Slot.JOB,
-    state=RunState.OPEN,
-    attempt=1,
-    execution_name="item",
-    launch_agent_id="a",
-    launch_agent_name="agent",
-    opened_at=datetime(2026, 11, 25, tzinfo=UTC),
-    entity="team",
-    project="p",
-)
+ITEM = item_ref()
+RUN = run_record(entity="team", project="p", launch_agent_id="a")
 AGENT = {"id": "a", "name": "agent", "stopPolling": False}
 POPPED = {"runQueueItemId": "item", "runSpec": {"entity": "team", "project": "p", "run_id": "r"}}
 SLOTS = {"uploadHeaders": ["A:b"], "files": [{"name": "item/error/error.log", "uploadUrl": "/storage/x"}]}

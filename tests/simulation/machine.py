@@ -123,7 +123,7 @@ class StateMachine:
     def _stop(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         execution = self._find(asked)
         if execution.status == "RUNNING":
-            self._end(execution, "ABORTED", error=asked.get("error", ""), cause=asked.get("cause", ""))
+            self.end(execution, "ABORTED", error=asked.get("error", ""), cause=asked.get("cause", ""))
         return {"stopDate": self._clock.now}
 
     def _find(self, asked: Mapping[str, Any]) -> Execution:
@@ -203,10 +203,10 @@ class StateMachine:
         execution.step += 1
         state = execution.definition["States"][execution.state]
         if state["Type"] == "Succeed":
-            self._end(execution, "SUCCEEDED", output=execution.state_input)
+            self.end(execution, "SUCCEEDED", output=execution.state_input)
         elif state["Type"] == "Fail":
             shown = self._evaluated(execution, {"error": state["Error"], "cause": state["Cause"]})
-            self._end(execution, "FAILED", **shown)
+            self.end(execution, "FAILED", **shown)
         elif state["Type"] == "Choice":
             chosen = (rule["Next"] for rule in state["Choices"] if self._evaluated(execution, rule["Condition"]))
             self._enter(execution, next(chosen, state.get("Default", "")), execution.state_input)
@@ -270,7 +270,7 @@ class StateMachine:
                 error_output = {"Error": failure.error, "Cause": failure.cause[:MAX_CAUSE]}
                 self._leave(execution, rule, {"errorOutput": error_output})
                 return
-        self._end(execution, "FAILED", error=failure.error, cause=failure.cause)
+        self.end(execution, "FAILED", error=failure.error, cause=failure.cause)
 
     def _try_again(self, execution: Execution, step: int) -> None:
         if execution.status == "RUNNING" and execution.step == step:
@@ -296,7 +296,8 @@ class StateMachine:
         execution.variables.update(assigned)
         self._enter(execution, how["Next"], output)
 
-    def _end(self, execution: Execution, status: str, *, error: str = "", cause: str = "", output: Any = None) -> None:
+    def end(self, execution: Execution, status: str, *, error: str = "", cause: str = "", output: Any = None) -> None:
+        """End an execution, and the build that it waits for."""
         execution.status, execution.error, execution.cause, execution.output = status, error, cause[:MAX_CAUSE], output
         self.running.pop(execution.arn, None)
         execution.ended_at = self._clock.now

@@ -73,7 +73,7 @@ def test_a_run_whose_training_job_fails_just_after_its_stop_was_stopped(failure:
         (job,) = made.jobs(item)
         made.stop_in_wandb(item)
         job.shown["FailureReason"] = failure
-        made.training._ends(job, "Failed", "Failed")
+        made.training.end(job, "Failed", "Failed")
         assert ended(made, item)["verdict"] == "stopped"
         assert item.state is ItemState.CLAIMED
 

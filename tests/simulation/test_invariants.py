@@ -150,7 +150,7 @@ def test_i4_an_execution_that_ends_in_any_state_leaves_nothing_behind(state: str
                 break
         else:
             raise AssertionError("the state was never reached")
-        machine._end(execution, status, error="" if status == "ABORTED" else "States.Runtime", cause="")
+        machine.end(execution, status, error="" if status == "ABORTED" else "States.Runtime", cause="")
         assert made.run_until_idle(within=DAY)
         assert made.check().everything == []
         outcome = made.outcome(item)
@@ -187,7 +187,7 @@ def test_i4_a_run_that_was_stopped_is_not_tried_again(seed: int) -> None:
             made.clock.run(1)
         (job,) = made.jobs(item)
         job.shown["FailureReason"] = "InternalServerError: sorry"
-        made.training._ends(job, "Failed", "Failed")
+        made.training.end(job, "Failed", "Failed")
         assert made.run_until_idle(within=HOUR)
         assert made.check().everything == []
         assert len(made.jobs(item)) == 1
@@ -296,7 +296,7 @@ def test_i8_a_status_nobody_has_heard_of_is_waited_on(status: str, secondary: st
         while not made.jobs(item):
             made.clock.run(1)
         (job,) = made.jobs(item)
-        made.training._move(job, status, secondary)
+        made.training.move(job, status, secondary)
         made.clock.run(1)
         assert made.outcome(item) is None
         ended_well(made)
@@ -336,7 +336,7 @@ def test_i8_an_event_that_says_nothing_is_no_success() -> None:
             made.clock.run(1)
         (job,) = made.jobs(item)
         bare = Job(job.request, {**job.shown, "TrainingJobStatus": "", "SecondaryStatus": ""}, job.script, job.tags)
-        made._job_changed(bare)
+        made.job_changed(bare)
         made.clock.run(10)
         assert made.outcome(item) is None
         ended_well(made)
@@ -360,7 +360,7 @@ def test_i10_an_acknowledgement_that_is_late_is_not_believed() -> None:
         made.clock.run(1)
         item.leased_until = 0
         (other,) = [stack for stack in made.stacks.values() if f"run#{item.id}" not in stack.table.items]
-        made._invoke(other, "poll_queues", {})
+        made.invoke(other, "poll_queues", {})
         ended_well(made)
         assert [job.tags["LaunchStack"] for job in made.jobs(item)] == [other.name]
 

@@ -123,7 +123,7 @@ class Training:
         tags = {tag["Key"]: tag["Value"] for tag in asked.get("Tags", [])}
         job = self.jobs[name] = self.live[name] = Job(asked, shown, script, tags)
         self.of_item[job.item].append(job)
-        self._move(job, "InProgress", "Starting")
+        self.move(job, "InProgress", "Starting")
         self._next(job, script.pending / 2, self._downloads)
         return job
 
@@ -153,8 +153,8 @@ class Training:
             status = job.shown["TrainingJobStatus"]
             raise Refused("ValidationException", f"The request was rejected: the training job is {status}.")
         if job.shown["TrainingJobStatus"] != "Stopping":
-            self._move(job, "Stopping", "Stopping")
-            self._next(job, 20, lambda job: self._ends(job, "Stopped", "Stopped"))
+            self.move(job, "Stopping", "Stopping")
+            self._next(job, 20, lambda job: self.end(job, "Stopped", "Stopped"))
         return {}
 
     def _list_tags(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class Training:
         """Let the process in a job's container exit with 1, as one does that is interrupted."""
         if job.shown["SecondaryStatus"] == "Training":
             job.shown["FailureReason"] = "AlgorithmError: , exit code: 1"
-            self._next(job, 2, lambda job: self._ends(job, "Failed", "Failed"))
+            self._next(job, 2, lambda job: self.end(job, "Failed", "Failed"))
 
     # --- a job's life
     def _next(self, job: Job, seconds: float, happens: Callable[[Job], None]) -> None:
@@ -192,37 +192,39 @@ class Training:
         script = job.script
         if script.failure.startswith(("CapacityError", "InternalServerError", "ClientError")):
             job.shown["FailureReason"] = script.failure
-            self._ends(job, "Failed", "Failed")
+            self.end(job, "Failed", "Failed")
         elif script.given_up:
-            self._ends(job, "Stopped", "Stopped")
+            self.end(job, "Stopped", "Stopped")
         elif script.interruptions:
             script.interruptions -= 1
-            self._move(job, "InProgress", "Interrupted")
+            self.move(job, "InProgress", "Interrupted")
             self._next(job, script.pending, self._downloads)
         else:
-            self._move(job, "InProgress", "Downloading")
+            self.move(job, "InProgress", "Downloading")
             self._next(job, script.pending / 2, self._trains)
 
     def _trains(self, job: Job) -> None:
         job.shown["TrainingStartTime"] = self._clock.now
-        self._move(job, "InProgress", "Training")
+        self.move(job, "InProgress", "Training")
         self._next(job, job.script.training, self._uploads)
 
     def _uploads(self, job: Job) -> None:
         if job.script.failure:
             job.shown["FailureReason"] = job.script.failure
-            self._ends(job, "Failed", "Failed")
+            self.end(job, "Failed", "Failed")
         else:
-            self._move(job, "InProgress", "Uploading")
-            self._next(job, job.script.uploading, lambda job: self._ends(job, "Completed", "Completed"))
+            self.move(job, "InProgress", "Uploading")
+            self._next(job, job.script.uploading, lambda job: self.end(job, "Completed", "Completed"))
 
-    def _ends(self, job: Job, status: str, secondary: str) -> None:
+    def end(self, job: Job, status: str, secondary: str) -> None:
+        """End a training job now."""
         started = job.shown.get("TrainingStartTime")
         job.shown["TrainingEndTime"] = self._clock.now
         job.shown["BillableTimeInSeconds"] = int(self._clock.now - started) if started else 0
-        self._move(job, status, secondary)
+        self.move(job, status, secondary)
 
-    def _move(self, job: Job, status: str, secondary: str) -> None:
+    def move(self, job: Job, status: str, secondary: str) -> None:
+        """Give a training job another status, and tell of it."""
         now = self._clock.now
         transitions = [*job.shown["SecondaryStatusTransitions"], {"Status": secondary, "StartTime": now}]
         job.shown = job.shown | {

@@ -129,7 +129,7 @@ class World:
             quota=quota,
             script=script or (lambda _: Script()),
             created=self._job_created,
-            changed=self._job_changed,
+            changed=self.job_changed,
         )
         self.builds = Builds(clock, seconds=180, fails=builds_fail or (lambda: False))
         self.objects = self.builds.objects
@@ -178,8 +178,8 @@ class World:
             ended=lambda execution: self._execution_ended(stack, execution),
         )
         stack = self.stacks[name] = Stack(name, Table(runs_table()), functions, machine)
-        self._every(self._poll_every, lambda: self._invoke(stack, "poll_queues", scheduled()))
-        self._every(5 * self._poll_every, lambda: self._invoke(stack, "sweep_runs", scheduled()))
+        self._every(self._poll_every, lambda: self.invoke(stack, "poll_queues", scheduled()))
+        self._every(5 * self._poll_every, lambda: self.invoke(stack, "sweep_runs", scheduled()))
 
     def _every(self, seconds: float, happens: Callable[[], None]) -> None:
         def again() -> None:
@@ -241,7 +241,7 @@ class World:
         return {each.id for each in self.server.state.agents.values() if each.hostname in self.stacks}
 
     # --- what happens
-    def _invoke(self, stack: Stack, function: str, given: Any, *, failures: int = 0) -> None:
+    def invoke(self, stack: Stack, function: str, given: Any, *, failures: int = 0) -> None:
         """Invoke a function as EventBridge does: Lambda tries again as the function's properties say."""
 
         def done(_: Any, failure: TaskFailed | None) -> None:
@@ -249,7 +249,7 @@ class World:
                 return
             if failures < int(properties_of(function)["EventInvokeConfig"]["MaximumRetryAttempts"]):
                 self.clock.after(
-                    (failures + 1) * MINUTE, lambda: self._invoke(stack, function, given, failures=failures + 1)
+                    (failures + 1) * MINUTE, lambda: self.invoke(stack, function, given, failures=failures + 1)
                 )
             else:
                 self.undelivered += 1
@@ -262,7 +262,7 @@ class World:
         times = 0 if draws.random() < delivery.dropped else 2 if draws.random() < delivery.twice else 1
         for _ in range(times):
             delay = draws.uniform(0, HOUR) if draws.random() < delivery.late else draws.expovariate(1 / 2)
-            self.clock.after(delay, lambda: self._invoke(stack, function, given))
+            self.clock.after(delay, lambda: self.invoke(stack, function, given))
 
     def _execution_ended(self, stack: Stack, execution: Execution) -> None:
         if execution.status != "SUCCEEDED":
@@ -273,7 +273,8 @@ class World:
         if len(live) > 1:
             self.found.doubled.append(f"item {job.item} has training jobs {live} at a time")
 
-    def _job_changed(self, job: Job) -> None:
+    def job_changed(self, job: Job) -> None:
+        """Tell the container, and each stack that a rule of EventBridge matches, of a training job."""
         self._tell_container(job)
         event = job_changed(job, self.clock.random)
         for stack in self.stacks.values():

@@ -17,14 +17,13 @@ from launch_agent.image.dockerfile import (
     missing_script,
 )
 from launch_agent.image.pins import UV_VERSION
-from launch_agent.image.recipe import ImageRecipe, parse_queue_builder
+from launch_agent.image.recipe import parse_queue_builder
+from tests.make import image_recipe
 from tests.unit.test_image import job, planned
 
 GOLDEN = Path(__file__).with_name("dockerfiles")
 ROOT = Path(__file__).parent.parent.parent
-RECIPE = ImageRecipe(
-    code="c", job_artifact_id="j", job_digest="d", entry_point=("python", "src/train.py"), python_version="3.11"
-)
+RECIPE = image_recipe(entry_point=("python", "src/train.py"))
 ENTRY_POINT = ["python", "src/train.py"]
 REQUIREMENTS = {"requirements.txt": b"numpy\nwandb\n"}
 

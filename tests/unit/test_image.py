@@ -19,8 +19,9 @@ from launch_agent.image.recipe import (
     plan_build,
     python_version,
 )
-from launch_agent.run_queue.items import ItemRef, parse_run_spec
+from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.run_queue.job_artifact import parse_job_artifact
+from tests.make import REPOSITORY, item_ref
 
 TEXT = st.text(max_size=8)
 PLATFORMS = st.sampled_from(["linux/amd64", "linux/arm64"])
@@ -40,8 +41,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "builder_version": TEXT,
 }
 RECIPES = st.builds(ImageRecipe, **FIELDS)
-ITEM = ItemRef(id="item", queue="sm", entity="team", run_id="run")
-REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch"
+ITEM = item_ref()
 
 
 def job(**source: Any) -> dict[str, Any]:

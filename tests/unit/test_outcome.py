@@ -14,25 +14,17 @@ from launch_agent.outcome.report import algorithm_run
 from launch_agent.run_queue.items import RunSpec
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from tests.golden.cases import plan
+from tests.make import NOW, training_job
 
-ENDED = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ENDED = NOW
 GRACE = timedelta(seconds=60)
 EXIT_1 = "AlgorithmError: , exit code: 1"
 
 
 def job(status: str, secondary: str = "", **more: Any) -> TrainingJob:
-    return TrainingJob.model_validate(
-        {
-            "TrainingJobName": "abc",
-            "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/abc",
-            "TrainingJobStatus": status,
-            "SecondaryStatus": secondary or status,
-            "LastModifiedTime": int(ENDED.timestamp() * 1000),
-            "TrainingStartTime": int(ENDED.timestamp() * 1000) - 5000,
-            "TrainingEndTime": int(ENDED.timestamp() * 1000),
-            **more,
-        }
-    )
+    ended = int(ENDED.timestamp() * 1000)
+    times = {"LastModifiedTime": ended, "TrainingStartTime": ended - 5000, "TrainingEndTime": ended}
+    return training_job(status, secondary, **{**times, **more})
 
 
 def end(*arguments: Any, **more: Any) -> TrainingEnd:

@@ -15,10 +15,10 @@ from launch_agent.plan.resource_rules import LOCAL_STORAGE
 from launch_agent.plan.run_environment import final_environment
 from launch_agent.plan.training_rules import ANSWERS
 from launch_agent.run_queue.items import parse_run_spec
-from launch_agent.run_queue.launch_config import parse_launch_config
-from tests.golden.cases import DEPLOYMENT, item_of, load
+from tests import make
+from tests.golden.cases import item_of, load
 
-AGENT = Agent(DEPLOYMENT, parse_launch_config("queues: [sm]"), create_training_job_shape())
+AGENT = make.agent()
 TEAM = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 AMAZON = "683313688378.dkr.ecr.us-east-1.amazonaws.com"
 ON_DEMAND = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10}

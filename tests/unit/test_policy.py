@@ -4,17 +4,15 @@ from typing import Any
 
 import pytest
 
-from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.errors import InvalidRunSpec
-from launch_agent.plan.agent import Agent
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
 from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.run_queue.job_artifact import parse_job_artifact
-from launch_agent.run_queue.launch_config import parse_launch_config
-from tests.golden.cases import DEPLOYMENT, item_of, load
+from tests.golden.cases import item_of, load
+from tests.make import agent
 
-SECURE = Agent(DEPLOYMENT, parse_launch_config("{queues: [sm], secure_mode: true}"), create_training_job_shape())
+SECURE = agent("{queues: [sm], secure_mode: true}")
 ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 QUEUE: dict[str, Any] = load("stopping-condition-empty", "run_spec.json")["resource_args"]["sagemaker"]
 OWN_IMAGE = {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": f"{ECR}/approved:1"}}

@@ -6,27 +6,16 @@ from typing import Any
 import pytest
 
 from launch_agent.operations.repair import OrphanJob, Repair, is_orphan, needs_check, repair_of, wrong_counts
-from launch_agent.run_queue.items import ItemRef, Slot
+from launch_agent.run_queue.items import Slot
 from launch_agent.runs.life import RunState
 from launch_agent.runs.record import RunRecord
+from tests.make import run_record
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
-def record(item_id: str = "item", **more: object) -> RunRecord:
-    return RunRecord.model_validate(
-        {
-            "item": ItemRef(id=item_id, queue="sm", entity="team", run_id="run"),
-            "slot": Slot.JOB,
-            "state": RunState.OPEN,
-            "attempt": 1,
-            "execution_name": item_id,
-            "launch_agent_id": "a1",
-            "launch_agent_name": "agent-run",
-            "opened_at": NOW - timedelta(hours=1),
-            **more,
-        }
-    )
+def record(item_id: str = "item", **more: Any) -> RunRecord:
+    return run_record(item_id, **{"opened_at": NOW - timedelta(hours=1), **more})
 
 
 def test_a_run_whose_execution_and_job_are_in_progress_is_not_looked_at() -> None:

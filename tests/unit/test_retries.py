@@ -13,6 +13,7 @@ from launch_agent.training.retries import (
     retry_reason_of,
 )
 from launch_agent.training.training_job import TrainingJob
+from tests.make import training_job
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 STARTED: dict[str, Any] = {"TrainingStartTime": NOW}
@@ -20,18 +21,8 @@ STARTED: dict[str, Any] = {"TrainingStartTime": NOW}
 
 def job(status: str, secondary_status: str, reason: str = "", *, asked: bool = False, **more: Any) -> TrainingJob:
     transitions = ["Starting", *(["Stopping"] if asked else []), secondary_status]
-    return TrainingJob.model_validate(
-        {
-            "TrainingJobName": "job",
-            "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/job",
-            "TrainingJobStatus": status,
-            "SecondaryStatus": secondary_status,
-            "FailureReason": reason,
-            "LastModifiedTime": NOW,
-            "SecondaryStatusTransitions": [{"Status": each} for each in transitions],
-            **more,
-        }
-    )
+    shown = [{"Status": each} for each in transitions]
+    return training_job(status, secondary_status, FailureReason=reason, SecondaryStatusTransitions=shown, **more)
 
 
 @pytest.mark.parametrize(

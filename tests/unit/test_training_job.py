@@ -15,9 +15,10 @@ from launch_agent.plan.training_request import (
     legal_training_job_name,
     time_limit,
 )
-from launch_agent.run_queue.items import ItemRef, RunSpec
+from launch_agent.run_queue.items import RunSpec
 from launch_agent.runs.record import execution_name
 from tests.golden.cases import DEPLOYMENT
+from tests.make import item_ref
 
 SHAPE = create_training_job_shape()
 
@@ -46,7 +47,7 @@ def test_every_alternative_name_is_legal_and_another(run_id: str, item_id: str, 
 
 @given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
 def test_the_tags_are_ones_sagemaker_takes_whatever_the_names(entity: str, project: str, queue: str) -> None:
-    item = ItemRef(id="UnVuUXVldWVJdGVtOjQy=", queue=queue, entity=entity, run_id="abc")
+    item = item_ref("UnVuUXVldWVJdGVtOjQy=", queue=queue, entity=entity)
     tags = launch_tags(item, RunSpec(entity=entity, project=project), DEPLOYMENT)
     assert shape_faults([{"Key": key, "Value": value} for key, value in tags.items()], SHAPE.members["Tags"]) == []
     assert tags["WandbRunQueueItemId"] == item.id
