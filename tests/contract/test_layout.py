@@ -16,6 +16,8 @@ MAP = [
     for names in re.findall(r"^- ((?:`\w+`(?:, )?)+):", launch_agent.__doc__ or "", re.MULTILINE)
     for room in re.findall(r"\w+", names)
 ]
+DOCUMENTS = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
+FOLDERS = {"docs", "functions", "layers", "local", "operate", "requirements", "statemachine", "tests"}
 
 
 def layers() -> list[set[str]]:
@@ -63,3 +65,38 @@ def test_every_log_line_leaves_through_the_door() -> None:
         assert loggers <= (
             {"Logger(json_serializer=_serialized)"} if path.stem == "door" else {"Logger(child=True)"}
         ), path
+
+
+def is_there(path: str) -> bool:
+    """Whether a path, which may have a pattern in it, is one of the repository or of the package."""
+    return any(any(folder.glob(path.strip("/"))) for folder in (ROOT, PACKAGE))
+
+
+def paths_in(text: str) -> set[str]:
+    """Return what a document names in backticks that can only be a path of ours."""
+    named = {name.partition("::")[0] for name in re.findall(r"`([\w./*-]+(?:::\w+)?)`", text)}
+    ours = FOLDERS | {room for room in MAP if (PACKAGE / room).is_dir()}
+    return {name for name in named if (name.split("/")[0] in ours and "/" in name) or re.fullmatch(r"\w+\.py", name)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_path_that_a_document_names_exists(document: str) -> None:
+    assert [path for path in sorted(paths_in((ROOT / document).read_text())) if not is_there(path)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_of_a_document_leads_to_a_file(document: str) -> None:
+    text = (ROOT / document).read_text()
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
+
+
+def test_whoever_wants_to_change_something_is_sent_to_files_that_exist() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    (table,) = re.findall(r"^\| I want to\.\.\. \|.*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
+    rows = [row.split("|")[2] for row in table.splitlines()[2:]]
+    assert len(rows) > 15
+    for row in rows:
+        named = [name for name in re.findall(r"`([^` ]+)`", row) if "/" in name or "." in name]
+        assert named or "`make " in row, row
+        assert [name for name in named if not is_there(name)] == []
