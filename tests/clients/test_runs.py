@@ -37,7 +37,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
     make = moto_table if request.param == "moto" else simulated_table
     with make():
         table = Runs("runs", "details")
-        table.remember_agent(AGENT)
+        table.agents.remember(AGENT)
         yield table
 
 
@@ -71,7 +71,7 @@ def simulated_table(answer: Callable[[str, dict[str, Any]], dict[str, Any]] | No
 
 
 def slots(runs: Runs) -> tuple[int, int]:
-    agent = runs.agent("team")
+    agent = runs.agents.find("team")
     assert agent
     return agent.jobs_open, agent.schedulers_open
 
@@ -286,28 +286,28 @@ def test_a_status_of_another_job_is_not_this_runs(runs: Runs) -> None:
 
 def test_registering_anew_keeps_the_slots_in_use(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=1)
-    runs.remember_agent(AGENT.model_copy(update={"launch_agent_id": "a2", "stop_polling": True}))
-    found = runs.agent("team")
+    runs.agents.remember(AGENT.model_copy(update={"launch_agent_id": "a2", "stop_polling": True}))
+    found = runs.agents.find("team")
     assert found
     assert (found.launch_agent_id, found.stop_polling, found.jobs_open) == ("a2", True, 1)
-    assert runs.agent("nobody") is None
+    assert runs.agents.find("nobody") is None
 
 
 def test_one_call_registers_in_the_place_of_what_it_knows(runs: Runs) -> None:
-    assert runs.claim_registration("team", known=AGENT, now=NOW)
-    assert not runs.claim_registration("team", known=AGENT, now=NOW + timedelta(seconds=59))
-    assert runs.claim_registration("team", known=AGENT, now=NOW + timedelta(seconds=60))  # the first did not end
-    runs.remember_agent(AGENT.model_copy(update={"launch_agent_id": "a2"}))
+    assert runs.agents.claim_registration("team", known=AGENT, now=NOW)
+    assert not runs.agents.claim_registration("team", known=AGENT, now=NOW + timedelta(seconds=59))
+    assert runs.agents.claim_registration("team", known=AGENT, now=NOW + timedelta(seconds=60))  # the first did not end
+    runs.agents.remember(AGENT.model_copy(update={"launch_agent_id": "a2"}))
     later = NOW + timedelta(hours=1)
-    assert not runs.claim_registration("team", known=AGENT, now=later)  # registered since
-    assert runs.claim_registration("team", known=runs.agent("team"), now=NOW)
+    assert not runs.agents.claim_registration("team", known=AGENT, now=later)  # registered since
+    assert runs.agents.claim_registration("team", known=runs.agents.find("team"), now=NOW)
 
 
 def test_the_first_registration_is_claimed_too(runs: Runs) -> None:
-    assert runs.claim_registration("new", known=None, now=NOW)
-    assert runs.agent("new") is None
-    assert not runs.claim_registration("new", known=None, now=NOW)
-    assert not runs.claim_registration("team", known=None, now=NOW)
+    assert runs.agents.claim_registration("new", known=None, now=NOW)
+    assert runs.agents.find("new") is None
+    assert not runs.agents.claim_registration("new", known=None, now=NOW)
+    assert not runs.agents.claim_registration("team", known=None, now=NOW)
 
 
 def test_a_run_spec_that_does_not_fit_is_refused_before_a_slot_is_taken(runs: Runs) -> None:
@@ -422,16 +422,16 @@ def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(ru
 
 def test_slots_are_counted_anew_only_if_none_was_taken_or_freed_meanwhile(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=5)
-    before = runs.agent("team")
+    before = runs.agents.find("team")
     assert before
     runs.open(run_record("other").model_copy(update={"opened_at": NOW + timedelta(seconds=1)}), spec=SPEC, limit=5)
-    assert not runs.reset_count(before, slot=Slot.JOB, open_runs=0)
+    assert not runs.agents.reset_count(before, slot=Slot.JOB, open_runs=0)
     assert slots(runs) == (2, 0)
-    after = runs.agent("team")
+    after = runs.agents.find("team")
     assert after
-    assert runs.reset_count(after, slot=Slot.JOB, open_runs=0)
+    assert runs.agents.reset_count(after, slot=Slot.JOB, open_runs=0)
     assert slots(runs) == (0, 0)
-    assert not runs.reset_count(AGENT, slot=Slot.JOB, open_runs=7)
+    assert not runs.agents.reset_count(AGENT, slot=Slot.JOB, open_runs=7)
 
 
 def test_a_sweep_goes_on_behind_the_last_one(runs: Runs) -> None:
@@ -445,7 +445,7 @@ def test_a_sweep_goes_on_behind_the_last_one(runs: Runs) -> None:
 def test_a_write_that_meets_another_of_the_same_item_is_made_again(write: str, times: int) -> None:
     with conflicts(write, times) as asked:
         table = Runs("runs", "details")
-        table.remember_agent(AGENT)
+        table.agents.remember(AGENT)
         assert table.open(run_record(), spec=SPEC, limit=1)
         table.acknowledged("item")
     assert asked[write] > times

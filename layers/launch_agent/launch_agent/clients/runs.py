@@ -1,4 +1,4 @@
-"""The Runs table: every open run, the launch agent's own item, and the count of slots in use. And RunDetails.
+"""The runs of this stack, open and closed, in the table Runs.
 
 A slot is taken in the transaction that opens a run and freed in the one that closes it, so that the count and the
 open runs cannot part (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html). The same
@@ -10,17 +10,15 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from launch_agent.clients.agents import Agents
 from launch_agent.clients.run_details import Details, that_fits
 from launch_agent.clients.table import Table
 from launch_agent.plan.launch_plan import LaunchPlan
-from launch_agent.run_queue.items import Slot
 from launch_agent.runs.life import LIFE, Change, Event, RunState
 from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord
 from launch_agent.training.retries import RetryReason
 
 _KEEP_CLOSED = timedelta(days=30)
-_CLAIM_SECONDS = 60
-_COUNTERS = {Slot.JOB: "jobs_open", Slot.SCHEDULER: "schedulers_open"}
 _JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
 _OPEN_RUNS = "OpenRuns"
 _OPEN = "run"
@@ -33,34 +31,7 @@ class Runs:
     def __init__(self, table: str, details_table: str) -> None:
         """Take the tables' names."""
         self._table, self._details = Table(table), Details(details_table)
-
-    def agent(self, entity: str) -> AgentRecord | None:
-        """Return the launch agent registered for an entity, with the slots its open runs hold."""
-        found = self._table.get(_agent_key(entity))
-        if not found or "launch_agent_id" not in found:
-            return None
-        known = {name: found[name] for name in AgentRecord.model_fields if name in found}
-        return AgentRecord.model_validate(known | {"entity": entity})
-
-    def claim_registration(self, entity: str, *, known: AgentRecord | None, now: datetime) -> bool:
-        """Return whether the caller, alone and for a minute, is to register a launch agent in the place of `known`.
-
-        False while another call is at it, or when one has registered since `known` was read.
-        """
-        same = "#launch_agent_id = :launch_agent_id" if known else "attribute_not_exists(#launch_agent_id)"
-        seconds = int(now.timestamp())
-        return self._set_if(
-            f"{same} AND (attribute_not_exists(#registering_until) OR #registering_until <= :now)",
-            _agent_key(entity),
-            {"registering_until": seconds + _CLAIM_SECONDS},
-            known={"now": seconds, **({"launch_agent_id": known.launch_agent_id} if known else {})},
-            names=("launch_agent_id",),
-        )
-
-    def remember_agent(self, agent: AgentRecord) -> None:
-        """Store a registration, and end the claim to it; the slots in use stay as they are."""
-        values = agent.model_dump(exclude={"changed_at", "entity", *_COUNTERS.values()})
-        self._set(_agent_key(agent.entity), values | {"registering_until": 0})
+        self.agents = Agents(self._table)
 
     def get(self, item_id: str) -> RunRecord | None:
         """Return the record of a run queue item."""
@@ -178,21 +149,6 @@ class Runs:
             return self._end(Event.GIVEN_BACK, record, {})
         return self._end(Event.GIVEN_BACK, record, {"refusal": refusal}, add={"refusals": 1})
 
-    def reset_count(self, agent: AgentRecord, *, slot: Slot, open_runs: int) -> bool:
-        """Set the number of slots in use to the number of open runs, if none was taken or freed since `agent` was read.
-
-        False, too, where none ever was.
-        """
-        if agent.changed_at is None:
-            return False
-        return self._set_if(
-            "#changed_at = :changed_at",
-            _agent_key(agent.entity),
-            {_COUNTERS[slot]: open_runs},
-            known={"changed_at": agent.changed_at.isoformat()},
-            names=("changed_at",),
-        )
-
     def sweep_cursor(self) -> str:
         """Return the key of the last repair of the last sweep; empty where it left nothing undone."""
         found = self._table.get(_SWEEP_KEY) or {}
@@ -233,20 +189,7 @@ class Runs:
             remove=change.forgets,
             **_following(change, record.attempt),
         )
-        return self._table.make(self._count_slot(record, change.slots, at=at, limit=limit), state, details)
-
-    def _count_slot(self, record: RunRecord, number: int, *, at: datetime, limit: int) -> Any:
-        counter = _COUNTERS[record.slot]
-        room: dict[str, Any] = {
-            "condition": f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
-            "known": {"limit": limit},
-        }
-        return self._table.change(
-            _agent_key(record.item.entity),
-            set_={"changed_at": at.isoformat()},
-            add={counter: number},
-            **(room if limit >= 0 else {}),
-        )
+        return self._table.make(self.agents.counting(record, change.slots, at=at, limit=limit), state, details)
 
     def _set_if_open(
         self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()
@@ -297,10 +240,6 @@ def _following(change: Change, attempt: int) -> dict[str, Any]:
         "known": {**{state.value: state.value for state in states}, "attempt": attempt},
         "names": ("attempt", *(("pk",) if absent else ())),
     }
-
-
-def _agent_key(entity: str) -> str:
-    return f"agent#{entity}"
 
 
 def _run_key(item_id: str) -> str:

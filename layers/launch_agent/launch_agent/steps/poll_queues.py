@@ -95,12 +95,12 @@ class PollQueues:
         None while a call beside this one registers it: two agents would stay listed in W&B, one of them never polling.
         """
         entity = self._config.entity or self._wandb.default_entity()
-        known = self._runs.agent(entity)
+        known = self._runs.agents.find(entity)
         if known:
             seen = self._query_and_stop(known)
             if seen and known.config_fingerprint == self._config.fingerprint:
                 return self._apply_stop_polling(known, stop=seen.stop_polling)
-        if not self._runs.claim_registration(entity, known=known, now=datetime.now(UTC)):
+        if not self._runs.agents.claim_registration(entity, known=known, now=datetime.now(UTC)):
             return None
         return self._register(entity, known)
 
@@ -121,7 +121,7 @@ class PollQueues:
             jobs_open=known.jobs_open if known else 0,
             schedulers_open=known.schedulers_open if known else 0,
         )
-        self._runs.remember_agent(agent)
+        self._runs.agents.remember(agent)
         return agent
 
     def _query_and_stop(self, known: AgentRecord) -> LaunchAgent | None:
@@ -170,7 +170,7 @@ class PollQueues:
         changed = agent.model_copy(update={"stop_polling": stop})
         if stop:
             self._wandb.report_status(agent.launch_agent_id, "KILLED")
-        self._runs.remember_agent(changed)
+        self._runs.agents.remember(changed)
         logger.warning("polling was stopped in W&B" if stop else "polling was resumed in W&B")
         return changed
 

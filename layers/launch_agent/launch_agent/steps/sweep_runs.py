@@ -139,13 +139,13 @@ class SweepRuns:
         A list tells nothing while runs are being opened or closed: the index follows the table within a second or so.
         """
         entity = self._config.entity or self._clients.wandb.default_entity()
-        agent = self._runs.agent(entity)
+        agent = self._runs.agents.find(entity)
         if agent is None or agent.changed_at is None or agent.changed_at > listed_at - _INDEX_FOLLOWS_WITHIN:
             return
         counted = {Slot.JOB: agent.jobs_open, Slot.SCHEDULER: agent.schedulers_open}
         wrong = wrong_counts((run for run in open_runs if run.item.entity == entity), counted)
         for slot, (number, found) in wrong.items():
-            reset = self._runs.reset_count(agent, slot=slot, open_runs=found)
+            reset = self._runs.agents.reset_count(agent, slot=slot, open_runs=found)
             logger.error("the count of slots was wrong", slot=slot.value, counted=number, open=found, reset=reset)
 
 

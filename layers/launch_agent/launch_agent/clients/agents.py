@@ -1,0 +1,82 @@
+"""The launch agent's own item in the table Runs: how it is registered with W&B, and the count of slots in use."""
+
+from datetime import datetime
+from typing import Any
+
+from launch_agent.clients.table import Table
+from launch_agent.run_queue.items import Slot
+from launch_agent.runs.record import AgentRecord, RunRecord
+
+_CLAIM_SECONDS = 60
+_COUNTERS = {Slot.JOB: "jobs_open", Slot.SCHEDULER: "schedulers_open"}
+
+
+class Agents:
+    """The launch agent of each entity. Every method may raise AwsThrottled and AwsRefused."""
+
+    def __init__(self, table: Table) -> None:
+        """Take the table Runs."""
+        self._table = table
+
+    def find(self, entity: str) -> AgentRecord | None:
+        """Return the launch agent registered for an entity, with the slots its open runs hold."""
+        found = self._table.get(_key(entity))
+        if not found or "launch_agent_id" not in found:
+            return None
+        known = {name: found[name] for name in AgentRecord.model_fields if name in found}
+        return AgentRecord.model_validate(known | {"entity": entity})
+
+    def claim_registration(self, entity: str, *, known: AgentRecord | None, now: datetime) -> bool:
+        """Return whether the caller, alone and for a minute, is to register a launch agent in the place of `known`.
+
+        False while another call is at it, or when one has registered since `known` was read.
+        """
+        same = "#launch_agent_id = :launch_agent_id" if known else "attribute_not_exists(#launch_agent_id)"
+        seconds = int(now.timestamp())
+        claim = self._table.change(
+            _key(entity),
+            set_={"registering_until": seconds + _CLAIM_SECONDS},
+            condition=f"{same} AND (attribute_not_exists(#registering_until) OR #registering_until <= :now)",
+            known={"now": seconds, **({"launch_agent_id": known.launch_agent_id} if known else {})},
+            names=("launch_agent_id",),
+        )
+        return self._table.make(claim)
+
+    def remember(self, agent: AgentRecord) -> None:
+        """Store a registration, and end the claim to it; the slots in use stay as they are."""
+        values = agent.model_dump(exclude={"changed_at", "entity", *_COUNTERS.values()})
+        self._table.make(self._table.change(_key(agent.entity), set_={**values, "registering_until": 0}))
+
+    def counting(self, record: RunRecord, number: int, *, at: datetime, limit: int) -> Any:
+        """Return the change that adds to the slots in use; with a `limit`, on the condition that fewer are."""
+        counter = _COUNTERS[record.slot]
+        room: dict[str, Any] = {
+            "condition": f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
+            "known": {"limit": limit},
+        }
+        return self._table.change(
+            _key(record.item.entity),
+            set_={"changed_at": at.isoformat()},
+            add={counter: number},
+            **(room if limit >= 0 else {}),
+        )
+
+    def reset_count(self, agent: AgentRecord, *, slot: Slot, open_runs: int) -> bool:
+        """Set the number of slots in use to the number of open runs, if none was taken or freed since `agent` was read.
+
+        False, too, where none ever was.
+        """
+        if agent.changed_at is None:
+            return False
+        reset = self._table.change(
+            _key(agent.entity),
+            set_={_COUNTERS[slot]: open_runs},
+            condition="#changed_at = :changed_at",
+            known={"changed_at": agent.changed_at.isoformat()},
+            names=("changed_at",),
+        )
+        return self._table.make(reset)
+
+
+def _key(entity: str) -> str:
+    return f"agent#{entity}"
