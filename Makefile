@@ -75,12 +75,15 @@ check: $(VENV)/.installed .venvs/sam/.installed ## Check format, lint, types, im
 	@echo "check: imports"; $(BIN)/lint-imports --no-logo 2>&1 | tail -n 12; exit $${PIPESTATUS[0]}
 	@echo "check: template"; .venvs/sam/bin/cfn-lint template.yaml && $(SAM) validate --lint
 
-.PHONY: faults soak fuzz
+.PHONY: faults soak mutants fuzz
 faults: $(VENV)/.installed ## Let everything that can go wrong go wrong, one thing at a time; list what became of it
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
 soak: $(VENV)/.installed ## Run N items through a simulated world full of faults: make soak N=10000 SEED=2
 	@$(BIN)/python -m tests.simulation.soak --items $(or $(N),1000) --seed $(or $(SEED),1)
+
+mutants: $(VENV)/.installed .venvs/mutants/.installed ## Break the package in N random places, one at a time; list what no test notices: make mutants N=60 SEED=1
+	@.venvs/mutants/bin/python -m tests.mutants --number $(or $(N),20) --seed $(or $(SEED),1)
 
 fuzz: $(VENV)/.installed ## Give every parser anything at all; counts by parser: make fuzz [ARGS="--examples 10000 --seed 2"]
 	@$(BIN)/python -m tests.fuzz $(ARGS)
