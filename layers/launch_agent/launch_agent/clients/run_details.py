@@ -5,16 +5,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from launch_agent.clients.table import ItemTooLarge, Table
 from launch_agent.errors import InvalidRunSpec
-from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.secret_values import secret_values
 from launch_agent.runs.record import RunDetails
 from launch_agent.safe_text import keep_secret
+
+if TYPE_CHECKING:
+    from launch_agent.plan.launch_plan import LaunchPlan
 
 _MAX_PACKED = 300_000  # of the 400 KB that an item can have; the plan needs room too
 _DETAILS = ("spec", "plan")
@@ -52,7 +54,7 @@ class Details:
         keep_secret(*secret_values(spec))
         return self._table.change(_key(item_id), set_={"spec": packed}, remove=("plan", "ttl"))
 
-    def planning(self, plan: LaunchPlan) -> Any:
+    def planning(self, plan: "LaunchPlan") -> Any:
         """Return the change that stores a plan."""
         return self._table.change(_key(plan.item.id), set_={"plan": _pack(plan.model_dump(mode="json"))})
 
@@ -75,9 +77,13 @@ def _key(item_id: str) -> str:
     return f"run#{item_id}#details"
 
 
-def _plan(stored: Any) -> LaunchPlan | None:
+def _plan(stored: Any) -> "LaunchPlan | None":
+    if not stored:
+        return None
+    from launch_agent.plan.launch_plan import LaunchPlan
+
     try:
-        return LaunchPlan.model_validate(stored) if stored else None
+        return LaunchPlan.model_validate(stored)
     except ValidationError:
         return None
 

@@ -8,15 +8,17 @@ transactions store and delete the run's details, in a table without backups.
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launch_agent.clients.agents import Agents
 from launch_agent.clients.run_details import Details, that_fits
 from launch_agent.clients.table import Table
-from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.runs.life import LIFE, Change, Event, RunState
 from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord
 from launch_agent.training.retries import RetryReason
+
+if TYPE_CHECKING:
+    from launch_agent.plan.launch_plan import LaunchPlan
 
 _KEEP_CLOSED = timedelta(days=30)
 _JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
@@ -80,7 +82,7 @@ class Runs:
         """Remember that W&B took our acknowledgement."""
         self._set(_run_key(item_id), {"acked": True})
 
-    def planned(self, plan: LaunchPlan) -> None:
+    def planned(self, plan: "LaunchPlan") -> None:
         """Store the plan of an open run. Raises InvalidRunSpec where it does not fit into an item of the table."""
         where = self._table.change(
             _run_key(plan.item.id),

@@ -3,12 +3,14 @@
 import hashlib
 import re
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from launch_agent.model import Model
-from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import ItemRef, Slot
 from launch_agent.runs.life import RunState
+
+if TYPE_CHECKING:  # a poll needs no plan, and plans are half of what it would import
+    from launch_agent.plan.launch_plan import LaunchPlan
 
 _MAX_ID_IN_NAME = 75  # of the 80 characters that Step Functions takes; attempts have a number
 
@@ -65,11 +67,11 @@ class RunRecord(Model):
         return self.training_job_name is not None and self.training_job_name not in self.ended_jobs
 
 
-class RunDetails(Model):
+class RunDetails(NamedTuple):
     """What of an open run can be long or secret. Closing the run deletes it."""
 
     spec: Any = None
-    plan: LaunchPlan | None = None
+    plan: "LaunchPlan | None" = None
     """None before the run is planned, and where an older version of the launch agent planned it otherwise."""
 
 
