@@ -1,7 +1,7 @@
-"""`python -m local`: the application on this machine.
+"""`python -m local`: runs the application on this machine.
 
-`up` boots and deploys it and stays; `demo` does that, queues runs of images and of code with the real wandb client and
-shows what comes of them; `down` ends what an `up` elsewhere has left.
+`up` boots and deploys it, and keeps it running. `demo` also queues runs of images and of code with the real wandb
+client, and shows their outcomes. `down` stops an `up` in another terminal, and removes its files.
 """
 
 import argparse
@@ -34,25 +34,25 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 
 
 def main() -> int:
-    """Do what the command line says; return the exit code."""
+    """Run the command on the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="local", description="The application on this machine, without an account.")
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="boot, deploy and stay up")
-    up.add_argument("--aws-port", type=int, default=0, help="a fixed port; a free one is chosen otherwise")
-    up.add_argument("--wandb-port", type=int, default=0, help="likewise")
-    up.add_argument("--wandb-url", help="serve this W&B server instead of an own one")
+    up = commands.add_parser("up", help="boot, deploy and keep running")
+    up.add_argument("--aws-port", type=int, default=0, help="the port of the embedded AWS (default: a free one)")
+    up.add_argument("--wandb-port", type=int, default=0, help="the port of the W&B server (default: a free one)")
+    up.add_argument("--wandb-url", help="use this W&B server instead of the local one")
     up.add_argument("--entity", default="team")
     up.add_argument("--queue", default="sagemaker")
     up.add_argument("--api-key", default=DEMO_KEY)
     up.add_argument("--max-jobs", type=int, default=4)
-    up.add_argument("--speed", type=float, default=1.0, help="how many times faster what only waits passes")
-    demo = commands.add_parser("demo", help="queue runs of images and of code and show what comes of them")
-    demo.add_argument("--json", type=Path, help="write the table of outcomes here")
-    demo.add_argument("--only", default="", metavar="WORDS", help="queue only the runs whose names have these words")
-    demo.add_argument("--dump", type=Path, help="write everything the stack wrote into this folder")
+    up.add_argument("--speed", type=float, default=1.0, help="how many times faster waiting times pass")
+    demo = commands.add_parser("demo", help="queue runs of images and of code, and show their outcomes")
+    demo.add_argument("--json", type=Path, help="write the table of outcomes to this file")
+    demo.add_argument("--only", default="", metavar="WORDS", help="queue only the runs whose names contain these words")
+    demo.add_argument("--dump", type=Path, help="write all data of the stack to this folder")
     demo.add_argument("--speed", type=float, default=10.0)
     demo.add_argument("--container-tool", default="auto", help="buildah, podman, docker, or none for pseudo images")
-    commands.add_parser("down", help="end what an `up` left")
+    commands.add_parser("down", help="stop a running `up`, and remove its files")
     arguments = parser.parse_args()
     end_on_signals()
     try:
@@ -64,7 +64,7 @@ def main() -> int:
 def _up(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if not _is_the_only_one():
-            raise SystemExit("The application is up already: `python -m local down` ends it.")
+            raise SystemExit("The application is already running. Stop it with `python -m local down`.")
         _remove_what_is_left()
         folder = stack.enter_context(_folder(remembered=True))
         server = None
@@ -86,7 +86,7 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _explain(deployed: Deployed, *, own_server: bool) -> None:
-    """Write the file to source, and print what to type next."""
+    """Write a file of environment variables to source, and print the next commands."""
     image = deployed.cloud.put_image("demo:train", image_of("train.py"))
     exports = {**deployed.cloud.environment, **deployed.wandb.environment}
     variables = deployed.cloud.folder / "environment"
@@ -100,7 +100,7 @@ def _explain(deployed: Deployed, *, own_server: bool) -> None:
         console.print(f"\nQueues, runs and a form to queue them: {deployed.wandb.url}/#{deployed.wandb.api_key}")
     else:
         console.print(f"\nThe configuration for the queue {queue}:\n  {deployed.outputs['QueueConfiguration']}")
-    console.print("Ctrl-C ends all of it.")
+    console.print("Ctrl-C stops everything.")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -138,25 +138,25 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _say_what_is_missing(cloud: LocalCloud, git: GitServer | None) -> None:
-    """Say what images are built with, and what this machine lacks for the whole demo."""
+    """Print the tool that builds images, and the parts of the demo that this machine cannot run."""
     containers = cloud.get("containers")
     if containers["tool"] == "none":
         console.print(
-            "[yellow]images are pseudo images[/]: their files are copied, each RUN is skipped, and they run as "
-            "processes of this machine. Buildah, podman or a Docker engine would build true ones"
+            "[yellow]images are pseudo images[/]: COPY copies files, RUN is skipped, and they run as processes of this "
+            "machine. Install buildah, podman or a Docker engine to build real images"
         )
         if containers["reason"]:
             console.print(containers["reason"])
     else:
         console.print(f"images are built with {containers['tool']}")
     if git is None:
-        console.print("[yellow]no run comes from git[/]: this machine has no git")
+        console.print("[yellow]the run from git is left out[/]: this machine has no git")
 
 
 def _down(_: argparse.Namespace) -> int:
-    """End the process of an `up`, and remove what it left."""
+    """Stop the process of an `up`, and remove its files."""
     if not STATE_FILE.exists():
-        console.print("nothing is up")
+        console.print("nothing is running")
         return 0
     if not _is_the_only_one():
         os.kill(json.loads(STATE_FILE.read_text())["pid"], signal.SIGTERM)
@@ -167,7 +167,7 @@ def _down(_: argparse.Namespace) -> int:
 
 
 def _is_the_only_one() -> bool:
-    """Lock this checkout until this process ends; return False while another process has it locked."""
+    """Lock this checkout until this process ends; return False if another process holds the lock."""
     STATE_FILE.parent.mkdir(exist_ok=True)
     descriptor = os.open(STATE_FILE.parent, os.O_RDONLY)
     try:
@@ -187,7 +187,7 @@ def _remove_what_is_left() -> None:
 
 @contextmanager
 def _folder(*, remembered: bool) -> Iterator[Path]:
-    """Make a folder for everything that is written, and remove it at the end, with the note about it for `down`."""
+    """Create a folder for all files, and remove it at the end. If `remembered`, let `down` find it."""
     folder: Path | None = None
     try:
         with held_back():
@@ -196,7 +196,7 @@ def _folder(*, remembered: bool) -> Iterator[Path]:
             STATE_FILE.write_text(json.dumps({"pid": os.getpid(), "folder": str(folder)}))
         (folder / "user").mkdir()
         (folder / "tmp").mkdir()
-        # What ministack, the SAM CLI and their children leave in the temporary folder goes with this one.
+        # The temporary files of ministack, the SAM CLI and their children are removed with this folder.
         os.environ["TMPDIR"] = str(folder / "tmp")
         yield folder
     finally:

@@ -1,4 +1,4 @@
-"""Everything the stack wrote, as JSON files, one for each kind: for tests that look for what must not be there."""
+"""Writes all data of the stack to JSON files, one for each kind, so that tests can search them for secrets."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def dump(deployed: Deployed, folder: Path) -> None:
 
 
 def executions(cloud: LocalCloud, state_machine_arn: str) -> Iterator[Any]:
-    """Yield each execution with its input, its output and its whole history."""
+    """Yield each execution with its input, output and history."""
     states = cloud.client("stepfunctions")
     pages = states.get_paginator("list_executions").paginate(stateMachineArn=state_machine_arn)
     for execution in (each for page in pages for each in page["executions"]):
@@ -41,7 +41,7 @@ def executions(cloud: LocalCloud, state_machine_arn: str) -> Iterator[Any]:
 
 
 def log_events(cloud: LocalCloud) -> Iterator[Any]:
-    """Yield every log stream of every log group with its events."""
+    """Yield each log stream of each log group, with its events."""
     logs = cloud.client("logs")
     for group in _all(logs, "describe_log_groups", "logGroups"):
         name = group["logGroupName"]
@@ -52,7 +52,7 @@ def log_events(cloud: LocalCloud) -> Iterator[Any]:
 
 
 def table_items(cloud: LocalCloud) -> Iterator[Any]:
-    """Yield every item of every table, with what is packed in it unpacked."""
+    """Yield each item of each table; `dump` unpacks compressed values."""
     deserialize, dynamodb = TypeDeserializer().deserialize, cloud.client("dynamodb")
     for table in _all(dynamodb, "list_tables", "TableNames"):
         for item in _all(dynamodb, "scan", "Items", TableName=table):
@@ -60,7 +60,7 @@ def table_items(cloud: LocalCloud) -> Iterator[Any]:
 
 
 def objects(cloud: LocalCloud) -> Iterator[Any]:
-    """Yield every object of every bucket; its contents too, where they are text."""
+    """Yield each object of each bucket, with its contents if they are text."""
     s3 = cloud.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
         for listed in _all(s3, "list_objects_v2", "Contents", Bucket=bucket["Name"]):
@@ -69,7 +69,7 @@ def objects(cloud: LocalCloud) -> Iterator[Any]:
 
 
 def training_jobs(cloud: LocalCloud) -> Iterator[Any]:
-    """Yield the description and the tags of every training job."""
+    """Yield each training job's description and tags."""
     sagemaker = cloud.client("sagemaker")
     for summary in _all(sagemaker, "list_training_jobs", "TrainingJobSummaries"):
         job = sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
@@ -77,14 +77,14 @@ def training_jobs(cloud: LocalCloud) -> Iterator[Any]:
 
 
 def failed_events(cloud: LocalCloud, url: str) -> Iterator[Any]:
-    """Yield what lies in the queue of events that could not be handled; it stays there."""
+    """Yield the messages in the queue FailedEvents, without deleting them."""
     sqs = cloud.client("sqs")
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60).get("Messages"):
         yield from (message["Body"] for message in messages)
 
 
 def wandb_state(deployed: Deployed) -> Any:
-    """Return everything the local W&B server holds; None of another server, which does not tell."""
+    """Return the local W&B server's whole state; None for another server."""
     sign_in = urllib3.make_headers(basic_auth=f"api:{deployed.wandb.api_key}")
     answer = urllib3.request("GET", f"{deployed.wandb.url}/_local/state", headers=sign_in, retries=False)
     return json.loads(answer.data) if answer.status == 200 else None
@@ -100,7 +100,7 @@ def _without_metadata(answer: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """Show bytes as the text they are, unpacked where they are packed, and as null where they are none."""
+    """Decode bytes, after decompressing gzip; None if they are not text. Turn other values into text."""
     if not hasattr(value, "__bytes__") and not isinstance(value, bytes):
         return str(value)
     content = bytes(value)

@@ -1,4 +1,4 @@
-"""Loopback and nothing else: where our servers listen, and whose requests they take."""
+"""Restricts the local servers to loopback: the sockets they listen on, and the requests they accept."""
 
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,35 +13,37 @@ _HOSTS = ("127.0.0.1", "localhost")
 
 
 def listening(port: int = 0) -> socket.socket:
-    """Return a socket that listens on a port of loopback, a free one for 0. Raises SystemExit when it is taken."""
-    # By its protocol asyncio knows the socket for one of TCP, and sends what it has at once.
+    """Return a socket that listens on a loopback port; 0 chooses a free one. Raises SystemExit if it is in use."""
+    # asyncio sends without delay (TCP_NODELAY) only if the socket's protocol says TCP.
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind(("127.0.0.1", port))
     except OSError as error:
-        raise SystemExit(f"Port {port} of this machine cannot be used: {error.strerror}. Leave it out.") from None
+        raise SystemExit(
+            f"Port {port} of this machine cannot be used: {error.strerror}. Omit the port to use a free one."
+        ) from None
     made.listen(128)
     return made
 
 
 class OwnMachineOnly:
-    """Refuses requests of web pages, and those for another name of this machine (DNS rebinding).
+    """Refuses requests from web pages, and requests for any other host name (DNS rebinding).
 
-    A page open in a browser can send requests to loopback. With `pages`, those of pages that came from here are taken.
+    Any page in a browser can send requests to loopback. With `pages`, the server's own pages are accepted.
     """
 
     def __init__(self, app: Application, *, pages: bool) -> None:
-        """Take the application to guard."""
+        """Guard this application."""
         self._app, self._pages = app, pages
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass on what comes from this machine."""
+        """Pass on a request from this machine; refuse others."""
         if scope["type"] == "lifespan" or (scope["type"] == "http" and self._is_own(headers_of(scope))):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"This server takes requests of this machine only."})
+            await send({"type": "http.response.body", "body": b"This server accepts requests only from this machine."})
         else:
             await send({"type": "websocket.close"})
 
@@ -52,17 +54,17 @@ class OwnMachineOnly:
         if not self._pages:
             return not any(name in ("origin", "referer") or name.startswith("sec-fetch-") for name in headers)
         own_origin = headers.get("origin", f"http://{host}") == f"http://{host}"
-        # "none": typed by a person, or followed from a terminal.
+        # "none": the address was typed, or opened from a terminal.
         return own_origin and headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 
 def headers_of(scope: Message) -> dict[str, str]:
-    """Return the headers of a request, their names in small letters."""
+    """Return a request's headers, with lower-case names."""
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 async def body_of(receive: Receive) -> bytes:
-    """Return the body of a request."""
+    """Return a request's whole body."""
     content, more = b"", True
     while more:
         message = await receive()

@@ -1,7 +1,7 @@
-"""`python -m local.pins`: ask the registries which images the tags in `pins.json` stand for today, and write that down.
+"""`python -m local.pins`: updates the image digests of the tags in `pins.json` from their registries.
 
-An image is asked for as any client asks (https://distribution.github.io/distribution/spec/api/): where a registry wants
-a token first, it says where to get one that anybody gets (https://distribution.github.io/distribution/spec/auth/token/).
+It uses the registry API (https://distribution.github.io/distribution/spec/api/). If a registry requires a token, the
+registry's answer says where to get an anonymous one (https://distribution.github.io/distribution/spec/auth/token/).
 """
 
 import json
@@ -29,14 +29,14 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Renewed(NamedTuple):
-    """The digests of today, and why some could not be had, in words."""
+    """The current digests, and a message for each one that could not be updated."""
 
     digests: dict[str, str | None]
     faults: list[str]
 
 
 def main(path: Path = PINS) -> int:
-    """Renew the file; return 1 where a registry did not tell, and leave what was there."""
+    """Update the file; return 1 if a digest could not be updated. Such a digest is left unchanged."""
     renewed = renew(json.loads(path.read_text()))
     path.write_text(json.dumps(renewed.digests, indent=2) + "\n")
     print(*renewed.faults, sep="\n", file=sys.stderr, end="\n" if renewed.faults else "")
@@ -44,18 +44,18 @@ def main(path: Path = PINS) -> int:
 
 
 def renew(known: dict[str, str | None]) -> Renewed:
-    """Ask for the digest of each reference; one that cannot be had stays as it is."""
+    """Get the digest of each reference; keep the known one if that fails."""
     digests, faults = dict(known), []
     for reference in known:
         try:
             digests[reference] = digest_of(reference)
         except (urllib3.exceptions.HTTPError, ValueError) as error:
-            faults.append(f"{reference}: not renewed: {error}")
+            faults.append(f"{reference}: not updated: {error}")
     return Renewed(digests, faults)
 
 
 def digest_of(reference: str) -> str:
-    """Return the digest of the image that `registry/repository:tag` stands for. Raises HTTPError and ValueError."""
+    """Return the digest of the image at `registry/repository:tag`. Raises HTTPError and ValueError."""
     registry, _, name = reference.partition("/")
     repository, _, tag = name.rpartition(":")
     scheme = "http" if registry.startswith("127.0.0.1:") else "https"
@@ -66,7 +66,7 @@ def digest_of(reference: str) -> str:
         answer = _ask("HEAD", url, headers)
     digest = answer.headers.get("Docker-Content-Digest", "")
     if answer.status != 200 or not _DIGEST.fullmatch(digest):
-        raise ValueError(f"the registry answered HTTP {answer.status} and no digest")
+        raise ValueError(f"the registry answered HTTP {answer.status} without a digest")
     return digest
 
 
@@ -75,7 +75,7 @@ def _token(challenge: str) -> str:
     asked = dict(_CHALLENGE.findall(challenge))
     realm = asked.pop("realm", "")
     if not challenge.lower().startswith("bearer ") or not realm:
-        raise ValueError("the registry wants a sign-in")
+        raise ValueError("the registry requires a sign-in")
     answer = _ask("GET", f"{realm}?{urlencode(asked)}", {})
     told = json.loads(answer.data)
     return str(told.get("token") or told.get("access_token"))

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a command, once, and not between two steps that belong together."""
+"""Lets SIGINT and SIGTERM end a command, once, and not between two steps that belong together."""
 
 import signal
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ _held = _came = False
 
 
 def end_on_signals() -> None:
-    """Raise KeyboardInterrupt at the first signal, and ignore those after it: the end is not to be left half done."""
+    """Raise KeyboardInterrupt at the first signal, and ignore later ones, so that the cleanup is not interrupted."""
     for number in _SIGNALS:
-        signal.signal(number, _take)  # a shell that starts us with & has SIGINT ignored otherwise
+        signal.signal(number, _take)  # a shell that starts us with & ignores SIGINT by default
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Take a signal that comes during the block at its end: what the block makes is then known to who removes it."""
+    """Delay a signal until the block ends, so that the caller knows what the block created and can remove it."""
     global _held
     _held = True
     try:

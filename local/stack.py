@@ -1,6 +1,4 @@
-"""The whole application on this machine: the embedded AWS, a W&B server, and the real template deployed into the one
-for the other.
-"""
+"""The whole application on this machine: the real template, deployed into the embedded AWS for a W&B server."""
 
 import json
 import os
@@ -46,7 +44,7 @@ Say = Callable[[str], None]
 
 
 class WandbLogin(NamedTuple):
-    """The W&B server to serve, and as whom."""
+    """The W&B server, entity and queue to use, and the API key."""
 
     url: str
     entity: str
@@ -55,7 +53,7 @@ class WandbLogin(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the wandb client reads."""
+        """The environment variables for the wandb client."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": self.api_key, "WANDB_ENTITY": self.entity}
 
 
@@ -69,44 +67,44 @@ class LocalCloud(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What AWS clients read. The profile exists only here: without it, nothing can reach a real account."""
+        """The variables for AWS clients. The profile exists only here, so no client can reach a real account."""
         return {"AWS_CONFIG_FILE": str(self.folder / "aws-config"), "AWS_PROFILE": PROFILE}
 
     def client(self, service: str) -> Any:
-        """Return a boto3 client of it, for its owner."""
+        """Return a boto3 client with the owner's keys."""
         return _client(self, service)
 
     def put_image(self, name: str, image: Mapping[str, Any]) -> str:
-        """Make `repository:tag` an image that training jobs can run; return its address."""
+        """Store the image description as `repository:tag`, for training jobs to run; return its address."""
         self._ask("PUT", f"images/{name}", image)
         return f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/{name}"
 
     def put_faults(self, faults: list[dict[str, Any]]) -> None:
-        """Have training jobs go wrong, by a part of their name: see `local/aws/training.py`."""
+        """Plan faults for training jobs, by a part of their name: see `local/aws/training.py`."""
         self._ask("PUT", "faults", faults)
 
     def limit_pulls(self, limits: Mapping[str, int]) -> None:
-        """Have public registries refuse so many of the next pulls of builds that have not signed in."""
+        """Make public registries refuse this many of the builds' next anonymous pulls."""
         self._ask("PUT", "pull-limits", limits)
 
     def hold_builds(self, held: bool) -> None:
-        """Keep builds that are started queued, as where the account runs as many as it may, or let them go on."""
+        """Keep new builds queued, as if the account's limit were reached, or let them continue."""
         self._ask("PUT", "builds", {"held": held})
 
     def put_call_faults(self, faults: list[dict[str, Any]]) -> None:
-        """Have calls of functions go wrong: see `local/aws/call_faults.py`."""
+        """Plan faults for the functions' calls: see `local/aws/call_faults.py`."""
         self._ask("PUT", "call-faults", faults)
 
     def behave(self, **switches: Any) -> None:
-        """Have it behave otherwise: see `local/aws/behaviour.py`."""
+        """Change switches of its behaviour: see `local/aws/behaviour.py`."""
         self._ask("PUT", "behaviour", switches)
 
     def forget_denials(self) -> None:
-        """Empty the list of denials, after one that was to be."""
+        """Clear the list of denials, after an expected one."""
         self._ask("DELETE", "denials")
 
     def get(self, what: str) -> Any:
-        """Return what the embedded AWS says of itself: `denials`, for instance."""
+        """Return one of the embedded AWS's reports, for example `denials`."""
         return self._ask("GET", what)
 
     def _ask(self, method: str, what: str, body: Any = None) -> Any:
@@ -124,7 +122,7 @@ def _client(cloud: LocalCloud, service: str) -> Any:
 
 
 class Deployed(NamedTuple):
-    """The application, deployed."""
+    """The deployed application."""
 
     cloud: LocalCloud
     wandb: WandbLogin
@@ -135,10 +133,10 @@ class Deployed(NamedTuple):
 def embedded_cloud(
     folder: Path, *, speed: float, port: int = 0, container_tool: str = "auto", trust_ca: Path | None = None
 ) -> Iterator[LocalCloud]:
-    """Run the embedded AWS as a process of its own, with its files below `folder`, until the block ends.
+    """Run the embedded AWS in its own process, with its files in `folder`, until the block ends.
 
-    Images are built with the container tool, and git trusts the certificate `trust_ca` in builds. Raises SystemExit
-    when the port is taken, or the embedded AWS does not start.
+    Images are built with the container tool, and git trusts the certificate `trust_ca` in builds. Raises SystemExit if
+    the port is in use or the embedded AWS does not start.
     """
     with listening(port) as listener:
         cloud = _new_cloud(f"http://127.0.0.1:{listener.getsockname()[1]}", folder)
@@ -150,7 +148,7 @@ def embedded_cloud(
             [str(part) for part in command],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'layers/launch_agent'}"},
-            stdin=subprocess.PIPE,  # it ends when this is closed: also when we are killed
+            stdin=subprocess.PIPE,  # it ends when this is closed, even if we are killed
             pass_fds=[listener.fileno()],
         ) as process:
             listener.close()
@@ -159,7 +157,7 @@ def embedded_cloud(
 
 
 def _new_cloud(url: str, folder: Path) -> LocalCloud:
-    """Make the owner's key, and write the file in which AWS clients find it."""
+    """Create the owner's key, and write the config file for AWS clients."""
     access_key = "AKIA" + "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16))
     cloud = LocalCloud(url, folder, access_key, secrets.token_urlsafe(30))
     path = folder / "aws-config"
@@ -173,11 +171,11 @@ def _new_cloud(url: str, folder: Path) -> LocalCloud:
 
 @contextmanager
 def _started(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """Run a process until the block ends; then ask it to end, and kill what is left of it and of what it runs."""
+    """Run a process until the block ends; then terminate it, and kill its remaining processes."""
     process: subprocess.Popen[Any] | None = None
     try:
         with held_back():
-            # A Ctrl-C of the terminal is for us: it ends the block.
+            # The new session keeps the terminal's Ctrl-C from the process; we get it, and end the block.
             process = subprocess.Popen(command, start_new_session=True, **options)
         yield process
     finally:
@@ -199,7 +197,7 @@ def _wait_until_healthy(cloud: LocalCloud, process: subprocess.Popen[Any]) -> No
             time.sleep(0.05)
         else:
             return
-    raise SystemExit(f"The embedded AWS did not start at {cloud.url}; what it wrote is above.")
+    raise SystemExit(f"The embedded AWS did not start at {cloud.url}; its output is above.")
 
 
 def deploy(
@@ -214,9 +212,9 @@ def deploy(
     more_parameters: Mapping[str, str] | None = None,
     source: Path = ROOT,
 ) -> Deployed:
-    """Build the template and deploy it into the embedded AWS with the real SAM CLI; return its outputs.
+    """Build the template and deploy it into the embedded AWS with the real SAM CLI.
 
-    `source` is the folder of the application, that of another version perhaps.
+    `source` is the application's folder, which may hold another version.
     """
     config = cloud.folder / "launch-config.yaml"
     behaviour = {"max_jobs": max_jobs, "stopped_run_timeout": stopped_run_timeout}
@@ -245,20 +243,20 @@ def deploy(
 
 
 def deploy_built(cloud: LocalCloud, overrides: Sequence[str] = (), *, stack_name: str = STACK_NAME) -> None:
-    """Deploy what `sam build` has left in the cloud's folder; parameters that are not overridden stay."""
+    """Deploy the result of `sam build` in the cloud's folder; parameters without an override stay unchanged."""
     built = str(cloud.folder / "build/template.yaml")
     _sam(cloud, ["deploy", "--template-file", built, "--stack-name", stack_name, *overrides], {})
 
 
 def _platform_of_wheels() -> str:
-    """Name this machine as pip does: functions run on it."""
+    """Return pip's name for this machine, because functions run on it."""
     if sys.platform == "darwin":
         return re.sub(r"[.-]", "_", sysconfig.get_platform())
     return f"manylinux2014_{platform.machine()}"
 
 
 def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str], *, folder: Path = ROOT) -> str:
-    """Run the SAM CLI in a folder with an environment of its own; return what it printed."""
+    """Run the SAM CLI in a folder, with a clean environment; return its output."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_", "WANDB_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return printed_by(
@@ -276,7 +274,7 @@ def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str]
 
 
 def printed_by(command: list[str], *, folder: Path, environment: Mapping[str, str], given: str = "") -> str:
-    """Run a program and what it starts to their end; return what it printed. Raises SystemExit when it fails."""
+    """Run a program to its end, and kill its remaining processes; return its output. Raises SystemExit if it fails."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with _started(command, cwd=folder, env=environment, text=True, **pipes) as process:
         output, errors = process.communicate(given)
@@ -287,7 +285,7 @@ def printed_by(command: list[str], *, folder: Path, environment: Mapping[str, st
 
 @contextmanager
 def timed(what: str, say: Say) -> Iterator[None]:
-    """Say what is being done, and how long it took."""
+    """Print a step at its start, and its duration at its end."""
     started = time.monotonic()
     say(f"{what} ...")
     yield

@@ -15,14 +15,14 @@ from operate.verify.verify import verify
 
 
 def main() -> int:
-    """Do what the command line says; return the exit code."""
+    """Run the command on the command line; return the exit code."""
     arguments = _parser().parse_args()
     try:
         _run(arguments)
     except CannotOperate as error:
         print(error, file=sys.stderr)
     except NoCredentialsError:
-        print("There are no AWS credentials. Sign in with `aws sso login` or `aws configure`.", file=sys.stderr)
+        print("No AWS credentials were found. Sign in with `aws sso login` or `aws configure`.", file=sys.stderr)
     except (BotoCoreError, ClientError) as error:
         print(f"AWS: {error}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -42,12 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     of_stack.add_argument("--stack", default="wandb-launch")
     deploying = commands.add_parser("deploy", parents=[of_stack], help="deploy a stack")
     deploying.add_argument("--config", default="", help="the launch-config.yaml to deploy")
-    logging = commands.add_parser("logs", parents=[of_stack], help="show what was logged of a run")
-    logging.add_argument("--run", required=True, help="the run's id, or its queue item's")
-    logging.add_argument("--since", default="1 hour", help="how far back to look, for instance 2 days")
-    logging.add_argument("--raw", action="store_true", help="print the log lines as they are: JSON")
+    logging = commands.add_parser("logs", parents=[of_stack], help="show what was logged about a run")
+    logging.add_argument("--run", required=True, help="the id of the run or of its queue item")
+    logging.add_argument("--since", default="1 hour", help="how far back to search, for example 2 days")
+    logging.add_argument("--raw", action="store_true", help="print the log lines unchanged, as JSON")
     verifying = commands.add_parser("verify", parents=[of_stack], help="prove a deployed stack with one small job")
-    verifying.add_argument("--queue", default="", help="the run queue to use; by default the stack's first")
+    verifying.add_argument("--queue", default="", help="the run queue to use (default: the stack's first)")
     verifying.add_argument("--yes", action="store_true", help="do not ask")
     verifying.add_argument("--keep", default="", metavar="FILE", help="write the events that AWS sends to a file")
     destroying = commands.add_parser("destroy", parents=[of_stack], help="delete a stack")

@@ -1,4 +1,4 @@
-"""The AWS account in which a command works: whose credentials there are, and the stack as CloudFormation has it."""
+"""The AWS account that a command uses: the caller's identity, and the stacks that CloudFormation has."""
 
 from collections.abc import Mapping
 from functools import cached_property, partial
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class Account:
-    """The account and region of the operator's credentials. Every method may raise botocore's errors."""
+    """The account and region of the operator's credentials. Every method can raise botocore's errors."""
 
     def __init__(self, region: str | None) -> None:
-        """Take the region; without one, the operator's own settings say which. Raises CannotOperate without any."""
+        """Use `region` or, if it is None, the operator's default region. Raises CannotOperate if there is neither."""
         session = boto3.Session(region_name=region)
         if not session.region_name:
-            raise CannotOperate("There is no AWS region. Set AWS_REGION, or choose one with `aws configure`.")
+            raise CannotOperate("No AWS region is set. Set AWS_REGION, or choose a region with `aws configure`.")
         self.region: str = session.region_name
-        # The clients of the launch_agent package have no region of their own.
+        # The launch_agent package's clients use the default session's region.
         boto3.setup_default_session(region_name=self.region)
         self.client: Any = partial(session.client, config=CONFIG)
 
     @cached_property
     def caller(self) -> Mapping[str, str]:
-        """Who the operator is: `Account` and `Arn`."""
+        """The operator's identity: `Account` and `Arn`."""
         identity: Mapping[str, str] = self.client("sts").get_caller_identity()
         return identity
 
@@ -39,7 +39,7 @@ class Account:
         return self.caller["Account"]
 
     def stack(self, name: str) -> "StackTypeDef | None":
-        """Return a stack; None when there is none, or only the remains of a deployment that failed at once."""
+        """Return a stack; None if it does not exist, or has only an unexecuted change set."""
         try:
             stack: StackTypeDef = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         except ClientError as error:
@@ -49,21 +49,21 @@ class Account:
         return None if stack["StackStatus"] in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE") else stack
 
     def outputs(self, name: str) -> dict[str, str]:
-        """Return a stack's outputs. Raises CannotOperate when there is no such stack."""
+        """Return a stack's outputs. Raises CannotOperate if the stack does not exist."""
         return {each["OutputKey"]: each["OutputValue"] for each in self.deployed(name).get("Outputs", [])}
 
     def deployed(self, name: str) -> "StackTypeDef":
-        """Return a stack. Raises CannotOperate when there is none."""
+        """Return a stack. Raises CannotOperate if it does not exist."""
         stack = self.stack(name)
         if stack is None:
             raise CannotOperate(
-                f"There is no stack {name} in account {self.id}, region {self.region}. Name another stack with STACK=, "
-                "or another region with AWS_REGION."
+                f"The stack {name} does not exist in account {self.id}, region {self.region}. Name another stack with "
+                "STACK=, or another region with AWS_REGION."
             )
         return stack
 
     def kept(self, stack_id: str) -> dict[str, str]:
-        """Return what a deleted stack has left: the type of each resource, by its physical id."""
+        """Return the resources that a deleted stack left behind: each one's type, by its physical id."""
         pages = self.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=stack_id)
         events = [event for page in pages for event in page["StackEvents"]]
         return {

@@ -1,6 +1,6 @@
-"""The secret with the W&B API key. It is made here and not by CloudFormation, which then never has the key.
+"""The secret with the W&B API key. It is created here, not by CloudFormation, so that the stack never contains the key.
 
-An upgrade of the stack cannot overwrite a key that was renewed by hand, and a key is in no parameter, no file and no
+An upgrade of the stack cannot overwrite a key that was replaced by hand. The key is never in a parameter, a file or a
 command line.
 """
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def secret_name(stack: str) -> str:
-    """Return the name of the secret that is made for a stack."""
+    """Return the name of the secret that `make deploy` creates for a stack."""
     return f"{stack}/wandb-api-key"
 
 
 def find_secret(secrets: "SecretsManagerClient", secret_id: str) -> str | None:
-    """Return the ARN of a secret, given by ARN or name; None when there is none.
+    """Return the ARN of a secret, given by ARN or name; None if it does not exist or is being deleted.
 
-    One that we may not look at is taken as it is.
+    An ARN that the operator may not describe is returned unchanged.
     """
     try:
         found = secrets.describe_secret(SecretId=secret_id)
@@ -36,7 +36,7 @@ def find_secret(secrets: "SecretsManagerClient", secret_id: str) -> str | None:
 
 
 def store_api_key(secrets: "SecretsManagerClient", stack: str, key: str) -> str:
-    """Store an API key for a stack, in a secret of its own; return the secret's ARN."""
+    """Store an API key in the stack's own secret; return the secret's ARN."""
     name, value = secret_name(stack), json.dumps({"api_key": key})
     try:
         return secrets.create_secret(
@@ -47,5 +47,5 @@ def store_api_key(secrets: "SecretsManagerClient", stack: str, key: str) -> str:
 
 
 def delete_secret(secrets: "SecretsManagerClient", stack: str) -> None:
-    """Delete a stack's secret at once, so that its name is free again."""
+    """Delete a stack's secret without a recovery window, so that its name can be used again."""
     secrets.delete_secret(SecretId=secret_name(stack), ForceDeleteWithoutRecovery=True)

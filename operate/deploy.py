@@ -1,4 +1,4 @@
-"""`make deploy`: asks the first time, builds, deploys, and prints what to paste into W&B."""
+"""`make deploy`: asks for parameters the first time, builds, deploys, and prints what to paste into W&B."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,9 +26,9 @@ _ASKED = ("WandbBaseUrl", "AlarmEmail")
 
 
 def deploy(stack: str, launch_config: str) -> None:
-    """Deploy a stack as its file says; without one, ask and write it. Raises CannotOperate and botocore's errors.
+    """Deploy a stack from its file; without a file, ask and write one. Raises CannotOperate and botocore's errors.
 
-    `launch_config` is the path of the launch-config.yaml; empty for the one in the stack's file.
+    `launch_config` is the path of the launch-config.yaml; if empty, the stack's file names it.
     """
     known = parameters()
     launch_config = _in_repository(launch_config)
@@ -38,7 +38,7 @@ def deploy(stack: str, launch_config: str) -> None:
     content = content or _first_file(stack, account, deployed, launch_config, known)
     config_path = ROOT / (launch_config or content.launch_config)
     if config_path != ROOT / content.launch_config:
-        say(f"stacks/{stack}.yaml names {content.launch_config}; this deployment takes {launch_config}.")
+        say(f"stacks/{stack}.yaml names {content.launch_config}; this deployment uses {launch_config}.")
     config = sam.read_launch_config(config_path)
     values = {name: content.parameters.get(name, each.default or "") for name, each in known.items()}
     values[_SECRET] = _secret(stack, account, values, known[_SECRET])
@@ -48,12 +48,12 @@ def deploy(stack: str, launch_config: str) -> None:
 
 
 def _in_repository(path: str) -> str:
-    """Return a path from the root of the repository, if it is in there."""
+    """Return a path relative to the root of the repository, if it is inside it."""
     return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else path
 
 
 def _deployed(stack: str, content: StackFile | None, account: Account) -> "StackTypeDef | None":
-    """Return the stack as it is deployed now, if it is. Raises CannotOperate where it cannot be deployed."""
+    """Return the deployed stack, if it exists. Raises CannotOperate if the deployment cannot proceed."""
     if content and content.account != account.id:
         raise CannotOperate(
             f"stacks/{stack}.yaml is for account {content.account}, but these credentials are for account {account.id} "
@@ -63,7 +63,7 @@ def _deployed(stack: str, content: StackFile | None, account: Account) -> "Stack
     if deployed and deployed["StackStatus"] == "ROLLBACK_COMPLETE":
         raise CannotOperate(
             f"The first deployment of {stack} failed and was rolled back; its events in the CloudFormation console say "
-            f"why. Remove what is left with `make destroy STACK={stack}`, and deploy again."
+            f"why. Remove it with `make destroy STACK={stack}`, and deploy again."
         )
     return deployed
 
@@ -71,11 +71,11 @@ def _deployed(stack: str, content: StackFile | None, account: Account) -> "Stack
 def _first_file(
     stack: str, account: Account, deployed: "StackTypeDef | None", launch_config: str, known: Mapping[str, Parameter]
 ) -> StackFile:
-    """Write the file of a stack that has none here: from the stack itself where it is deployed, else from answers."""
+    """Write a missing stack file: from the deployed stack if there is one, else from the operator's answers."""
     if deployed is None and not in_terminal():
         raise CannotOperate(
             f"stacks/{stack}.yaml does not exist, and there is no terminal to ask in. Run `make deploy STACK={stack}` "
-            "in a terminal once, or copy that file here."
+            "once in a terminal, or copy the file here."
         )
     if deployed:
         launch_config = launch_config or _ask_launch_config(stack)
@@ -88,7 +88,7 @@ def _first_file(
     content = StackFile(account=account.id, region=account.region, launch_config=launch_config, parameters=answers)
     path = stack_file.path_of(stack)
     stack_file.write(path, content, known)
-    say(f"\nstacks/{stack}.yaml has these answers, and all other parameters. Edit it to change them.")
+    say(f"\nstacks/{stack}.yaml contains your answers and all other parameters. Edit it to change them.")
     if not deployed and not confirm(f"Deploy {stack} now?", default=True):
         raise CannotOperate("Nothing was deployed.")
     return stack_file.read(path, known) or content
@@ -97,12 +97,12 @@ def _first_file(
 def _ask_launch_config(stack: str) -> str:
     if not in_terminal():
         raise CannotOperate(f"stacks/{stack}.yaml does not exist. Name the stack's launch-config.yaml with CONFIG=.")
-    say(f"The stack {stack} is deployed, but its file is not here. Its parameters stay as they are.")
+    say(f"The stack {stack} is deployed, but its file is not here. Its parameters stay unchanged.")
     return input(f"  Path of its launch-config.yaml [{DEFAULT_LAUNCH_CONFIG}]: ").strip() or DEFAULT_LAUNCH_CONFIG
 
 
 def _parameters_of(deployed: "StackTypeDef", known: Mapping[str, Parameter], own_secret: str | None) -> dict[str, str]:
-    """Return the parameters of a deployed stack, by their names of today; the stack's own secret is found by itself."""
+    """Return a deployed stack's parameters that differ from their defaults, by current name, without its own secret."""
     values = {each["ParameterKey"]: each.get("ParameterValue", "") for each in deployed.get("Parameters", [])}
     renamed = {RENAMED.get(name, name): value for name, value in values.items()}
     defaults = {name: each.default or "" for name, each in known.items()}
@@ -116,8 +116,8 @@ def _ask_all(
 ) -> dict[str, str]:
     say(f"The new stack {stack} will be in account {account.id}, region {account.region} ({account.caller['Arn']}).")
     queues = ", ".join(config.queues)
-    say(f"As {launch_config} says, it will serve {config.entity or 'your default entity'}'s run queues: {queues}.")
-    say("Press Enter to take what is in brackets, Ctrl-C to stop.")
+    say(f"It will serve the run queues in {launch_config}: {queues}, of {config.entity or 'your default entity'}.")
+    say("Press Enter to use the value in brackets, Ctrl-C to stop.")
     answers = {name: ask(known[name]) for name in _ASKED}
     if find_secret(account.client("secretsmanager"), secret_name(stack)) is None:
         answers[_SECRET] = ask(_or_nothing(known[_SECRET]))
@@ -132,7 +132,7 @@ def _or_nothing(parameter: Parameter) -> Parameter:
 
 
 def _secret(stack: str, account: Account, values: Mapping[str, str], parameter: Parameter) -> str:
-    """Return the ARN of the secret with the API key: the one that is named, else the stack's own, made once."""
+    """Return the ARN of the secret with the API key: the named one, or the stack's own, which is created once."""
     secrets, named = account.client("secretsmanager"), values[_SECRET]
     found = find_secret(secrets, named or secret_name(stack))
     if found:
@@ -143,17 +143,17 @@ def _secret(stack: str, account: Account, values: Mapping[str, str], parameter: 
         )
     if not in_terminal():
         raise CannotOperate(
-            f"The secret {secret_name(stack)} does not exist, and there is no terminal to ask for the W&B API key in. "
-            f"Create a secret with the key, and name it as {_SECRET} in stacks/{stack}.yaml."
+            f"The secret {secret_name(stack)} does not exist, and there is no terminal to ask for the W&B API key. "
+            f"Create a secret with the key, and set {_SECRET} to its ARN in stacks/{stack}.yaml."
         )
-    say(f"\nThe W&B API key is kept in Secrets Manager, as {secret_name(stack)}, and nowhere else.", indent="  ")
+    say(f"\nThe W&B API key is stored only in Secrets Manager, as {secret_name(stack)}.", indent="  ")
     base_url = values["WandbBaseUrl"]
-    key = ask_secret("W&B API key (it is not shown)", lambda key: _key_fault(key, base_url))
+    key = ask_secret("W&B API key (hidden)", lambda key: _key_fault(key, base_url))
     return store_api_key(secrets, stack, key)
 
 
 def _key_fault(key: str, base_url: str) -> str | None:
-    """Return what is wrong with an API key. One that W&B cannot be asked about from here is taken as it is."""
+    """Return what is wrong with an API key; None if W&B accepts it or cannot be reached from here."""
     if not key:
         return "Enter the key. W&B shows it under User settings."
     try:

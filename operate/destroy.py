@@ -1,4 +1,4 @@
-"""`make destroy`: deletes a stack, and says what stays."""
+"""`make destroy`: deletes a stack, and lists what it leaves behind."""
 
 from operate import sam
 from operate.account import Account
@@ -12,7 +12,7 @@ def destroy(stack: str, region: str | None, *, sure: bool) -> None:
     account = Account(region)
     stack_id = account.deployed(stack)["StackId"]
     if not sure and not in_terminal():
-        raise CannotOperate("There is no terminal to ask in. Say that you are sure with ARGS=--yes.")
+        raise CannotOperate("There is no terminal to ask in. Confirm with ARGS=--yes.")
     question = f"Delete the stack {stack} of account {account.id}, region {account.region}?"
     if not sure and not confirm(question, default=False):
         raise CannotOperate("Nothing was deleted.")
@@ -25,6 +25,6 @@ def destroy(stack: str, region: str | None, *, sure: bool) -> None:
         else:
             kept[name] = "SecretsManager::Secret"
     if kept:
-        say("\nThese stay, with what is in them. Delete them by hand when you no longer need them:")
+        say("\nThese resources were kept, with their contents. Delete them by hand when you no longer need them:")
     for physical_id, kind in sorted(kept.items(), key=lambda each: each[1]):
         print(f"  {kind}  {physical_id}")

@@ -1,5 +1,5 @@
-"""What keeps a command from doing its work."""
+"""The error of the operator's commands."""
 
 
 class CannotOperate(Exception):
-    """The command cannot go on; the message says why, and what to do."""
+    """The command cannot continue; the message says why, and what to do."""

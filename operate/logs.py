@@ -1,4 +1,4 @@
-"""`make logs`: what the functions logged of a run."""
+"""`make logs`: shows what the functions logged about a run."""
 
 import json
 import re
@@ -22,33 +22,33 @@ _NOT_SHOWN = (
 
 
 def logs(stack: str, region: str | None, run: str, *, since: str, raw: bool) -> None:
-    """Print what was logged of a run, by its id or its queue item's. Raises CannotOperate when that is nothing."""
+    """Print the log lines about a run, given its id or its queue item's. Raises CannotOperate if there are no lines."""
     if not run:
-        raise CannotOperate("Name the run by its id, or its queue item's: make logs RUN=run-id")
+        raise CannotOperate("Give the id of the run or of its queue item: make logs RUN=run-id")
     account = Account(region)
     group = account.outputs(stack)["FunctionsLogGroupName"]
     begin = datetime.now(UTC) - duration(since)
     events = lines_of(account.client("logs"), group, run, begin)
     if not events:
         raise CannotOperate(
-            f"The stack {stack} has logged nothing of a run {run} since {begin.astimezone():%Y-%m-%d %H:%M}. Check the "
-            'id, or look further back, for instance with SINCE="7 days".'
+            f"The stack {stack} has logged nothing about a run {run} since {begin.astimezone():%Y-%m-%d %H:%M}. Check "
+            'the id, or search further back, for example with SINCE="7 days".'
         )
     for timestamp, text in events:
         print(text if raw else line_for_people(timestamp, text))
 
 
 def duration(text: str) -> timedelta:
-    """Return how long a text such as `30min`, `1 hour` or `2days` means. Raises CannotOperate for another one."""
+    """Parse a duration such as `30min`, `1 hour` or `2days`. Raises CannotOperate for any other text."""
     found = _SINCE.fullmatch(text.strip().lower())
     if not found:
-        raise CannotOperate(f'SINCE="{text}" is not a time. Write, for instance, 30min, 1hour or 2days.')
+        raise CannotOperate(f'SINCE="{text}" is not a duration. Write, for example, 30min, 1hour or 2days.')
     unit = {"m": "minutes", "h": "hours", "d": "days"}[found[2][0]]
     return timedelta(**{unit: int(found[1])})
 
 
 def lines_of(client: "CloudWatchLogsClient", group: str, run: str, begin: datetime) -> list[tuple[int, str]]:
-    """Return the time and text of each line about a run. Not every line has its id: the others have its item's."""
+    """Return the time and text of each line about a run. Each line has the run's id, its queue item's id, or both."""
     found = set(_find(client, group, run, begin))
     items = {fields_of(text).get("run_queue_item_id", run) for _, text in found}
     for item in items - {run}:
@@ -57,11 +57,11 @@ def lines_of(client: "CloudWatchLogsClient", group: str, run: str, begin: dateti
 
 
 def _find(client: "CloudWatchLogsClient", group: str, term: str, begin: datetime) -> Iterator[tuple[int, str]]:
-    # In quotes, a term is taken as it is; otherwise a hyphen excludes.
+    # The quotes make the filter search for the exact term; without them, a hyphen excludes the text after it.
     pages = client.get_paginator("filter_log_events").paginate(
         logGroupName=group, filterPattern=json.dumps(term), startTime=int(begin.timestamp() * 1000)
     )
-    # The filter finds the term within longer ones too, such as the ids of other runs.
+    # The filter also finds the term inside longer words, such as the ids of other runs.
     whole = re.compile(rf"(?<![\w-]){re.escape(term)}(?![\w-])")
     for event in (event for page in pages for event in page["events"]):
         if whole.search(event["message"]):
@@ -69,7 +69,7 @@ def _find(client: "CloudWatchLogsClient", group: str, term: str, begin: datetime
 
 
 def fields_of(text: str) -> Mapping[str, Any]:
-    """Return the fields of a line of the log; none of one that is not JSON."""
+    """Return the fields of a log line; empty if the line is not a JSON object."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -78,7 +78,7 @@ def fields_of(text: str) -> Mapping[str, Any]:
 
 
 def line_for_people(timestamp: int, text: str) -> str:
-    """Return a line of the log as one line to read: when, how bad, which function, what, and what else it says."""
+    """Format a log line for people: time, level, function, message, and the other fields."""
     fields = fields_of(text)
     when = datetime.fromtimestamp(timestamp / 1000, UTC).astimezone().strftime("%H:%M:%S")
     if "message" not in fields:

@@ -1,4 +1,4 @@
-"""The run queues in W&B: whether what is configured there can be launched by a stack."""
+"""The run queues in W&B, and whether a stack can launch runs with their configurations."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _VARIABLE = re.compile(r"\{\{\s*\w+\s*\}\}")
 
 
 class RunQueue(NamedTuple):
-    """A run queue, and what it adds to each of its runs."""
+    """A run queue, and the configuration that it adds to each of its runs."""
 
     name: str
     resource: str
@@ -23,10 +23,10 @@ class RunQueue(NamedTuple):
 
 
 class Queues:
-    """The run queues of an entity. Every method may raise WandbUnavailable, WandbKeyRejected and WandbRefused."""
+    """The run queues of an entity. Every method can raise WandbUnavailable, WandbKeyRejected and WandbRefused."""
 
     def __init__(self, graphql: GraphqlClient, entity: str) -> None:
-        """Take the connection, and whose queues they are."""
+        """Use this connection to read this entity's queues."""
         self._graphql, self.entity = graphql, entity
 
     def all(self) -> dict[str, RunQueue]:
@@ -46,7 +46,7 @@ class Queues:
 
 
 def run_queues(entity: str) -> Operation:
-    """Ask for the run queues of an entity, and which configuration each has."""
+    """Build the query for an entity's run queues, and the id of each one's configuration."""
     document = """query RunQueues($entity: String!, $project: String!) {
   project(entityName: $entity, name: $project) { runQueues { name defaultResourceConfigID } }
 }"""
@@ -54,7 +54,7 @@ def run_queues(entity: str) -> Operation:
 
 
 def default_resource_config(entity: str, config_id: str) -> Operation:
-    """Ask for a queue's configuration."""
+    """Build the query for a queue's configuration."""
     document = """query DefaultResourceConfig($entity: String!, $id: ID!) {
   entity(name: $entity) { defaultResourceConfig(id: $id) { resource config } }
 }"""
@@ -62,24 +62,24 @@ def default_resource_config(entity: str, config_id: str) -> Operation:
 
 
 def faults_of(queue: RunQueue, *, region: str, account_id: str, roles: frozenset[str], bucket: str) -> Iterator[str]:
-    """Say why no run of a queue could be launched by a stack; nothing when its runs can be.
+    """Yield why a stack cannot launch the runs of a queue; yield nothing if it can.
 
-    `roles` are those that the stack may pass, and `bucket` the one that its own role may write; empty where the role
-    is not the stack's. The queue's configuration is planned as that of a run is.
+    `roles` are the roles that the stack may pass. `bucket` is the bucket that the stack's own training role may write
+    to; empty if the stack uses other roles. The queue's configuration is checked by planning a run with it.
     """
     if queue.resource != "sagemaker":
         yield f"its resource is {queue.resource or 'not set'}. Create a queue with SageMaker as its resource."
         return
     if not queue.config:
-        yield "it has no configuration yet. Paste the one above."
+        yield "it has no configuration yet. Paste the configuration above."
         return
     config = {key: value for key, value in queue.config.items() if not _VARIABLE.search(json.dumps(value))}
     role = config.get("RoleArn")
     if role and not any(allowed == role or allowed.endswith(f":role/{role}") for allowed in roles):
-        yield f"it names the role {role}, which this stack may not pass. Name {' or '.join(sorted(roles))}."
+        yield f"its RoleArn is {role}, which this stack may not pass. Use {' or '.join(sorted(roles))}."
     output = (config.get("OutputDataConfig") or {}).get("S3OutputPath", "")
     if bucket and output and not f"{output}/".startswith(f"s3://{bucket}/"):
-        yield f"its S3OutputPath is {output}, where the stack's role may not write. It may write to s3://{bucket}/."
+        yield f"its S3OutputPath is {output}, but the stack's role may write only to s3://{bucket}/."
     if config == queue.config:
         yield from _faults_of_a_run(config, region, account_id)
 

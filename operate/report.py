@@ -1,4 +1,4 @@
-"""What a deployment says at its end: what to paste into W&B, and whether the run queues have it."""
+"""The report after a deployment: what to paste into W&B, and what is wrong with the run queues there."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,10 +16,10 @@ from operate.queues import Queues, RunQueue, faults_of
 
 
 def report(stack: str, account: Account, config: LaunchConfig, values: Mapping[str, str]) -> None:
-    """Print the configuration for the run queues, and what is wrong with each queue as it is now in W&B."""
+    """Print the configuration for the run queues, and what is wrong with each queue's current one in W&B."""
     outputs = account.outputs(stack)
     configuration = json.loads(outputs["QueueConfiguration"])
-    say(f"\nThe stack {stack} is deployed. This is the configuration for its run queues in W&B:")
+    say(f"\nThe stack {stack} is deployed. Paste this configuration into its run queues in W&B:")
     print(f"\n{json.dumps(configuration, indent=2)}\n")
     for line in _queue_lines(account, config, values, configuration):
         say(line)
@@ -38,7 +38,9 @@ def _queue_lines(
         return
     for name in config.queues:
         faults = queue_faults(found, entity, name, account, values, configuration)
-        yield from (f"Run queue {name}: {fault}" for fault in faults or ["its configuration in W&B fits this stack."])
+        yield from (
+            f"Run queue {name}: {fault}" for fault in faults or ["its configuration in W&B works with this stack."]
+        )
 
 
 def queue_faults(
@@ -49,12 +51,12 @@ def queue_faults(
     values: Mapping[str, str],
     configuration: Mapping[str, object],
 ) -> list[str]:
-    """Say what keeps a stack from launching the runs of a queue, given the queues of W&B by name.
+    """Return why a stack cannot launch the runs of a queue; `found` are the queues in W&B by name.
 
-    `values` are the stack's parameters, and `configuration` is the one to paste.
+    `values` are the stack's parameters, and `configuration` is the one that the stack suggests.
     """
     if name not in found:
-        return [f"{entity} has no such queue. Create it in W&B with SageMaker as its resource."]
+        return [f"{entity} has no queue with this name. Create it in W&B with SageMaker as its resource."]
     made = not values["TrainingRoleArns"]
     roles = frozenset([str(configuration["RoleArn"])] if made else values["TrainingRoleArns"].split(","))
     bucket = values["BucketName"] or _bucket(configuration)

@@ -15,7 +15,7 @@ _CONFIG = ROOT / "samconfig.toml"
 
 
 def read_launch_config(path: Path) -> LaunchConfig:
-    """Read a launch-config.yaml. Raises CannotOperate for one that cannot be deployed."""
+    """Read a launch-config.yaml. Raises CannotOperate if it cannot be read or is invalid."""
     try:
         return parse_launch_config(path.read_text())
     except (InvalidLaunchConfig, OSError, UnicodeDecodeError) as error:
@@ -23,31 +23,31 @@ def read_launch_config(path: Path) -> LaunchConfig:
 
 
 def build(launch_config: Path, runtime: str) -> None:
-    """Build the application for a Python runtime of Lambda, with a launch-config.yaml. Raises CannotOperate."""
+    """Build the application for a Lambda runtime, with a launch-config.yaml. Raises CannotOperate if that fails."""
     print("Building the application ...", flush=True)
     variables = {"LAUNCH_CONFIG": str(launch_config), "LAYER_PYTHON": runtime.removeprefix("python")}
     _sam(["build", "--no-cached"], variables, quietly=True)
 
 
 def deploy(stack: str, region: str, parameters: Mapping[str, str]) -> None:
-    """Deploy what was built. Raises CannotOperate when that fails; SAM has said why."""
+    """Deploy the built application. Raises CannotOperate if that fails; SAM prints why."""
     where = ["--stack-name", stack, "--region", region, "--no-confirm-changeset"]
     _sam(["deploy", *where, *overrides(parameters)])
 
 
 def overrides(parameters: Mapping[str, str]) -> list[str]:
-    """Write values of parameters as SAM reads them, whatever is in them."""
+    """Return SAM's arguments for parameters; values may contain quotes and backslashes."""
     escaped = {name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in parameters.items()}
     return ["--parameter-overrides", *(f'{name}="{value}"' for name, value in escaped.items())]
 
 
 def delete(stack: str, region: str) -> None:
-    """Delete a stack, and what SAM has uploaded for it. Raises CannotOperate when that fails; SAM has said why."""
+    """Delete a stack, and the files that SAM uploaded for it. Raises CannotOperate if that fails; SAM prints why."""
     _sam(["delete", "--stack-name", stack, "--region", region, "--no-prompts"])
 
 
 def _sam(arguments: list[str], variables: Mapping[str, str] | None = None, *, quietly: bool = False) -> None:
-    """Run SAM. What it prints is shown at once or, `quietly`, only where it fails."""
+    """Run SAM. Its output is shown at once or, if `quietly`, only when it fails."""
     own = {"SAM_CLI_TELEMETRY": "0", "PATH": os.pathsep.join([str(ROOT / ".venv/bin"), os.environ.get("PATH", "")])}
     environment = {**(variables or {}), **os.environ, **own}
     command = [str(_SAM), *arguments, "--config-file", str(_CONFIG)]
@@ -57,4 +57,4 @@ def _sam(arguments: list[str], variables: Mapping[str, str] | None = None, *, qu
     )
     if finished.returncode:
         print(finished.stdout or "", end="")
-        raise CannotOperate(f"sam {arguments[0]} failed; what it printed is above.")
+        raise CannotOperate(f"sam {arguments[0]} failed; its output is above.")

@@ -1,6 +1,6 @@
-"""A stack's file, `stacks/<stack>.yaml`: what was answered when it was deployed first. Git ignores it.
+"""A stack's file, `stacks/<stack>.yaml`: the answers given at its first deployment. Git ignores it.
 
-It has no secret in it, can be edited, and is never written over: a later deployment takes what it says.
+It contains no secret. The operator may edit it: later deployments read it and never overwrite it.
 """
 
 import textwrap
@@ -15,28 +15,28 @@ from operate.errors import CannotOperate
 from operate.template import ROOT, Parameter
 
 RENAMED = {"TrainingRoleArn": "TrainingRoleArns"}
-"""Parameters of earlier versions, and what they are called now."""
+"""The parameters of earlier versions, and their current names."""
 
 _WIDTH = 110
 
 
 class StackFile(Model):
-    """Where a stack is, and with what it is deployed."""
+    """A stack's account and region, and the settings to deploy it with."""
 
     account: str
     region: str
     launch_config: str
-    """The path of its launch-config.yaml, from the root of the repository."""
+    """The path of its launch-config.yaml, relative to the root of the repository."""
     parameters: dict[str, str] = Field(default_factory=dict)
 
 
 def path_of(stack: str) -> Path:
-    """Return where a stack's file is, or would be."""
+    """Return the path of a stack's file, which need not exist."""
     return ROOT / "stacks" / f"{stack}.yaml"
 
 
 def read(path: Path, known: Mapping[str, Parameter]) -> StackFile | None:
-    """Return what a stack's file says; None when there is none. Raises CannotOperate for what it may not say."""
+    """Read a stack's file; None if it does not exist. Raises CannotOperate if it is invalid."""
     if not path.exists():
         return None
     where = f"{path.parent.name}/{path.name}"
@@ -55,7 +55,7 @@ def read(path: Path, known: Mapping[str, Parameter]) -> StackFile | None:
 def _parameter_faults(values: Mapping[str, str], known: Mapping[str, Parameter]) -> Iterator[str]:
     for name, value in values.items():
         if name in RENAMED:
-            yield f"{name} is called {RENAMED[name]} now. Rename it."
+            yield f"{name} is now called {RENAMED[name]}. Rename it."
         elif name not in known:
             yield f"{name} is not a parameter of the template. docs/configuration.md lists them."
         elif (value or known[name].default is not None) and (fault := known[name].fault(value)):
@@ -63,12 +63,12 @@ def _parameter_faults(values: Mapping[str, str], known: Mapping[str, Parameter])
 
 
 def write(path: Path, content: StackFile, known: Mapping[str, Parameter]) -> None:
-    """Write a stack's file, with every parameter and what it means."""
+    """Write a stack's file, with every parameter and its description."""
     lines = [
         f"# The stack {path.stem}. To change it, edit this file and run `make deploy STACK={path.stem}`.",
         *yaml.safe_dump(content.model_dump(exclude={"parameters"}), sort_keys=False).splitlines(),
         "",
-        "# Parameters of template.yaml. Those behind a # have their defaults: remove the # to change one.",
+        "# Parameters of template.yaml. Those behind a # have their default values. To change one, remove its #.",
         "parameters:",
     ]
     for name, parameter in known.items():
@@ -81,7 +81,7 @@ def write(path: Path, content: StackFile, known: Mapping[str, Parameter]) -> Non
 
 
 def _as_text(loaded: object) -> object:
-    """Take numbers and truth values for the texts that CloudFormation takes, and an empty value for an empty text."""
+    """Turn numbers, booleans, lists and empty values into text, as CloudFormation requires."""
     if not isinstance(loaded, dict):
         return loaded
     parameters = loaded.get("parameters") or {}

@@ -1,4 +1,4 @@
-"""The template's parameters: what is asked, what is written into a stack's file, and what a value must be."""
+"""The template's parameters: their descriptions and defaults, and the values that they allow."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ class Parameter(Model):
     between: tuple[float, float] | None = None
 
     def fault(self, value: str) -> str | None:
-        """Return what is wrong with a value; None when CloudFormation takes it."""
+        """Return what is wrong with a value; None if CloudFormation accepts it."""
         if self.allowed and value not in self.allowed:
             return f"Enter one of {', '.join(self.allowed)}."
         if self.between and not _lies_between(value, *self.between):
@@ -59,7 +59,7 @@ def _lies_between(value: str, low: float, high: float) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads a template; what CloudFormation's short tags stand for is nothing here."""
+    """Reads a template; reads values with CloudFormation's short tags, such as `!Ref`, as None."""
 
 
 _Loader.add_multi_constructor("!", lambda *_: None)

@@ -1,6 +1,6 @@
-"""`python -m local.aws`: boots the embedded AWS and serves it until it is told to end, or whoever started it has ended.
+"""`python -m local.aws`: boots the embedded AWS and serves it until it is stopped or its parent process ends.
 
-It is started by `local.stack`.
+`local.stack` starts it.
 """
 
 import argparse
@@ -18,13 +18,13 @@ _SECRET_WORDS = ("TOKEN", "SECRET", "API_KEY", "PASSWORD")
 
 
 def main() -> None:
-    """Read the command line, then boot: ministack reads its settings from the environment when it is imported."""
+    """Read the command line, then boot. ministack reads its settings from the environment when it is imported."""
     parser = argparse.ArgumentParser(prog="local.aws", description="The embedded AWS.")
     parser.add_argument("--socket", type=int, help="the file descriptor of a socket that listens on loopback")
     parser.add_argument("--owner", type=Path, help="the AWS config file with the key of its owner")
-    parser.add_argument("--data", type=Path, help="folder for everything it writes")
+    parser.add_argument("--data", type=Path, help="the folder for all its files")
     parser.add_argument("--lambda-python", type=Path)
-    parser.add_argument("--speed", type=float, default=1.0, help="how many times faster what only waits passes")
+    parser.add_argument("--speed", type=float, default=1.0, help="how many times faster waiting times pass")
     parser.add_argument("--container-tool", choices=["auto", "buildah", "podman", "docker", "none"], default="auto")
     parser.add_argument("--trust-ca", type=Path, help="a certificate that git trusts in builds")
     arguments = parser.parse_args()
@@ -32,7 +32,7 @@ def main() -> None:
     listener = socket.socket(fileno=arguments.socket)
     port = listener.getsockname()[1]
     _set_environment(port, arguments.data)
-    from local.aws.cloud import Cloud, Keys  # only now: they import ministack
+    from local.aws.cloud import Cloud, Keys  # not earlier: they import ministack
     from local.aws.server import serve
 
     owner = configparser.ConfigParser()
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _set_environment(port: int, data: Path) -> None:
-    """Take everything that looks like a secret or a setting of AWS's out of the environment, and put ministack's in."""
+    """Remove secrets and AWS settings from the environment, and add ministack's settings."""
     for name in list(os.environ):
         if name.startswith(_SECRETIVE) or any(word in name for word in _SECRET_WORDS):
             del os.environ[name]
@@ -59,7 +59,7 @@ def _set_environment(port: int, data: Path) -> None:
         {
             "AUTH": "true",
             "AWS_EC2_METADATA_DISABLED": "true",
-            "DOCKER_HOST": "unix:///nonexistent.sock",  # or it ends containers that it takes for its own
+            "DOCKER_HOST": "unix:///nonexistent.sock",  # or ministack stops containers that it mistakes for its own
             "GATEWAY_PORT": str(port),
             "IOT_MTLS_ENABLED": "0",
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.5",

@@ -1,8 +1,8 @@
-"""Base images without a network: made of this machine's own Python and system, in the place of the public ones.
+"""Base images without a network: made from this machine's own Python and system, to replace the public images.
 
-A generated Dockerfile starts from uv, and from Docker's official Python or an accelerator image that has neither Python
-nor tools. Here those are the Python that runs this, with the shared libraries and the few programs that a build needs,
-and the uv of the development environment. Another Python than this machine's is not there, and no C compiler.
+A generated Dockerfile starts from uv, and from Docker's official Python or an accelerator image without Python and
+tools. The replacements contain the Python that runs this program, the shared libraries and the few programs that a
+build needs, and the development environment's uv. They have no other version of Python, and no C compiler.
 """
 
 import gzip
@@ -24,7 +24,7 @@ from local.aws.cloud import Cloud
 from local.aws.registry import MIRROR, RegistryClient
 from local.folders import PATH
 
-MIRROR_NOTE = "an image made of this machine's own system stands for it"
+MIRROR_NOTE = "replaced with an image made from this machine's own system"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHON = "public.ecr.aws/docker/library/python"
 UV = "ghcr.io/astral-sh/uv"
@@ -39,7 +39,7 @@ _LIBRARIES = (
     *("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "libresolv.so.2", "librt.so.1", "libutil.so.1"),
     *("libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2", "libstdc++.so.6", "libz.so.1"),
 )
-"""What wheels take for granted on every Linux."""
+"""The libraries that wheels expect on every Linux."""
 _CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -54,7 +54,7 @@ _GIT_HELPERS = ("git-remote-http", "git-remote-https", "git-sh-i18n", "git-sh-se
 _PACKAGES = "/var/lib/packages"
 _APT_GET = f"""\
 #!/bin/sh
-# What apt-get is in this image: packages lie in it already, and go to their places when they are installed.
+# This image's apt-get: the image contains the packages; installing one copies it to its place.
 case "$*" in *install*) ;; *) exit 0 ;; esac
 for name; do
   case "$name" in install | -*) continue ;; esac
@@ -67,7 +67,7 @@ _made = threading.Lock()
 
 
 def make(cloud: Cloud) -> None:
-    """Put the base images into the registry, once; builds that begin meanwhile wait for them."""
+    """Put the base images into the registry, once. Builds that start during this time wait for them."""
     with _made:
         _make(cloud)
 
@@ -90,7 +90,7 @@ def _make(cloud: Cloud) -> None:
 
 
 def _layer(members: Iterable[tuple[str, Path | bytes | str]]) -> tuple[bytes, str]:
-    """Pack members, each a path with a file, contents, or where it links to; return the gzipped tar and its digest."""
+    """Pack members, each a path and a file, contents or link target; return the gzipped tar and the tar's digest."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for path, what in members:
@@ -121,12 +121,12 @@ def _add(tar: tarfile.TarFile, name: str, what: Path | bytes | str) -> None:
 def _uv() -> Iterator[tuple[str, Path]]:
     path = shutil.which("uv", path=str(Path(__file__).parent.parent.parent / ".venv/bin"))
     if path is None:
-        raise FileNotFoundError("uv is not in the development environment: run make setup")
+        raise FileNotFoundError("The development environment has no uv. Run make setup.")
     yield "/uv", Path(path)
 
 
 def _system() -> Iterator[tuple[str, Path | bytes | str]]:
-    """Yield what a Debian with Python would hold, as far as a build and a training script need it."""
+    """Yield the parts of a Debian system with Python that a build and a training script need."""
     python, files = Path(sys.executable).resolve(), list(_python_files())
     programs = {name: Path(found).resolve() for name in _PROGRAMS if (found := shutil.which(name))}
     yield "/tmp/", b""  # noqa: S108 - a folder of the image
@@ -151,13 +151,13 @@ def _system() -> Iterator[tuple[str, Path | bytes | str]]:
 
 
 def _python() -> Iterator[tuple[str, Path | bytes | str]]:
-    """Yield what makes the Python of the system the one of an official image."""
+    """Yield the links that put the system's Python where an official image has it."""
     for name in ("python", "python3", f"python{VERSION}"):
         yield f"/usr/local/bin/{name}", str(Path(sys.executable).resolve())
 
 
 def _tools(folder: str = "") -> Iterator[tuple[str, Path | bytes | str]]:
-    """Yield what the full image has and the slim one lacks, as far as it is here: git, and OpenMP's library."""
+    """Yield what the full image has and the slim one lacks, if this machine has it: git, and OpenMP's library."""
     git, known = shutil.which("git"), _known_libraries()
     if openmp := re.search(r"^\s+libgomp\.so\.1 \(.*\) => (\S+)$", known, re.MULTILINE):
         yield f"{folder}{openmp[1]}", Path(openmp[1])
@@ -172,7 +172,7 @@ def _tools(folder: str = "") -> Iterator[tuple[str, Path | bytes | str]]:
 
 
 def _accelerator() -> Iterator[tuple[str, Path | bytes | str]]:
-    """Yield what makes the system one without Python on its path: the Python that uv would download, and packages."""
+    """Yield the parts of an image without Python on its path: the Python that uv would download, and packages."""
     version, machine = ".".join(map(str, sys.version_info[:3])), platform.machine()
     yield f"/opt/python/cpython-{version}-linux-{machine}-gnu/bin/python{VERSION}", str(Path(sys.executable).resolve())
     yield "/usr/bin/apt-get", _APT_GET.encode()
@@ -182,7 +182,7 @@ def _accelerator() -> Iterator[tuple[str, Path | bytes | str]]:
 
 
 def _python_files() -> Iterator[Path]:
-    """Yield the files of the standard library, and the wheels that `venv` installs, which Debian keeps elsewhere."""
+    """Yield the files of the standard library, and the wheels that `venv` installs; Debian keeps those elsewhere."""
     folders = [sysconfig.get_path("stdlib"), sysconfig.get_config_var("WHEEL_PKG_DIR")]
     for path in (path for folder in folders if folder for path in Path(folder).resolve().rglob("*")):
         if path.is_file() and not any(part in _NOT_COPIED or part.startswith("config-") for part in path.parts):
@@ -190,7 +190,7 @@ def _python_files() -> Iterator[Path]:
 
 
 def _shared_libraries(binaries: list[Path]) -> set[str]:
-    """Return the paths of the shared libraries that programs and modules need, as the loader finds them."""
+    """Return the paths of the shared libraries that programs and modules load."""
     told = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
     known = _known_libraries()
     needed = set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", told, re.MULTILINE))
@@ -205,6 +205,6 @@ def _known_libraries() -> str:
 
 
 def reference_in_mirror(reference: str) -> tuple[str, str]:
-    """Return the repository and the tag under which the mirror would have an image of another registry."""
+    """Return the repository and tag that the mirror uses for another registry's image."""
     name, _, tag = reference.partition("@")[0].partition(":")
     return f"{MIRROR}{name}", tag or "latest"

@@ -1,8 +1,8 @@
-"""Runs inside a function's environment: AWS's own runtime client, speaking over two pipes instead of HTTP.
+"""Runs inside a function's environment: AWS's own runtime client, with two pipes instead of HTTP.
 
-Started as `python bootstrap.py HANDLER READ_FD WRITE_FD` by an interpreter that holds only what the Lambda runtime has.
-Messages are JSON after their length in four bytes. This file imports nothing of the project: it must not be there.
-Where there is no runtime client of AWS's, as on macOS, the plain one beside this file takes its place.
+Started as `python bootstrap.py HANDLER READ_FD WRITE_FD` by an interpreter with only the Lambda runtime's packages.
+Each message is its length in four bytes, then JSON. This file imports nothing from the project, because a function's
+environment does not contain it. Without AWS's runtime client, as on macOS, plain_runtime.py is used instead.
 """
 
 import json
@@ -15,7 +15,7 @@ try:
     from awslambdaric import bootstrap
     from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient, InvocationRequest
 except ImportError:
-    import plain_runtime  # type: ignore[import-not-found]  # it lies beside this file
+    import plain_runtime  # type: ignore[import-not-found]  # in the same folder
 
     bootstrap = None
 
@@ -23,7 +23,7 @@ HANDLER, READ, WRITE = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 
 def receive() -> dict[str, Any]:
-    """Return the next message; end the process when the other side is gone."""
+    """Return the next message; end the process if the pipe is closed."""
     message: dict[str, Any] = json.loads(_read(struct.unpack(">I", _read(4))[0]))
     return message
 
@@ -47,13 +47,13 @@ def send(kind: str, body: str = "") -> None:
 
 
 def run_with_runtime_of_aws() -> None:
-    """Have AWS's own client call the handler."""
+    """Let AWS's runtime client call the handler."""
 
     class PipeClient(BaseLambdaRuntimeClient):  # type: ignore[misc]  # it ships no types
-        """What the runtime client asks of the Lambda service."""
+        """The runtime client's calls to the Lambda service, sent over the pipes."""
 
         def wait_next_invocation(self) -> Any:
-            """Say that the environment is idle, and wait for work."""
+            """Report that the environment is idle, and wait for an invocation."""
             send("next")
             work = receive()
             return InvocationRequest(
@@ -70,21 +70,21 @@ def run_with_runtime_of_aws() -> None:
             )
 
         def post_invocation_result(self, invoke_id: str, result_data: Any, *_: Any, **__: Any) -> None:
-            """Take what the handler returned, as JSON."""
+            """Send the handler's result, as JSON."""
             send("result", result_data if isinstance(result_data, str) else result_data.decode())
 
         def post_invocation_error(self, invoke_id: str, error_response_data: str, *_: Any, **__: Any) -> None:
-            """Take the error that the handler raised, as JSON."""
+            """Send the error that the handler raised, as JSON."""
             send("error", error_response_data)
 
         def post_init_error(self, error_response_data: Any, *_: Any, **__: Any) -> None:
-            """Take the error that importing the handler raised."""
+            """Send the error that importing the handler raised."""
             send("init error", json.dumps(error_response_data))
 
     bootstrap.run(HANDLER, PipeClient("pipes"))
 
 
-# What the function and its layers bring comes before what the runtime has, as in Lambda.
+# As in Lambda, the packages of the function and its layers come before those of the runtime.
 own = os.environ["PYTHONPATH"].split(os.pathsep)
 sys.path[:] = [*own, *(folder for folder in sys.path[1:] if folder not in own)]
 if bootstrap:

@@ -1,6 +1,6 @@
-"""`codebuild:startBuild.sync` for the interpreter of state machines, which does not know it.
+"""Adds `codebuild:startBuild.sync` to the interpreter of state machines, which does not have it.
 
-It is a signed call of CodeBuild with the machine's role, and again when the build has ended or has to be stopped
+It calls CodeBuild, signed with the machine's role, to start the build, to stop it, and to read its result
 (https://docs.aws.amazon.com/step-functions/latest/dg/connect-codebuild.html).
 """
 
@@ -23,15 +23,15 @@ _MAX_CAUSE = 32_768
 
 
 def install(client: Callable[[], Any], wait: Callable[[str, float], bool]) -> None:
-    """Have the interpreter make this task for the service `codebuild`.
+    """Let the interpreter use this task for the service `codebuild`.
 
-    `client` gives a CodeBuild client of the role of the execution at hand; `wait` waits for the end of a build, so many
-    seconds at most, and says whether it has ended.
+    `client` returns a CodeBuild client with the current execution's role. `wait` waits a number of seconds for a build
+    to end, and returns whether it has ended.
     """
     base = seams.use(f"{_STATE}service.state_task_service:StateTaskService")
 
     class StartBuild(base):  # type: ignore[misc,valid-type]  # the interpreter ships no types
-        """One task."""
+        """One task state's call."""
 
         def _get_supported_parameters(self) -> set[str] | None:
             return set() if self.resource.resource_arn == RESOURCE else None
@@ -58,7 +58,7 @@ def install(client: Callable[[], Any], wait: Callable[[str, float], bool]) -> No
 def _built(
     codebuild: Any, wait: Callable[[str, float], bool], is_running: Callable[[], bool], request: dict[str, Any]
 ) -> dict[str, Any]:
-    """Start a build and return it when it has ended; stop it when the execution or its state is over before."""
+    """Start a build and return it when it ends; stop it if the execution or its state ends first."""
     build_id = codebuild.start_build(**request)["build"]["id"]
     while not wait(build_id, 0.1):
         if not is_running():
@@ -68,7 +68,7 @@ def _built(
 
 
 def _failed(task: Any, env: Any, error: str, cause: str) -> Any:
-    """Return the exception by which a task fails."""
+    """Return the exception that makes a task fail."""
     kinds = seams.use(f"{_ERROR}states_error_name_type:StatesErrorNameType")
     if error == "States.TaskFailed":
         name = seams.use(f"{_ERROR}states_error_name:StatesErrorName")(typ=kinds.StatesTaskFailed)
@@ -87,7 +87,7 @@ def _failed(task: Any, env: Any, error: str, cause: str) -> Any:
 
 
 def _cased(value: Any, first: Callable[[str], str]) -> Any:
-    """Spell keys as CodeBuild does (a small first letter), or as Step Functions does (a capital)."""
+    """Change the first letter of all keys: lower case for CodeBuild, upper case for Step Functions."""
     if isinstance(value, dict):
         return {f"{first(key[0])}{key[1:]}": _cased(item, first) for key, item in value.items()}
     return [_cased(item, first) for item in value] if isinstance(value, list) else value

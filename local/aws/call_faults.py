@@ -1,4 +1,4 @@
-"""Calls of functions that go wrong on purpose: the function dies, hears nothing, or meets a transaction."""
+"""Injects faults into the functions' calls: the function dies, gets no answer, or gets a transaction conflict."""
 
 import json
 import re
@@ -12,18 +12,18 @@ _ENVIRONMENT = re.compile(r"\bapp/(\S+)")
 
 
 class CallFaults:
-    """The calls that are to go wrong, each {"function", "operation", "how", "times"}.
+    """The planned faults, each {"function", "operation", "how", "times"}.
 
-    `function` is a part of its name, and `how` is `killed before`, `killed after`, `answer lost` or `conflict`.
+    `function` is a part of the function's name. `how` is `killed before`, `killed after`, `answer lost` or `conflict`.
     """
 
     def __init__(self, functions: Functions) -> None:
-        """Take the functions whose calls these are."""
+        """Plan no faults yet for the calls of these functions."""
         self._functions = functions
         self.planned: list[dict[str, Any]] = []
 
     def due(self, headers: Mapping[str, str]) -> dict[str, Any] | None:
-        """Return what is to go wrong with a call, and count it down."""
+        """Return the planned fault for a call, or None; count it as used."""
         environment = self._environment(headers)
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
         for fault in self.planned:
@@ -36,7 +36,7 @@ class CallFaults:
     async def fail(
         self, fault: Mapping[str, Any], headers: Mapping[str, str], app: Application, scope: Message, receive: Receive
     ) -> tuple[int, dict[str, Any]]:
-        """Let a call go wrong; return its answer. A function that is killed, or hears nothing, gets no other."""
+        """Make a call fail; return the status and body of the answer."""
         if fault["how"] == "conflict":
             return 400, _conflict(json.loads(await body_of(receive)))
         if fault["how"] != "killed before":
@@ -44,7 +44,7 @@ class CallFaults:
         environment = self._environment(headers)
         if environment and fault["how"].startswith("killed"):
             environment.kill()
-        return 503, {"__type": "ServiceUnavailable", "message": "nobody hears this"}
+        return 503, {"__type": "ServiceUnavailable", "message": "the answer was lost on purpose"}
 
     def _environment(self, headers: Mapping[str, str]) -> Any:
         found = _ENVIRONMENT.search(headers.get("user-agent", ""))
@@ -52,7 +52,7 @@ class CallFaults:
 
 
 def _conflict(asked: dict[str, Any]) -> dict[str, Any]:
-    """Refuse a write of DynamoDB as one that meets a transaction of another.
+    """Return DynamoDB's error for a write that conflicts with another caller's transaction.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
     """
@@ -72,4 +72,4 @@ def _conflict(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _unheard(message: Message) -> None:
-    """Answer nobody."""
+    """Discard a message of the answer."""

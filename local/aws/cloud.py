@@ -1,4 +1,4 @@
-"""The one embedded AWS of this process: its settings, and boto3 clients that speak to it as this or that role."""
+"""This process's embedded AWS: its settings, and boto3 clients for it with the credentials of any role."""
 
 import secrets
 import threading
@@ -14,7 +14,7 @@ from local.aws import seams
 
 
 class Keys(NamedTuple):
-    """What a caller signs with; only a session of a role has a token."""
+    """The keys that a caller signs with. Only a role's session has a token."""
 
     access_key: str
     secret_key: str
@@ -23,7 +23,7 @@ class Keys(NamedTuple):
 
 @dataclass
 class Cloud:
-    """What was asked for on the command line, and the clients made so far."""
+    """The settings from the command line, and a cache of sessions and clients."""
 
     port: int
     data: Path
@@ -40,25 +40,25 @@ class Cloud:
 
     @property
     def url(self) -> str:
-        """Where it is served."""
+        """The URL of this AWS."""
         return f"http://127.0.0.1:{self.port}"
 
     def scaled(self, seconds: float) -> float:
-        """Return how long a wait of so many seconds takes at this speed."""
+        """Return how long a wait of this many seconds takes at this AWS's speed."""
         return seconds / self.speed
 
     def register_owner(self) -> None:
-        """Let the account's root sign with the owner's keys."""
+        """Make the owner's keys those of the account's root user."""
         arn = f"arn:aws:iam::{ACCOUNT_ID}:root"
         session = {"Arn": arn, "UserId": ACCOUNT_ID, "PrincipalType": "Root", "SecretAccessKey": self.owner.secret_key}
         seams.use("ministack.services.sts:register_session")(self.owner.access_key, session)
 
     def knows(self, access_key: str) -> bool:
-        """Say whether a key was handed out here: the owner's, or a session's."""
+        """Return whether a key is valid here: the owner's, or a session's."""
         return access_key in seams.use("ministack.services.sts:_sessions")
 
     def credentials(self, role_arn: str, session: str) -> dict[str, str]:
-        """Return the credentials of a role's session, as an environment."""
+        """Return the credentials of a role's session, as environment variables."""
         keys = self._keys(role_arn, session)
         return {
             "AWS_ACCESS_KEY_ID": keys.access_key,
@@ -83,7 +83,7 @@ class Cloud:
         return keys
 
     def client(self, service: str, role_arn: str = "", session: str = "local") -> Any:
-        """Return a client of this AWS for a role or, without one, for its owner. It is kept: making one is slow."""
+        """Return a cached client for this AWS, with the keys of a role's session or, without a role, the owner's."""
         known = (service, role_arn, session)
         with self._lock:
             if known not in self._clients:
@@ -109,5 +109,5 @@ class Cloud:
 
 
 def _identify(parsed: dict[str, Any], **_: Any) -> None:
-    """Give an answer the request id that the interpreter writes into an error, where the emulator has sent none."""
+    """Add a request id to an answer without one; the interpreter needs it for its errors."""
     parsed.setdefault("ResponseMetadata", {}).setdefault("RequestId", "local")

@@ -1,7 +1,7 @@
-"""CodeBuild's builds: a project's buildspec runs here, with the project's role, and what is told of it.
+"""CodeBuild's builds: runs a project's buildspec here, with the project's role, and sends its status events.
 
-Projects are ministack's. A build's environment is made from nothing, as that of a function is; `docker`, `aws` and
-`python3` in it stand for those of CodeBuild's images
+ministack keeps the projects. A build, like a function, inherits almost nothing from this process's environment. Its
+`docker`, `aws` and `python3` replace those in CodeBuild's images
 (https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html).
 """
 
@@ -33,11 +33,11 @@ _PHASES = ("INSTALL", "PRE_BUILD", "BUILD", "POST_BUILD")
 _ENVIRONMENT_OVERRIDES = {"environmentTypeOverride": "type", "imageOverride": "image"}
 _TAKEN = {"projectName", "environmentVariablesOverride", *_ENVIRONMENT_OVERRIDES}
 _HOST_SETTINGS = ("PIP_", "UV_", "SSL_CERT_", "GIT_SSL_")
-"""How this machine reaches package indexes and git servers: a build reaches them in no other way."""
+"""This machine's settings for package indexes and git servers. A build needs them to reach these."""
 
 
 class _Ended(Exception):
-    """A phase ended otherwise than well: with a status, and why."""
+    """A phase did not succeed: its status, and why."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -45,10 +45,10 @@ class _Ended(Exception):
 
 
 class Build:
-    """One build, and the process of the phase it is in."""
+    """One build: its description, and its events for stopped and ended."""
 
     def __init__(self, project: dict[str, Any], asked: dict[str, Any], number: int) -> None:
-        """Take a project, and the request to build it."""
+        """Describe a new build from a project and a StartBuild request."""
         name, run = project["name"], str(uuid.uuid4())
         environment = copy.deepcopy(project["environment"])
         environment |= {key: asked[given] for given, key in _ENVIRONMENT_OVERRIDES.items() if given in asked}
@@ -78,11 +78,11 @@ class Build:
 
     @property
     def session(self) -> str:
-        """The name of the session in which the build has its role."""
+        """The name of the build's role session."""
         return f"AWSCodeBuild-{self.described['id'].rpartition(':')[2]}"
 
     def tell(self) -> None:
-        """Tell EventBridge of the build's status."""
+        """Send the build's status to EventBridge."""
         detail = {
             "build-id": self.described["arn"],
             "build-status": self.described["buildStatus"],
@@ -92,7 +92,7 @@ class Build:
         publish("aws.codebuild", "CodeBuild Build State Change", detail, self.described["arn"])
 
     def begin(self, phase: str) -> dict[str, Any]:
-        """Enter a phase."""
+        """Start a phase; return its description."""
         entered = {"phaseType": phase, "startTime": time.time()}
         self.described["currentPhase"] = phase
         self.described["phases"].append(entered)
@@ -100,10 +100,10 @@ class Build:
 
 
 class CodeBuild:
-    """The builds of the account, and the API to them."""
+    """The account's builds, and the API for them."""
 
     def __init__(self, cloud: Cloud, containers: Containers) -> None:
-        """Take the cloud they run in, and what they build images with."""
+        """Start without builds. They will run in this cloud, and build images with `containers`."""
         self._cloud, self._containers = cloud, containers
         self._builds: dict[str, Build] = {}
         self._threads: list[threading.Thread] = []
@@ -117,7 +117,7 @@ class CodeBuild:
         }
 
     def install(self) -> None:
-        """Answer for builds; ministack answers for projects."""
+        """Handle the API calls for builds; ministack handles those for projects."""
         handlers = seams.use("ministack.app:SERVICE_HANDLERS")
         service = JsonService(
             "codebuild", self._operations, invalid="InvalidInputException", otherwise=handlers["codebuild"]
@@ -125,18 +125,18 @@ class CodeBuild:
         handlers["codebuild"] = service.handle
 
     def hold(self, held: bool) -> None:
-        """Keep builds queued from now on, or let them go on."""
+        """Keep new builds in the phase QUEUED, or let them continue."""
         if held:
             self._room.clear()
         else:
             self._room.set()
 
     def wait(self, build_id: str, seconds: float) -> bool:
-        """Wait for the end of a build; return whether it has ended."""
+        """Wait this many seconds for a build to end; return whether it has ended."""
         return self._builds[build_id].ended.wait(seconds)
 
     def close(self) -> None:
-        """Stop every build, and wait for its end."""
+        """Stop all builds, and wait until they have ended."""
         for build in self._builds.values():
             build.stopped.set()
         for thread in self._threads:
@@ -182,7 +182,7 @@ class CodeBuild:
 
     # --- a build's life
     def _live(self, build: Build) -> None:
-        """Take a build through its phases; runs in a thread of its own."""
+        """Take a build through its phases, in its own thread."""
         folder = self._cloud.data / "builds" / build.session
         folder.mkdir(parents=True)
         status = "SUCCEEDED"
@@ -196,7 +196,7 @@ class CodeBuild:
         except _Ended as error:
             status = error.status
         except Exception:
-            status = "FAULT"  # a fault of this service's own, as CodeBuild would call it
+            status = "FAULT"  # CodeBuild's status for an error in the service itself
             raise
         finally:
             remove(folder)
@@ -206,7 +206,7 @@ class CodeBuild:
             build.tell()
 
     def _run(self, build: Build, folder: Path) -> None:
-        """Run the buildspec. Raises _Ended when it does not end well."""
+        """Run the buildspec. Raises _Ended if a phase does not succeed."""
         spec = yaml.safe_load(build.spec)
         log = self._log(build)
         try:
@@ -236,7 +236,7 @@ class CodeBuild:
         log.put(f"[Container] Phase complete: {name} State: SUCCEEDED")
 
     def _shell(self, build: Build, script: str, environment: dict[str, str], log: Log, deadline: float) -> None:
-        """Run the commands of a phase, with what the phase before left in the environment. Raises _Ended."""
+        """Run a phase's commands. Raises _Ended if they fail, take too long or are stopped."""
         process = subprocess.Popen(
             ["bash", "-c", script],
             cwd=environment["CODEBUILD_SRC_DIR"],
@@ -301,7 +301,7 @@ _RUNNING = "[Container] Running command"
 
 
 def _script(commands: list[str], folder: Path) -> str:
-    """Write a phase as one script: each command is named, and ends the phase when it fails."""
+    """Return a phase as one script. It uses the environment of the previous phase, and ends at a failing command."""
     state = shlex.quote(str(folder / "environment"))
     return "\n".join([f"[ -f {state} ] && . {state}", *_steps(commands), f"export -p > {state}"])
 

@@ -1,7 +1,7 @@
-"""What this machine can build and run images with: buildah, podman, a Docker engine, or nothing of the kind.
+"""The container tool that builds and runs images on this machine: buildah, podman, a Docker engine, or none.
 
-Without one, images are pseudo images: their files are copied and no RUN is run, and a training job's command is run as
-a plain process with the image's files under other paths.
+Without a tool, images are pseudo images: COPY copies files and RUN is skipped. A training job then runs as a plain
+process, with the image's files under other paths.
 """
 
 import base64
@@ -27,9 +27,9 @@ _ROOT = _HERE.parent.parent
 
 
 def find_tool(wanted: str, storage: Path) -> tuple[Tool, str]:
-    """Return the container tool to use, and why it is none where one is installed.
+    """Return the container tool to use and, if it is `none`, why the installed tools cannot be used.
 
-    That is the one wanted or, for `auto`, the first that works here. Raises SystemExit when the one wanted does not.
+    `auto` selects the first tool that works here. Raises SystemExit if a tool requested by name does not work.
     """
     tools: tuple[Tool, ...] = ("buildah", "podman", "docker")
     reasons = []
@@ -45,20 +45,20 @@ def find_tool(wanted: str, storage: Path) -> tuple[Tool, str]:
 
 
 def _reason_against(tool: str, storage: Path) -> str | None:
-    """Say why a container tool cannot be used, with no word for one that is not installed; None when it can."""
+    """Return why a container tool cannot be used: empty if it is not installed; None if it can be used."""
     if shutil.which(tool, path=PATH) is None:
         return ""
     if sys.platform != "linux":
-        return "images are made of this machine's own system, which has to be Linux."
+        return "images are made from this machine's own system, which must be Linux."
     maps_users = os.geteuid() != 0 and tool != "docker"
     if maps_users and not all(shutil.which(name, path=PATH) for name in ("newuidmap", "newgidmap")):
         return "newuidmap is missing. On Debian and Ubuntu: apt install uidmap."
     if maps_users and not _has_sub_uids():
         ranges = "--add-subuids 100000-165535 --add-subgids 100000-165535"
-        return f"this user has no sub-uids. As root: usermod {ranges} {getpass.getuser()}."
+        return f"this user has no sub-uids. Run as root: usermod {ranges} {getpass.getuser()}."
     if tool != "buildah":
         return _complaint([tool, "info"], _own())
-    for driver in ("overlay", "vfs"):  # the second works everywhere, and copies every file of each layer
+    for driver in ("overlay", "vfs"):  # vfs works everywhere, but copies every file of each layer
         command = ["buildah", *storage_options(storage, driver), "info"]
         complaint = _complaint(command, tool_environment(storage))
         if complaint is None:
@@ -73,7 +73,7 @@ def _complaint(command: list[str], environment: dict[str, str]) -> str | None:
 
 
 def _has_sub_uids() -> bool:
-    """Say whether this user has the sub-uids that the users in an image are mapped to."""
+    """Return whether this user has sub-uids, which an image's users are mapped to."""
     names = {getpass.getuser(), str(os.getuid())}
     files = [Path("/etc/subuid"), Path("/etc/subgid")]
     return all(
@@ -82,22 +82,22 @@ def _has_sub_uids() -> bool:
 
 
 def tool_environment(storage: Path) -> dict[str, str]:
-    """Return the environment in which buildah leaves no file outside `storage`."""
+    """Return an environment that keeps all of buildah's files inside `storage`."""
     (storage / "runtime").mkdir(parents=True, exist_ok=True, mode=0o700)
     return {**_own(), "TMPDIR": str(storage / "runtime"), "XDG_RUNTIME_DIR": str(storage / "runtime")}
 
 
 class Containers:
-    """Builds and runs with one tool; what it stores is below the cloud's folder, or the Docker engine's."""
+    """Builds and runs images with one tool. Its files are in the cloud's folder, or in the Docker engine's."""
 
     def __init__(self, cloud: Cloud) -> None:
-        """Take the cloud whose registry images come from and go to. Raises SystemExit."""
+        """Choose a tool for images in this cloud's registry. Raises SystemExit if the requested tool does not work."""
         self._cloud = cloud
         self._storage = cloud.data / "containers"
         self.tool, self.reason = find_tool(cloud.container_tool, self._storage)
 
     def build_environment(self) -> dict[str, str]:
-        """Return what a build's environment needs for its `docker`, `aws` and `python3`; base images are there then."""
+        """Create the base images; return the variables that a build's `docker`, `aws` and `python3` need."""
         if self.tool != "none":
             base_images.make(self._cloud)
         return {
@@ -110,9 +110,9 @@ class Containers:
         }
 
     def run(self, image: "PulledImage", command: list[str], environment: dict[str, str], opt_ml: Path) -> "Run":
-        """Return how a command is run in a container of an image, with a folder as its /opt/ml.
+        """Return how to run a command in a container of an image, with `opt_ml` as its /opt/ml.
 
-        Raises CalledProcessError where the image cannot be brought here.
+        Raises CalledProcessError if the image cannot be pulled.
         """
         scratch = opt_ml.with_name(f"{opt_ml.name}-container")
         if self.tool == "none" or image.is_pseudo:
@@ -122,12 +122,12 @@ class Containers:
         return _engine_run(self.tool, image, command, environment, opt_ml, scratch)
 
     def close(self) -> None:
-        """Remove what is stored."""
+        """Remove all stored images and containers."""
         remove(self._storage)
 
 
 class Run(NamedTuple):
-    """A process to start, and what to do when it has ended."""
+    """A process to start, and the commands to run when it has ended."""
 
     command: list[str]
     environment: dict[str, str]
@@ -136,13 +136,13 @@ class Run(NamedTuple):
 
 
 def storage_options(storage: Path, driver: str = "") -> list[str]:
-    """Return the options by which buildah keeps everything in a folder of ours; the driver is the one that works."""
+    """Return the options that make buildah keep its files in `storage`, with `driver` or the one known to work."""
     driver = driver or (storage / "driver").read_text()
     return ["--root", str(storage / driver), "--runroot", str(storage / "run"), "--storage-driver", driver]
 
 
 class PulledImage(NamedTuple):
-    """An image that a role may pull, and with what it pulls."""
+    """An image that a role may pull, and the registry client with the role's credentials."""
 
     client: RegistryClient
     repository: str
@@ -152,17 +152,17 @@ class PulledImage(NamedTuple):
 
     @property
     def address(self) -> str:
-        """The image's address in the registry of this machine."""
+        """The image's address in this machine's registry."""
         separator = "@" if self.reference.startswith("sha256:") else ":"
         return f"{self.client.address}/{self.repository}{separator}{self.reference}"
 
     @property
     def is_pseudo(self) -> bool:
-        """Whether it was built without a container tool."""
+        """Whether the image was built without a container tool."""
         return "pseudo" in (self.config.get("Labels") or {})
 
     def sign_in(self, folder: Path) -> Path:
-        """Write the role's sign-in to the registry into a folder, for tools; return the file."""
+        """Write the role's credentials for the registry into a folder, for the container tools; return the file."""
         auth = base64.b64encode(f"AWS:{self.client.password}".encode()).decode()
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "config.json"
@@ -172,7 +172,7 @@ class PulledImage(NamedTuple):
 
 
 def pulled(client: RegistryClient, repository: str, reference: str) -> PulledImage | None:
-    """Look an image up in the registry; None when it is not there. Raises Denied."""
+    """Look up an image in the registry; None if it does not exist. Raises Denied if the role may not pull it."""
     image = client.image(repository, reference)
     if image is None:
         return None
@@ -187,7 +187,7 @@ def _buildah_run(
     buildah, own = ["buildah", *storage_options(storage)], tool_environment(storage)
     auth = ["--authfile", str(image.sign_in(scratch)), "--tls-verify=false"]
     _call([*buildah, "from", "--quiet", "--name", name, *auth, f"docker://{image.address}"], own)
-    # buildah passes no variable by its name alone, as the others do.
+    # Unlike the other tools, buildah needs each variable's value on the command line.
     passed = [f"--env={name}={value}" for name, value in environment.items()]
     run = [*buildah, "run", "--isolation", "chroot", "--volume", f"{opt_ml}:/opt/ml", *passed, name, "--", *command]
     return Run(run, own, scratch, ([*buildah, "rm", name],))
@@ -207,7 +207,7 @@ def _engine_run(
 
 
 def engine(tool: str, auth: Path) -> list[str]:
-    """Return the command of podman or Docker, signed in by a file."""
+    """Return the command of podman or Docker, with credentials from a file."""
     if tool == "podman":
         return ["env", f"REGISTRY_AUTH_FILE={auth}", "podman"]
     return [shutil.which("docker", path=PATH) or "docker", "--config", str(auth.parent)]
@@ -219,7 +219,7 @@ def _own() -> dict[str, str]:
 
 
 def _passed(environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Pass variables by their names, so that no value is in a list of processes; but for those that tools read."""
+    """Pass variables by name, so that process lists do not show their values. The tool's own variables need values."""
     own = _own()
     options = [f"--env={name}={environment[name]}" if name in own else f"--env={name}" for name in environment]
     return options, {**environment, **own}
@@ -228,11 +228,11 @@ def _passed(environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
 def _pseudo_run(
     image: PulledImage, command: list[str], environment: dict[str, str], opt_ml: Path, scratch: Path
 ) -> Run:
-    """Unpack the image's files, and run the command on them under the paths they have here."""
+    """Unpack the image's files, and run the command with their paths on this machine."""
     root = scratch / "root"
     root.mkdir(parents=True)
     for digest in image.layers:
-        # tar follows no link out of the folder; tarfile refuses that from Python 3.11.4 on only.
+        # tar does not follow links out of the folder; tarfile refuses those only since Python 3.11.4.
         layer = image.client.blob(image.repository, digest)
         subprocess.run(["tar", "-xzf", "-", "--no-same-owner", "-C", root], input=layer, check=True, env={"PATH": PATH})
     variables = dict(each.partition("=")[::2] for each in image.config.get("Env") or [])

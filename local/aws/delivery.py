@@ -1,4 +1,4 @@
-"""Asynchronous calls: what EventBridge rules and schedules send to functions, with the permissions each needs."""
+"""Asynchronous calls: delivers events from EventBridge rules and schedules to functions, and checks permissions."""
 
 import contextvars
 import json
@@ -10,20 +10,20 @@ from local.aws.cloud import Cloud
 from local.aws.iam import Iam
 
 _rule: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("rule")
-_nobody_waits: contextvars.ContextVar[bool] = contextvars.ContextVar("nobody_waits", default=False)
+_is_asynchronous: contextvars.ContextVar[bool] = contextvars.ContextVar("is_asynchronous", default=False)
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 _HOURS, _PAUSE, _LONGEST_PAUSE = 6 * 3600.0, 1.0, 300.0
 
 
 class Delivery:
-    """Delivers with the retries, the destination on failure and the permissions of the asynchronous invocation."""
+    """Delivers asynchronous invocations as Lambda does: with retries, a destination on failure, and permissions."""
 
     def __init__(self, cloud: Cloud, iam: Iam) -> None:
-        """Take the cloud in which to deliver."""
+        """Deliver in this cloud, and check permissions with `iam`."""
         self._cloud, self._iam = cloud, iam
 
     def install(self) -> None:
-        """Take the place of ministack's single attempt, and let rates pass at the cloud's speed."""
+        """Replace ministack's single attempt, and run rates at the cloud's speed."""
         seams.wrap("ministack.services.eventbridge:_invoke_target", self._invoke_target)
         seams.replace("ministack.services.eventbridge:_dispatch_to_lambda", self._to_function)
         seams.wrap("ministack.services.eventbridge:_parse_rate_seconds", self._rate)
@@ -39,7 +39,7 @@ class Delivery:
     def _invoke_target(
         self, old: Any, target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None
     ) -> None:
-        """Remember for whom something is delivered; a schedule acts with the role of its target."""
+        """Check the permissions of a schedule's target role or a rule, and remember the rule during the delivery."""
         role = target.get("RoleArn", "")
         if event.get("Source") == "aws.scheduler" and not (
             self._iam.trusts(role, "scheduler.amazonaws.com")
@@ -67,17 +67,17 @@ class Delivery:
             seams.use("ministack.services.lambda_svc:invoke_async_with_retry")(record, json.loads(payload))
 
     def _execute(self, old: Any, func: dict[str, Any], event: Any) -> Any:
-        """Call a function; one that is throttled is called again for hours, where nobody waits for its answer."""
+        """Call a function. If it is throttled and the call is asynchronous, retry for hours."""
         deadline, pause = time.monotonic() + self._cloud.scaled(_HOURS), _PAUSE
         result = old(func, event)
-        while result.get("throttle") and _nobody_waits.get() and time.monotonic() < deadline:
+        while result.get("throttle") and _is_asynchronous.get() and time.monotonic() < deadline:
             time.sleep(self._cloud.scaled(pause))
             pause = min(2 * pause, _LONGEST_PAUSE)
             result = old(func, event)
         return result
 
     def _on_failure(self, old: Any, target_arn: str, func_name: str, event: Any, result: Any) -> None:
-        """Send the record of a failed call to its destination, as far as the function's role may."""
+        """Send the record of a failed call to its destination, if the function's role may."""
         functions = seams.use("ministack.services.lambda_svc:_functions")
         role = (functions.get(func_name) or {}).get("config", {}).get("Role", "")
         if self._iam.allows(role, "sqs:SendMessage", target_arn):
@@ -85,7 +85,7 @@ class Delivery:
 
 
 def _envelope(event: dict[str, Any]) -> dict[str, Any]:
-    """Write what EventBridge Scheduler sends for a schedule without Input: its detail is a text.
+    """Return the event that EventBridge Scheduler sends for a schedule without Input: its detail is a text.
 
     https://github.com/aws/aws-lambda-dotnet/issues/1864
     """
@@ -103,11 +103,11 @@ def _envelope(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _invoke_asynchronously(old: Any, func: dict[str, Any], event: Any) -> None:
-    token = _nobody_waits.set(True)
+    token = _is_asynchronous.set(True)
     try:
-        old(func, event)  # it goes on in a thread, with what is set here
+        old(func, event)  # it starts a thread, which inherits this context
     finally:
-        _nobody_waits.reset(token)
+        _is_asynchronous.reset(token)
 
 
 def publish(source: str, detail_type: str, detail: dict[str, Any], resource: str) -> None:

@@ -1,7 +1,7 @@
-"""`docker` in a build of the embedded AWS: the commands that the builder uses, done with what this machine has.
+"""`docker` for builds in the embedded AWS: runs the commands that the builder uses with this machine's container tool.
 
-CodeBuild's images have Docker with BuildKit and buildx. Here buildah, podman or a plain Docker engine builds and pushes
-instead; where there is none, a pseudo image is made. Another command is refused.
+CodeBuild's images have Docker with BuildKit and buildx. Here buildah, podman or a plain Docker engine builds and
+pushes instead; without any of them, a pseudo image is made. Other commands are refused.
 """
 
 import argparse
@@ -31,11 +31,11 @@ _TURNED_AWAY = {
     "public.ecr.aws": "toomanyrequests: Rate exceeded",
 }
 _HOST_FILES = ("/etc/pip.conf", "/etc/uv/uv.toml")
-"""How this machine reaches package indexes: a RUN reaches them in no other way."""
+"""This machine's settings for package indexes. A RUN needs them to reach these."""
 
 
 def main() -> int:
-    """Do one command; return its exit code."""
+    """Run one command; return its exit code."""
     match sys.argv[1:]:
         case ["login", "--username", "AWS", "--password-stdin", host]:
             return _login(host, sys.stdin.read())
@@ -46,7 +46,10 @@ def main() -> int:
             return 0
         case ["buildx", "build", *options]:
             return _build(options)
-    print(f"docker {' '.join(sys.argv[1:3])}: the embedded AWS knows only what the builder uses", file=sys.stderr)
+    print(
+        f"docker {' '.join(sys.argv[1:3])}: the embedded AWS has only the commands that the builder uses",
+        file=sys.stderr,
+    )
     return 125
 
 
@@ -64,13 +67,13 @@ def _builder(name: str) -> Path:
 
 
 def _address(image: str) -> str:
-    """Return an image's address on this machine: the registry behind ECR is the emulator's own."""
+    """Return an image's address on this machine: images in ECR are in the emulator's registry."""
     host, _, name = image.partition("/")
     return f"{os.environ['LOCAL_REGISTRY']}/{name}" if _ECR_HOST.fullmatch(host) else image
 
 
 def _login(host: str, password: str) -> int:
-    """Keep the password of the registry for this build."""
+    """Store the registry's password for this build."""
     auth = base64.b64encode(f"AWS:{password}".encode()).decode()
     path = _auth_file()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,12 +98,12 @@ def _create_builder(arguments: list[str]) -> int:
         return 1
     _builder(asked.name).parent.mkdir(parents=True, exist_ok=True)
     _builder(asked.name).touch()
-    print(f"{_tool()} stands for BuildKit here, and keeps layers on this machine")
+    print(f"{_tool()} replaces BuildKit here, and keeps layers on this machine")
     return 0
 
 
 def _refused_pull(reference: str) -> str:
-    """Ask the public registry of an image for it; return the words by which it turns one away who asks too often."""
+    """Count a pull from an image's public registry; return the registry's error if the rate limit is exceeded."""
     first, slash, _ = reference.partition("/")
     registry = first if slash and ("." in first or ":" in first) else "docker.io"
     signed_in = _auth_file().exists() and registry in json.loads(_auth_file().read_text())["auths"]
@@ -127,7 +130,7 @@ def _build(arguments: list[str]) -> int:
         return 1
     output = dict(each.partition("=")[::2] for each in asked.output.split(","))
     image = _address(output["name"])
-    print(f"{_tool()} builds this image; cache options have no effect, for it has a cache of its own", flush=True)
+    print(f"{_tool()} builds this image; cache options have no effect, because it has its own cache", flush=True)
     build: Callable[[str, Path, str], int] = _build_pseudo if _tool() == "none" else _build_with_tool
     status = build(image, dockerfile, asked.context)
     if asked.metadata_file and not status:
@@ -147,7 +150,7 @@ def _pushed(image: str) -> dict[str, object]:
 
 
 def _refused_build(builder: str, cache_to: str | None, dockerfile: Path) -> str:
-    """Say why buildx would not build, or could not; nothing where it would."""
+    """Return the error that buildx would stop with; empty if it would build."""
     if builder == "default" and cache_to:
         return "Cache export is not supported for the docker driver."
     if builder != "default" and not _builder(builder).exists():
@@ -160,7 +163,7 @@ def _refused_build(builder: str, cache_to: str | None, dockerfile: Path) -> str:
 
 
 def _references(dockerfile: Path) -> list[str]:
-    """Return the images that a Dockerfile names, but for its own stages."""
+    """Return the images that a Dockerfile uses, except its own stages, `scratch` and images in ECR."""
     lines = dockerfile.read_text().splitlines()
     stages = {found[1] for line in lines if (found := _STAGE.match(line))}
     named = [found["reference"] for line in lines if (found := _REFERENCE.match(line))]
@@ -176,7 +179,7 @@ def _build_pseudo(image: str, dockerfile: Path, context: str) -> int:
 
 
 def _build_with_tool(image: str, dockerfile: Path, context: str) -> int:
-    """Build with the images of the mirror in the place of those it stands for, and push."""
+    """Build with the mirror's images instead of the public ones, and push the result."""
     rewritten = Path(os.environ["HOME"], "Dockerfile")
     rewritten.write_text("\n".join(map(_with_mirror, dockerfile.read_text().splitlines())) + "\n")
     _keep_ignored(dockerfile, rewritten)
@@ -198,7 +201,7 @@ def _build_with_tool(image: str, dockerfile: Path, context: str) -> int:
 
 
 def _git_mounts() -> list[str]:
-    """Have git in a RUN trust the servers that it trusts in the build."""
+    """Return mounts that make git in a RUN trust the same servers as in the build."""
     certificates = os.environ.get("GIT_SSL_CAINFO")
     if not certificates:
         return []
@@ -214,20 +217,20 @@ def _buildah() -> list[str]:
 def _call(command: list[str]) -> int:
     environment = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     environment.pop("DOCKER_HOST", None)
-    # The shim itself is the first `docker` on the path.
+    # The first folder on the path contains this program as `docker`.
     environment["PATH"] = os.environ["PATH"].partition(os.pathsep)[2]
     sys.stdout.flush()
     return subprocess.run(command, env=environment, check=False).returncode
 
 
 def _keep_ignored(dockerfile: Path, rewritten: Path) -> None:
-    beside = Path(f"{dockerfile}.dockerignore")
-    if beside.exists():
-        shutil.copy(beside, f"{rewritten}.dockerignore")
+    ignored = Path(f"{dockerfile}.dockerignore")
+    if ignored.exists():
+        shutil.copy(ignored, f"{rewritten}.dockerignore")
 
 
 def _with_mirror(line: str) -> str:
-    """Return a line of a Dockerfile with the mirror's image in the place of the one it names."""
+    """Return a line of a Dockerfile, with the mirror's image instead of the public one if the mirror has it."""
     found = _REFERENCE.match(line)
     if not found:
         return line

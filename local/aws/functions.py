@@ -1,4 +1,4 @@
-"""Lambda functions: each environment is a process of an interpreter that holds only what the Lambda runtime has."""
+"""Lambda functions: each execution environment is a process, with only the Lambda runtime's packages."""
 
 import contextlib
 import datetime
@@ -30,17 +30,17 @@ _INIT_SECONDS = 10.0
 
 
 class Died(Exception):
-    """The process of an environment ended where it should have answered."""
+    """An environment's process ended instead of answering."""
 
 
 class Environment:
-    """One execution environment: a process, two pipes to speak over, and a file for what it prints."""
+    """One execution environment: a process, two pipes for messages, and a file for its output."""
 
     def __init__(self, cloud: Cloud, config: dict[str, Any], code: bytes) -> None:
-        """Unpack the code and the layers and start the process, whose environment is made from nothing."""
+        """Unpack the code and the layers, and start the process; it inherits no environment variables."""
         self.temporary = Path(tempfile.mkdtemp(prefix="function-", dir=cloud.data))
         self.last_used = time.monotonic()
-        # As it is now: a configuration that is changed while this one is busy is not what it runs with.
+        # Computed now, because the configuration can change later.
         self.identity = _identity(config)
         self.function: str = config["FunctionName"]
         self._output = (self.temporary / "output").open("w+b")
@@ -85,7 +85,7 @@ class Environment:
             "AWS_LAMBDA_LOG_FORMAT": logging.get("LogFormat", "Text"),
             "AWS_LAMBDA_LOG_GROUP_NAME": logging.get("LogGroup", f"/aws/lambda/{name}"),
             "AWS_LAMBDA_LOG_STREAM_NAME": f"[$LATEST]{self.temporary.name}",
-            "AWS_SDK_UA_APP_ID": self.temporary.name,  # not Lambda's: it says whose a call is, see call_faults.py
+            "AWS_SDK_UA_APP_ID": self.temporary.name,  # not set by Lambda: call_faults.py needs it
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
         }
@@ -93,13 +93,13 @@ class Environment:
         return {**own, **reserved, **cloud.credentials(config["Role"], name)}
 
     def printed(self) -> str:
-        """Return what the process printed since the last call."""
+        """Return the process's output since the last call."""
         content = os.pread(self._output.fileno(), 1 << 26, self._read_so_far)
         self._read_so_far += len(content)
         return content.decode(errors="replace").rstrip("\n")
 
     def receive(self, seconds: float) -> dict[str, Any]:
-        """Return the next message. Raises TimeoutError, and Died when there will be none."""
+        """Return the next message. Raises TimeoutError, or Died if the process has ended."""
         deadline = time.monotonic() + seconds
         size = struct.unpack(">I", self._read(4, deadline))[0]
         message: dict[str, Any] = json.loads(self._read(size, deadline))
@@ -117,7 +117,7 @@ class Environment:
         return content
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message. Raises Died."""
+        """Send a message. Raises Died if the process has ended."""
         content = json.dumps(message).encode()
         content = struct.pack(">I", len(content)) + content
         try:
@@ -127,12 +127,12 @@ class Environment:
             raise Died from None
 
     def kill(self) -> None:
-        """End the process and everything it started."""
+        """Kill the process and all processes that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def close(self) -> str:
-        """Do that, remove its files, and return what it still printed."""
+        """Kill the process, remove its files, and return the rest of its output."""
         self.kill()
         self.process.wait()
         printed = self.printed()
@@ -144,24 +144,24 @@ class Environment:
 
 
 class Functions:
-    """Runs invocations in environments: a warm one where there is one."""
+    """Runs invocations in environments, and reuses idle ones."""
 
     def __init__(self, cloud: Cloud, iam: Iam) -> None:
-        """Take the cloud the functions live in."""
+        """Run functions in this cloud, and check permissions with `iam`."""
         self._cloud, self._iam = cloud, iam
         self._idle: dict[str, list[Environment]] = {}
         self._lock = threading.Lock()
         self.environments: WeakValueDictionary[str, Environment] = WeakValueDictionary()
-        """By the name that is in the calls they make."""
+        """Environments by name; the calls that they make contain the name."""
         self.counts = {"cold": 0, "warm": 0}
 
     def install(self) -> None:
-        """Take the place of ministack's worker pool."""
+        """Replace ministack's worker pool."""
         seams.replace("ministack.services.lambda_svc:_execute_function_warm", self.execute)
         seams.wrap("ministack.services.lambda_svc:_emit_lambda_logs", self._log)
 
     def execute(self, func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
-        """Run one invocation; return {"body", "log"} and, where it failed, "error"."""
+        """Run one invocation; return {"body", "log"} and, if it failed, "error"."""
         config = func.get("config") or func
         environment = self._warm(config)
         started = environment is None
@@ -171,7 +171,7 @@ class Functions:
         return self._invoke(environment, config, event, request_id, cold=started)
 
     def _log(self, old: Any, func: dict[str, Any], *rest: Any, **named: Any) -> None:
-        """Log a call as far as the function's role may: a group that was deleted is made again, or there is no log."""
+        """Log a call if the function's role may do so; writing to a deleted log group also requires CreateLogGroup."""
         config = func.get("config") or func
         group = (config.get("LoggingConfig") or {}).get("LogGroup") or f"/aws/lambda/{config['FunctionName']}"
         actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
@@ -198,7 +198,7 @@ class Functions:
             }
             environment.send(work)
             answer = environment.receive(timeout)
-            environment.receive(timeout)  # it asks for more work: only then is it idle
+            environment.receive(timeout)  # it is idle when it asks for the next invocation
         except TimeoutError:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             message = f"{now} {request_id} Task timed out after {timeout:.2f} seconds"
@@ -231,7 +231,7 @@ class Functions:
             self._idle[key] = [each for each in kept if each.last_used >= before]
 
     def close(self) -> None:
-        """End every process, busy or not."""
+        """Kill all processes, including busy ones."""
         for environment in list(self.environments.values()):
             environment.kill()
 
@@ -242,13 +242,13 @@ def _failure(error_type: str, message: str, log: str) -> dict[str, Any]:
 
 
 def _identity(config: dict[str, Any]) -> str:
-    """Tell environments of one function apart from those of another, or of another version or configuration of it."""
+    """Return a text that differs between functions, and between versions and configurations of one function."""
     names = ("FunctionArn", "Version", "CodeSha256", "Handler", "Runtime", "Role", "Environment", "Timeout", "Layers")
     return json.dumps({name: config.get(name) for name in names}, sort_keys=True, default=str)
 
 
 def _unpacked(cloud: Cloud, archive: bytes) -> Path:
-    """Unpack an archive once; return its folder."""
+    """Unpack an archive, unless it was unpacked before; return its folder."""
     folder = cloud.data / "code" / hashlib.sha256(archive).hexdigest()[:24]
     if not folder.is_dir():
         folder.parent.mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
-"""Roles, where AWS checks them by itself: when one role is handed to a service, and when a service acts with it.
+"""Checks roles where AWS checks them itself: when a role is passed to a service, and when a service uses it.
 
-ministack checks every signed API call. What has no API call of its own is asked here, and the condition keys that it
-lacks are added. Every denial is kept, since some fail nothing that a test would see: a log line that may not be
-written, for instance.
+ministack checks every signed API call. This module checks actions without an API call, and adds condition keys that
+ministack lacks. It records every denial, because some have no effect that a test would see, such as a log line that
+the role may not write.
 """
 
 import contextvars
@@ -30,22 +30,22 @@ _ECR_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\
 
 
 caller: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("caller")
-"""The headers of the request being answered, for the operations whose answers depend on who asks."""
+"""The headers of the current request, for operations whose answers depend on the caller."""
 
 
 class Denied(Exception):
-    """A role may not do what it has to."""
+    """A role lacks a permission that it needs."""
 
 
 class Iam:
-    """Asks ministack's evaluator."""
+    """Checks permissions with ministack's evaluator."""
 
     def __init__(self) -> None:
-        """Begin without a denial."""
+        """Start without denials."""
         self.denials: list[str] = []
 
     def install(self) -> None:
-        """Keep every denial of an API call, and name the resources of the calls that ministack does not know."""
+        """Record every denied API call, and find the resources of calls that ministack does not know."""
         seams.wrap("ministack.core.iam_actions:access_denied_response", self._note_denial)
         seams.wrap("ministack.core.iam_actions:extract_resource_arn", iam_request.resource_arn)
         seams.wrap("ministack.core.iam_actions:extract_iam_action", iam_request.action)
@@ -54,12 +54,12 @@ class Iam:
         seams.add("ministack.core.iam_actions:SERVICE_TO_IAM_NAMESPACE", "sagemaker", "sagemaker")
 
     def know_tags(self, tags: dict[str, list[dict[str, str]]]) -> None:
-        """Take the tags of training jobs, by ARN: policies have conditions on them."""
+        """Register the training jobs' tags, by ARN, because policies have conditions on them."""
         collectors = "ministack.services.tagging:_RESOURCE_TAG_COLLECTORS"
         seams.add(collectors, "sagemaker", lambda: list(tags.items()))
 
     def _get_secret_value(self, old: Any, data: dict[str, Any]) -> Any:
-        """Read a secret for who may decrypt it too: ministack does not ask about the key of a secret."""
+        """Check that the caller may also decrypt the secret; ministack does not check a secret's key."""
         _, secret = seams.use("ministack.services.secretsmanager:_resolve")(data.get("SecretId"))
         key = (secret or {}).get("KmsKeyId")
         try:
@@ -72,12 +72,12 @@ class Iam:
         return old(data)
 
     def _note_denial(self, old: Any, service: str, action: str, principal_arn: str, *rest: Any, **named: Any) -> Any:
-        if principal_arn:  # without one, nobody has signed the request
+        if principal_arn:  # without a principal, the request was not signed
             self.denials.append(f"{principal_arn} {action} {named.get('resource_arn', '')}")
         return old(service, action, principal_arn, *rest, **named)
 
     def allows(self, role_arn: str, action: str, resource: str = "*", **context: str) -> bool:
-        """Say whether a role may do something, where condition keys have these values; note it when not."""
+        """Return whether a role may do something, given the values of condition keys; record a denial."""
         allowed = self._may(role_arn, action, resource, context)
         if not allowed:
             self.denials.append(f"{role_arn} {action} {resource}")
@@ -98,13 +98,13 @@ class Iam:
         return bool(seams.use("ministack.core.iam_evaluator:evaluate")(asked, policies).decision == "Allow")
 
     def need(self, role_arn: str, actions: Iterable[str], resource: str = "*") -> None:
-        """Raise Denied, naming what is missing, unless a role may do all of this."""
+        """Raise Denied, with the missing actions, unless a role may do all of these."""
         missing = [action for action in actions if not self.allows(role_arn, action, resource)]
         if missing:
             raise Denied(f"{role_arn} is not authorized to perform {', '.join(missing)} on {resource}")
 
     def caller_needs(self, headers: dict[str, str], action: str, resource: str, **context: str) -> None:
-        """Raise Denied unless the caller of a request may do something beside the request itself."""
+        """Raise Denied unless a request's caller also has this permission, besides that for the request itself."""
         key = seams.use("ministack.core.router:extract_access_key_id")(headers, {})
         enforce = seams.use("ministack.core.iam_evaluator:enforce")
         refused = enforce(key, action, action.split(":")[0], REGION, resource_arn=resource, service_context=context)
@@ -119,7 +119,7 @@ class Iam:
     def need_for_either(
         self, role_arn: str, headers: dict[str, str], action: str, resource: str, **context: str
     ) -> None:
-        """Raise Denied unless a role or the caller of a request may do something."""
+        """Raise Denied unless a role or the request's caller may do something."""
         if not self._may(role_arn, action, resource, context):
             self.caller_needs(headers, action, resource, **context)
 
@@ -132,7 +132,7 @@ class Iam:
             self.need(role_arn, PULL, arn)
 
     def trusts(self, role_arn: str, service: str) -> bool:
-        """Say whether a role is there and lets a service assume it for this account."""
+        """Return whether a role exists and lets a service assume it for this account."""
         role = seams.use("ministack.services.iam:_roles").get(role_arn.rsplit("/", 1)[-1])
         document = (role or {}).get("AssumeRolePolicyDocument") or {}
         trust = json.loads(document) if isinstance(document, str) else document
@@ -154,12 +154,12 @@ class Iam:
         )
 
     def rule_may_invoke(self, rule_arn: str, function_arn: str) -> bool:
-        """Say whether a function's resource policy lets a rule of EventBridge invoke it."""
+        """Return whether a function's resource policy lets an EventBridge rule invoke it."""
         found = seams.use("ministack.services.lambda_svc:function_policy_for_arn")(function_arn)
         return _lets_rule(found[0] if found else {}, rule_arn)
 
     def rule_may_send(self, rule_arn: str, queue_arn: str) -> bool:
-        """Say whether a queue's policy lets a rule of EventBridge send to it."""
+        """Return whether a queue's policy lets an EventBridge rule send to it."""
         queue = seams.use("ministack.services.sqs:_queue_by_arn")(queue_arn) or {}
         return _lets_rule(json.loads(queue.get("attributes", {}).get("Policy") or "{}"), rule_arn)
 

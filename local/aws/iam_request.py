@@ -1,4 +1,4 @@
-"""What a request is to IAM: its action, its resource and its condition keys, where ministack does not know them."""
+"""Finds a request's IAM action, resource and condition keys if ministack does not know them."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def resource_arn(
     region: str,
     account_id: str,
 ) -> Any:
-    """Name the resource that a request is about."""
+    """Return the ARN of the resource that a request uses."""
     if service == "lambda" and _asks_for_layer_version(path, query_params):
         return _first(query_params["Arn"])
     if service == "codebuild":
@@ -43,7 +43,7 @@ def resource_arn(
 def action(
     old: Any, service: str, method: str, path: str, headers: dict[str, str], body: bytes, query_params: Any
 ) -> Any:
-    """Name the action of a layer that is asked for by the ARN of its version, which ministack takes for a list."""
+    """Return the IAM action of a request. ministack mistakes GetLayerVersionByArn for ListLayers."""
     if service == "lambda" and _asks_for_layer_version(path, query_params):
         return "lambda:GetLayerVersion"
     return old(service, method, path, headers, body, query_params)
@@ -58,7 +58,7 @@ def _first(value: Any) -> Any:
 
 
 def _log_arn(arn: str, headers: dict[str, str], body: bytes) -> str:
-    """Name the log stream that a call is about; a call about a whole group is checked on the stream without a name."""
+    """Return the ARN of a call's log stream; for a call on a whole group, the stream's name is empty."""
     if ":log-group:" not in arn or ":log-stream:" in arn:
         return arn
     operation = headers.get("x-amz-target", "").rpartition(".")[2]
@@ -67,7 +67,7 @@ def _log_arn(arn: str, headers: dict[str, str], body: bytes) -> str:
 
 
 def with_leading_keys(old: Any, body: bytes) -> dict[str, Any]:
-    """Add the partition keys that a call of DynamoDB names: in a transaction, those of all its items."""
+    """Add the partition keys in a DynamoDB call; for a transaction, those of all its items."""
     context: dict[str, Any] = old(body)
     try:
         asked = json.loads(body or b"{}")
@@ -90,7 +90,7 @@ def _leading_keys(asked: dict[str, Any]) -> Iterator[str]:
 
 
 def _project_arn(body: bytes, region: str, account_id: str) -> str:
-    """Name the project that a call of CodeBuild is about: a build has no ARN of its own in policies."""
+    """Return the ARN of a CodeBuild call's project; policies for builds use it too."""
     request = json.loads(body or b"{}")
     name = (
         request.get("projectName") or request.get("name") or request.get("id") or next(iter(request.get("ids", [])), "")

@@ -1,4 +1,4 @@
-"""What every service of our own shares: AWS's JSON protocol, and requests held to the service's own model."""
+"""The base of all services implemented here: AWS's JSON protocol, and checks against the service's own model."""
 
 import asyncio
 import contextvars
@@ -14,7 +14,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Refused(Exception):
-    """An answer other than 200."""
+    """The service refuses a request, with an error code and a message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -22,18 +22,18 @@ class Refused(Exception):
 
 
 class JsonService:
-    """Answers the calls of one service."""
+    """Answers the API calls of one service."""
 
     def __init__(self, service: str, operations: dict[str, Operation], *, invalid: str, otherwise: Any = None) -> None:
-        """Take the operations, each a function of the request and its headers.
+        """Answer `operations`, each a function of the request and its headers.
 
-        `invalid` is the code by which the service refuses a request that does not fit its model, and `otherwise` who
-        answers what is not among the operations.
+        `invalid` is the service's error code for a request that breaks its model. `otherwise` handles all other
+        operations.
         """
         self._service, self._operations, self._invalid, self._otherwise = service, operations, invalid, otherwise
 
     async def handle(self, method: str, path: str, headers: dict[str, str], body: bytes, query_params: Any) -> Answer:
-        """Answer one call, as ministack has its services do."""
+        """Answer one call, with the signature that ministack requires."""
         operation = headers.get("x-amz-target", "").rpartition(".")[2]
         if operation not in self._operations and self._otherwise:
             answered: Awaitable[Answer] = self._otherwise(method, path, headers, body, query_params)

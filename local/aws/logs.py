@@ -1,4 +1,4 @@
-"""Writes log streams through the CloudWatch Logs API, in batches, with the credentials of whoever logs."""
+"""Writes log streams through the CloudWatch Logs API, in batches, with the credentials of the given client."""
 
 import threading
 import time
@@ -11,17 +11,17 @@ _BATCH = 1000
 
 
 class Log(Protocol):
-    """What lines are written to."""
+    """A log to write lines to."""
 
     def put(self, line: str) -> None:
-        """Take a line."""
+        """Add a line."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining lines."""
 
 
 def log_stream(client: Any, group: str, stream: str) -> Log:
-    """Return a log stream, made with its group; for a role that may not make it, one that loses its lines."""
+    """Create a log stream, and its group if needed. If the role may not, return a log that drops its lines."""
     try:
         return LogStream(client, group, stream)
     except ClientError:
@@ -37,10 +37,10 @@ class _NoLog:
 
 
 class LogStream:
-    """One log stream, written every quarter of a second and when it is closed."""
+    """One log stream, written every quarter of a second and on close."""
 
     def __init__(self, client: Any, group: str, stream: str) -> None:
-        """Make the stream, and the group where there is none, again if need be. Raises ClientError where it may not."""
+        """Create the stream, and its group if it does not exist. Raises ClientError if the role may not."""
         self._client, self._group, self._stream = client, group, stream
         self._events: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -48,7 +48,9 @@ class LogStream:
         try:
             self._make_stream()
         except client.exceptions.ResourceNotFoundException:
-            with suppress(client.exceptions.ResourceAlreadyExistsException):  # somebody else's was faster
+            with suppress(
+                client.exceptions.ResourceAlreadyExistsException
+            ):  # created by another caller in the meantime
                 client.create_log_group(logGroupName=group)
             self._make_stream()
         self._thread = threading.Thread(target=self._write_on, daemon=True)
@@ -59,12 +61,12 @@ class LogStream:
             self._client.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
 
     def put(self, line: str) -> None:
-        """Take a line."""
+        """Add a line."""
         with self._lock:
             self._events.append({"timestamp": int(time.time() * 1000), "message": line.rstrip("\n") or " "})
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining lines."""
         self._closed.set()
         self._thread.join()
         self._write()

@@ -1,7 +1,7 @@
-"""Executions of state machines, evaluated by the interpreter in moto behind ministack's Step Functions API.
+"""Executions of state machines: moto's interpreter evaluates them, behind ministack's Step Functions API.
 
-Every task is a signed call of this AWS with the state machine's role. JSONata, which the interpreter leaves to a JVM,
-is evaluated by jsonata-python.
+Every task is a call to this AWS, signed with the state machine's role. jsonata-python evaluates JSONata, for which
+the interpreter would need a JVM.
 """
 
 import base64
@@ -31,7 +31,7 @@ _ASL = "moto.stepfunctions.parser.asl."
 _EVAL = f"{_ASL}eval."
 _GONE = "Task Timed Out: 'Provided task does not exist anymore'"
 _LOGGED_NAME = re.compile(r"[A-Za-z0-9_-]+")
-"""Other names are taken, and get no log: StartExecutionInput.name in the service's model."""
+"""Executions with other names have no log: StartExecutionInput.name in the service's model."""
 _MAX_INPUT = 262_144
 _TOO_LONG = (
     "1 validation error detected: Value '{}' at 'input' failed to satisfy constraint: "
@@ -43,22 +43,22 @@ _role = threading.local()
 
 
 class Machine:
-    """Runs executions, and answers for their task tokens."""
+    """Runs executions, and handles the calls with their task tokens."""
 
     def __init__(self, cloud: Cloud, iam: Iam, builds: CodeBuild) -> None:
-        """Take the cloud in which tasks are called, and the builds that they wait for."""
+        """Call tasks in this cloud, check permissions with `iam`, and wait for `builds`."""
         self._cloud, self._iam, self._builds = cloud, iam, builds
         self._workers: dict[str, Any] = {}
         self._settled: set[str] = set()
         self._left: dict[str, Any] = {}
-        """How executions that did not succeed were left, by their ARNs: a redrive goes on from there."""
+        """The final environments of executions that did not succeed, by ARN; a redrive continues from them."""
         self.traced: list[str] = []
-        """The ARNs of the executions that AWS X-Ray has traces of."""
+        """The ARNs of the executions that AWS X-Ray has traced."""
         self._began_with: dict[str, dict[str, Any]] = {}
-        """The state machine as it was when an execution began, which an update does not change for it."""
+        """The state machine of each execution, as it was at its start; a later update does not change it."""
 
     def install(self) -> None:
-        """Take the place of ministack's engine, and complete the interpreter."""
+        """Replace ministack's engine, and add the interpreter's missing parts."""
         handlers = seams.use("ministack.app:SERVICE_HANDLERS")
         handlers["states"] = self._with_redrive(handlers["states"])
         seams.replace(f"{_S}_run_execution", self._run)
@@ -81,11 +81,11 @@ class Machine:
             seams.replace(f"{_ASL}{module}:encode_jsonata_variable_declarations", _declarations)
         stubs = seams.use(f"{_ASL}component.intrinsic.jsonata:_DECLARATION_BY_VARIABLE_REFERENCE")
         for name in _FUNCTIONS:
-            stubs.pop(f"${name}", None)  # "currently not supported"; ours are registered with each expression
+            stubs.pop(f"${name}", None)  # the stubs say "currently not supported"; evaluate() registers our functions
 
     # --- executions
     def _run(self, exec_arn: str) -> None:
-        """Evaluate an execution to its end; runs in a thread of its own."""
+        """Evaluate an execution to its end, in its own thread."""
         execution = seams.use(f"{_S}_executions")[exec_arn]
         machine = dict(seams.use(f"{_S}_state_machines")[execution["stateMachineArn"]])
         machine = self._began_with.setdefault(exec_arn, machine)
@@ -98,7 +98,7 @@ class Machine:
             cloud_watch_logging_session=log,
             activity_store={},
         )
-        _go_on_from(worker, self._left.pop(exec_arn, None), redrives=execution.get("redriveCount", 0))
+        _continue_from(worker, self._left.pop(exec_arn, None), redrives=execution.get("redriveCount", 0))
         self._workers[exec_arn] = worker
         broken: list[Exception] = []
         logic = threading.Thread(target=_keeping_errors, args=(worker._execution_logic, broken), daemon=True)
@@ -115,7 +115,7 @@ class Machine:
             log.close()
 
     def _trace(self, role_arn: str, exec_arn: str) -> None:
-        """Trace an execution, if its machine's role may: https://docs.aws.amazon.com/step-functions/latest/dg/xray-iam.html."""
+        """Trace an execution if its machine's role may: https://docs.aws.amazon.com/step-functions/latest/dg/xray-iam.html."""
         if all(self._iam.allows(role_arn, action) for action in _TRACING):
             self.traced.append(exec_arn)
 
@@ -144,7 +144,7 @@ class Machine:
             self._settled.update(worker.env.callback_pool_manager._pool)
 
     def _start(self, old: Any, data: dict[str, Any]) -> Any:
-        """Refuse a long input; answer a second start of the same name and input as the first, while it runs."""
+        """Refuse a long input. While an execution runs, return it for a second start with the same name and input."""
         if len(data.get("input", "").encode()) > _MAX_INPUT:
             return _refusal("ValidationException", _TOO_LONG.format(data["input"], _MAX_INPUT))
         base = seams.use(f"{_S}_resolve_state_machine_arn")(data.get("stateMachineArn", ""))
@@ -157,11 +157,11 @@ class Machine:
         return old(data)
 
     def _stop(self, old: Any, data: dict[str, Any]) -> Any:
-        """Stop an execution, and wake what waits in it: its tokens are worth nothing from now on."""
+        """Stop an execution, interrupt its waiting tasks, and invalidate their tokens."""
         worker = self._workers.get(data.get("executionArn", ""))
         execution = seams.use(f"{_S}_executions").get(data.get("executionArn", ""))
         if execution and worker and worker.env is not None:
-            # The interpreter may still add to its own list; what is shown ends with the abort.
+            # The interpreter may still append to its list; the history must end with the abort.
             execution["events"] = list(worker.env.event_manager._history_event_list)
         answer = old(data)
         if worker and worker.env is not None:
@@ -173,7 +173,7 @@ class Machine:
         return answer
 
     def _with_redrive(self, old: Any) -> Any:
-        """Answer RedriveExecution too, which ministack does not know."""
+        """Add RedriveExecution, which ministack does not have."""
 
         async def handle(method: str, path: str, headers: Any, body: Any, query: Any) -> Any:
             if headers.get("x-amz-target", "").endswith(".RedriveExecution"):
@@ -213,7 +213,7 @@ class Machine:
         return self._answer(data, None)
 
     def _answer(self, data: dict[str, Any], outcome: Any) -> Any:
-        """Hand an outcome, or a heartbeat, to whatever waits for the token."""
+        """Pass an outcome, or a heartbeat if it is None, to the task that waits for the token."""
         token = data["taskToken"]
         for worker in list(self._workers.values()):
             if worker.env is None or token in self._settled:
@@ -243,7 +243,7 @@ class Machine:
         return old(data)
 
     def _definition(self, old: Any, props: dict[str, Any]) -> str:
-        """Check a definition that CloudFormation brings; an error makes the deployment fail."""
+        """Check a definition from CloudFormation; an error fails the deployment."""
         text: str = old(props)
         try:
             self._check(text, props.get("RoleArn", ""), props.get("LoggingConfiguration"))
@@ -279,7 +279,7 @@ class Machine:
 
 
 class _ExecutionLog:
-    """What the interpreter writes an execution's log to."""
+    """The object that the interpreter writes an execution's log to."""
 
     def __init__(self, cloud: Cloud, group: str, stream: str, exec_arn: str, config: dict[str, Any]) -> None:
         self.execution_arn, self.configuration, self._level = exec_arn, self, config["level"]
@@ -287,8 +287,8 @@ class _ExecutionLog:
         self._stream = LogStream(cloud.client("logs"), group, re.sub(r"[:*]", "-", stream))
 
     def log_level_filter(self, history_event_type: Any) -> bool:
-        wanted: bool = seams.use(f"{_EVAL}event.logging:is_logging_enabled_for")(self._level, history_event_type)
-        return wanted
+        enabled: bool = seams.use(f"{_EVAL}event.logging:is_logging_enabled_for")(self._level, history_event_type)
+        return enabled
 
     def publish_history_log(self, history_log: Any) -> None:
         self._stream.put(json.dumps(history_log, default=str))
@@ -298,14 +298,14 @@ class _ExecutionLog:
 
 
 class _NoOne:
-    """Whom the interpreter tells that it has ended; `_run` sees it by itself."""
+    """Receives the interpreter's notice that it has ended, and ignores it: `_run` checks that itself."""
 
     def terminated(self) -> None:
-        """Do nothing."""
+        """Ignore the notice."""
 
 
 class _Boto3:
-    """Gives the interpreter's tasks clients of this AWS, with the role of the execution at hand."""
+    """Replaces boto3 in the interpreter: its clients call this AWS with the current execution's role."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -315,7 +315,7 @@ class _Boto3:
 
 
 class _ScaledTime:
-    """Lets the waits between tries pass at the cloud's speed."""
+    """Replaces `time` in the interpreter: waits between retries pass at the cloud's speed."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -324,10 +324,10 @@ class _ScaledTime:
         time.sleep(self._cloud.scaled(seconds))
 
 
-def _go_on_from(worker: Any, left: Any, *, redrives: int) -> None:
-    """Let an execution begin in the state in which it was left, with that state's input and all variables.
+def _continue_from(worker: Any, left: Any, *, redrives: int) -> None:
+    """Make an execution start in the state where it ended before, with that state's input and all variables.
 
-    The context object says how often it was redriven, which the interpreter leaves out.
+    Also set the number of redrives in the context object, which the interpreter lacks.
     """
     make, parse = worker._get_evaluation_environment, worker._get_evaluation_entrypoint
 
@@ -349,10 +349,10 @@ def _go_on_from(worker: Any, left: Any, *, redrives: int) -> None:
 
 
 def _with_role(old: Any, task: Any, env: Any) -> Any:
-    """Evaluate a task while its execution's role is at hand, and with a task token of its own at each try."""
+    """Evaluate a task with its execution's role as the current one, and with a new task token for each retry."""
     context = env.states.context_object
     if "Task" in context.context_object_data and context.context_object_data["State"]["RetryCount"]:
-        # The interpreter makes one token for all tries, and the second would find the answer to the first.
+        # The interpreter uses one token for all attempts; the second would get the answer to the first.
         env.callback_pool_manager.add(context.update_task_token())
     _role.arn = env.aws_execution_details.role_arn
     _role.session = env.states.context_object.context_object_data["Execution"]["Name"][:60]
@@ -377,7 +377,7 @@ def _details(execution: dict[str, Any], machine: dict[str, Any]) -> Any:
 def _keeping_errors(logic: Any, errors: list[Exception]) -> None:
     try:
         logic()
-    except Exception as error:  # noqa: BLE001 - whatever breaks the interpreter is the execution's end
+    except Exception as error:  # noqa: BLE001 - any error of the interpreter fails the execution
         errors.append(error)
 
 
@@ -386,7 +386,7 @@ def _refusal(code: str, message: str) -> Any:
 
 
 def _task_token() -> str:
-    """Make a token as long as real ones are: a short one would fit where a real one does not."""
+    """Return a token as long as a real one, so that it does not fit where a real one would not."""
     return "AQCUAAAAKgAAAAMAAAAAAAAAA" + base64.b64encode(os.urandom(540)).decode()
 
 
@@ -409,13 +409,13 @@ def evaluate(expression: str) -> Any:
 
 
 def _declarations(bindings: dict[str, Any]) -> str:
-    """Write variables as JSONata assignments; the interpreter's own writer does not escape quotes."""
+    """Return variables as JSONata assignments; the interpreter's own function does not escape quotes."""
     texts = {name: json.dumps(value, default=str, ensure_ascii=False) for name, value in bindings.items()}
     return "".join(f"{name}:={text};" for name, text in texts.items())
 
 
 def _plain(value: Any) -> Any:
-    """Return plain JSON values: lists and dictionaries of the usual kind, and whole numbers as integers."""
+    """Return plain JSON values: built-in lists and dictionaries, and whole numbers as integers."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -432,7 +432,7 @@ _FUNCTIONS: dict[str, Any] = {
     "hash": _hash,
     "parse": json.loads,
     "partition": lambda values, size: [values[at : at + int(size)] for at in range(0, len(values), int(size))],
-    "random": lambda *seed: random.Random(*seed).random(),  # noqa: S311 - as random as the real one claims to be
+    "random": lambda *seed: random.Random(*seed).random(),  # noqa: S311 - the real function does not promise more
     "range": lambda first, last, step: list(range(int(first), int(last) + 1, int(step))),
     "uuid": lambda: str(uuid.uuid4()),
 }

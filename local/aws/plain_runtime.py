@@ -1,4 +1,4 @@
-"""Calls a handler as AWS's runtime client does, where that cannot be installed: it has no wheel for macOS."""
+"""Calls a handler as AWS's runtime client does. Used where that client has no wheel, as on macOS."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class _Fault(Exception):
-    """What the runtime itself finds wrong, with the type that Lambda gives it."""
+    """An error of the runtime itself, with Lambda's name for it."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -19,12 +19,12 @@ class _Fault(Exception):
 
 
 class Context:
-    """What a handler learns of its invocation."""
+    """The context of an invocation, for its handler."""
 
     client_context = identity = tenant_id = None
 
     def __init__(self, work: dict[str, Any]) -> None:
-        """Take the invocation; the rest is in the environment."""
+        """Read the invocation from `work`, and the rest from the environment."""
         self.aws_request_id, self.invoked_function_arn = work["request_id"], work["function_arn"]
         self.function_name = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
         self.function_version = os.environ["AWS_LAMBDA_FUNCTION_VERSION"]
@@ -34,15 +34,15 @@ class Context:
         self._deadline: int = work["deadline_ms"]
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return how long the handler may still take."""
+        """Return the time that remains for the handler."""
         return max(0, self._deadline - int(time.time() * 1000))
 
 
 def run(handler: str, receive: Callable[[], dict[str, Any]], send: Callable[..., None]) -> None:
-    """Import the handler, and call it for each invocation received; send what it returns or raises."""
+    """Import the handler and call it for each received invocation; send its result or its error."""
     try:
         call = _imported(handler)
-    except Exception as error:  # noqa: BLE001 - whatever the function's own code raises
+    except Exception as error:  # noqa: BLE001 - the function's own code can raise anything
         send("init error", json.dumps(_described(error, "")))
         sys.exit(1)
     while True:
@@ -50,7 +50,7 @@ def run(handler: str, receive: Callable[[], dict[str, Any]], send: Callable[...,
         work = receive()
         try:
             send("result", _marshalled(call(json.loads(work["event"]), Context(work))))
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - the function's own code can raise anything
             described = _described(error, work["request_id"])
             print(f"[ERROR] {described['errorType']}: {described['errorMessage']}", *described["stackTrace"], sep="\n")
             send("error", json.dumps(described))

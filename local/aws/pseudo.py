@@ -1,6 +1,6 @@
-"""Pseudo images: where a machine has no container tool, an image of the files that a Dockerfile copies, and no more.
+"""Pseudo images, for machines without a container tool: images of only the files that a Dockerfile copies.
 
-RUN is skipped, and so is what is copied from other images. It is a true image all the same, with a label that says so.
+RUN and COPY --from are skipped. A pseudo image is a valid image, and a label marks it.
 """
 
 import gzip
@@ -22,8 +22,8 @@ _SKIPPED = ("RUN", "ARG", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", 
 
 
 def build_pseudo_image(image: str, authorization: str, dockerfile: str, context: Path) -> int:
-    """Build an image from the last stage of a Dockerfile and push it; return the exit code of a build."""
-    print("pseudo image: this machine has neither buildah, podman nor a Docker engine", flush=True)
+    """Build an image from a Dockerfile's last stage and push it; return an exit code."""
+    print("pseudo image: this machine has no buildah, podman or Docker engine", flush=True)
     config: dict[str, Any] = {"Env": [], "WorkingDir": "/", "Labels": {LABEL: "RUN was skipped"}}
     packed = io.BytesIO()
     try:
@@ -42,7 +42,7 @@ def build_pseudo_image(image: str, authorization: str, dockerfile: str, context:
 
 
 def _last_stage(dockerfile: str) -> Iterator[tuple[str, str]]:
-    """Yield the keyword and the rest of each instruction after the last FROM."""
+    """Yield the keyword and the rest of each instruction from the last FROM on."""
     lines = re.sub(r"\\\n", " ", dockerfile).splitlines()
     steps = [line.strip().partition(" ")[::2] for line in lines if line.strip() and not line.strip().startswith("#")]
     begins = [number for number, (keyword, _) in enumerate(steps) if keyword.upper() == "FROM"]
@@ -52,7 +52,7 @@ def _last_stage(dockerfile: str) -> Iterator[tuple[str, str]]:
 
 
 def _step(keyword: str, rest: str, config: dict[str, Any], tar: tarfile.TarFile, context: Path) -> None:
-    """Do one instruction. Raises FileNotFoundError and ValueError."""
+    """Run one instruction. Raises FileNotFoundError for a missing file, and ValueError for an unknown instruction."""
     if keyword in _SKIPPED or keyword == "FROM":
         print(f"pseudo image: {keyword} skipped", flush=True)
     elif keyword in ("COPY", "ADD"):

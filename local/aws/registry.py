@@ -1,6 +1,6 @@
-"""The registry behind ECR: who asks is checked as ECR does, and what is kept can be read and written from here.
+"""The registry behind ECR: checks each caller's permissions as ECR does, and has a client for images.
 
-ministack speaks the protocol (https://distribution.github.io/distribution/spec/api/) and lets everybody do everything.
+ministack implements the protocol (https://distribution.github.io/distribution/spec/api/), without permissions.
 """
 
 import base64
@@ -23,7 +23,7 @@ from local.aws.json_service import JsonService, Operation
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MIRROR = "mirror/"
-"""Repositories that stand for public registries begin with this: who asks for their images needs no permission."""
+"""The prefix of the repositories that replace public registries. Pulling from them needs no permission."""
 
 _CONFIG = "application/vnd.docker.container.image.v1+json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -42,17 +42,17 @@ _ACTIONS = {
 
 
 class Registry:
-    """Checks each request to the registry, before ministack answers it."""
+    """Checks each request to the registry before ministack answers it."""
 
     def __init__(self, iam: Iam) -> None:
-        """Take who knows what a caller may do."""
+        """Check permissions with `iam`."""
         self._iam = iam
         self._tokens: dict[str, dict[str, str]] = {}
         self.limits: dict[str, int] = {}
-        """How many of the next pulls without a sign-in each public registry refuses."""
+        """How many of the next anonymous pulls each public registry refuses."""
 
     def install(self) -> None:
-        """Give each caller an authorization token of its own, for Amazon's public registry too."""
+        """Give each caller its own authorization token, also for Amazon's public registry."""
         seams.replace("ministack.services.ecr:_get_authorization_token", self._token)
         operations: dict[str, Operation] = {"GetAuthorizationToken": self._public_token}
         public = JsonService("ecr-public", operations, invalid="InvalidParameterException")
@@ -62,14 +62,14 @@ class Registry:
         seams.add("ministack.core.iam_actions:SERVICE_TO_IAM_NAMESPACE", "ecr-public", "ecr-public")
 
     def _public_token(self, _: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
-        # The token is STS's: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html
+        # STS issues the token: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html
         service = {"sts:AWSServiceName": "ecr-public.amazonaws.com"}
         self._iam.caller_needs(headers, "sts:GetServiceBearerToken", "*", **service)
         token = base64.b64encode(f"AWS:{secrets.token_urlsafe(300)}".encode()).decode()
         return {"authorizationData": {"authorizationToken": token}}
 
     def takes_pull(self, registry: str) -> bool:
-        """Say whether a public registry takes one more pull of somebody who has not signed in."""
+        """Count an anonymous pull; return whether the public registry allows it."""
         left = self.limits.get(registry, 0)
         self.limits[registry] = max(0, left - 1)
         return left == 0
@@ -82,7 +82,7 @@ class Registry:
         return seams.use("ministack.core.responses:json_response")({"authorizationData": [data]})
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        """Say with which status and words a request is refused; None when it is not."""
+        """Return the status and message to refuse a request with; None to allow it."""
         found = _PATH.fullmatch(path)
         if found and found["repository"].startswith(MIRROR) and method in ("GET", "HEAD"):
             return None
@@ -109,7 +109,7 @@ def _password(authorization: str) -> str:
 
 
 def _is_taken(name: str, tag: str) -> bool:
-    """Say whether a tag is there, and may not move."""
+    """Return whether a tag exists and is immutable."""
     repository = seams.use("ministack.services.ecr:_repositories").get(name)
     if repository is None or not repository["imageTagMutability"].startswith("IMMUTABLE"):
         return False
@@ -128,10 +128,10 @@ class Image(NamedTuple):
 
 
 class RegistryClient:
-    """Reads and writes images as whoever an authorization stands for."""
+    """Reads and writes images with a caller's authorization."""
 
     def __init__(self, url: str, authorization: str) -> None:
-        """Take the registry's address, and the header by which it knows who asks."""
+        """Use the registry at `url`, with the caller's Authorization header."""
         self.address = url.removeprefix("http://")
         self.password = _password(authorization)
         self._url = f"{url}/v2"
@@ -139,12 +139,12 @@ class RegistryClient:
 
     @classmethod
     def of_role(cls, cloud: Cloud, role_arn: str = "", session: str = "local") -> "RegistryClient":
-        """Sign in as a role or, without one, as the account's owner. Raises ClientError."""
+        """Sign in as a role or, without one, as the account's owner. Raises ClientError if the role may not."""
         (data,) = cloud.client("ecr", role_arn, session).get_authorization_token()["authorizationData"]
         return cls(cloud.url, f"Basic {data['authorizationToken']}")
 
     def image(self, repository: str, reference: str) -> Image | None:
-        """Return an image by tag or digest; None when it is not there. Raises Denied."""
+        """Return an image by tag or digest; None if it does not exist. Raises Denied."""
         answer = self._ask("GET", f"{repository}/manifests/{reference}", headers={"Accept": MANIFEST})
         if answer.status == 404:
             return None
@@ -157,9 +157,9 @@ class RegistryClient:
         return self._ask("GET", f"{repository}/blobs/{digest}").data
 
     def push(self, repository: str, tag: str, layers: list[tuple[bytes, str]], config: dict[str, Any]) -> str:
-        """Store an image of gzipped layers, each with the digest of its tar; return its digest. Raises Denied."""
+        """Push an image of gzipped layers, each with the digest of its tar; return its digest. Raises Denied."""
         rootfs = {"type": "layers", "diff_ids": [diff_id for _, diff_id in layers]}
-        # A tool that builds on an image wants its history, with an entry for each layer.
+        # Tools that build on an image need its history, with an entry for each layer.
         history = [{"created_by": "the embedded AWS"} for _ in layers]
         described = {"architecture": _ARCHITECTURE, "os": "linux", "rootfs": rootfs, "history": history}
         description = json.dumps({**described, "config": config}).encode()

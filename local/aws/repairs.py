@@ -1,4 +1,4 @@
-"""What ministack does otherwise than AWS, repaired. Each goes when upstream has repaired it: a test says when."""
+"""Repairs ministack where it differs from AWS. A test fails when upstream has repaired one; then remove it here."""
 
 import hashlib
 import hmac
@@ -17,14 +17,14 @@ _SECRET = "AWS::SecretsManager::Secret"
 _PROJECT = "AWS::CodeBuild::Project"
 _REPOSITORY = "AWS::ECR::Repository"
 _FILTER = re.compile(r'\s*([?-]?(\w+|"[^"]*")(\s+|$))*')
-"""Terms of a filter of logs: words, or anything in quotes."""
+"""The terms of a log filter: words, or anything in quotes."""
 _STATE_MACHINE = "AWS::StepFunctions::StateMachine"
 _SCHEDULE = "AWS::Scheduler::Schedule"
 _LOG_GROUP = "AWS::Logs::LogGroup"
 
 
 def install(cloud: Cloud) -> None:
-    """Repair what the project's own template meets."""
+    """Install the repairs that the project's own template needs."""
     handlers = seams.use(_HANDLERS)
     handlers[_SECRET] = _with_arn_as_ref(handlers[_SECRET])
     handlers[_PROJECT] = _keeping(handlers[_PROJECT], _keep_log_group)
@@ -38,13 +38,13 @@ def install(cloud: Cloud) -> None:
 
 
 def _signed(cloud: Cloud, old: Any, layer_name: str, version: int) -> str:
-    """Sign the address of a layer's contents, as AWS does."""
+    """Return a signed URL for a layer's contents, as AWS does."""
     url: str = old(layer_name, version)
     return f"{url}?signature={_signature(cloud, urlsplit(url).path)}"
 
 
 def is_signed(cloud: Cloud, path: str, query: dict[str, list[str]]) -> bool:
-    """Say whether an address was signed here."""
+    """Return whether a URL was signed by this AWS."""
     return hmac.compare_digest(query.get("signature", [""])[0], _signature(cloud, path))
 
 
@@ -53,7 +53,7 @@ def _signature(cloud: Cloud, path: str) -> str:
 
 
 def _with_arn_as_ref(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Make `Ref` of a secret its ARN; ministack gives its name, which no policy matches."""
+    """Make `Ref` of a secret return its ARN; ministack returns its name, which policies do not match."""
 
     def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
         _, attributes = theirs["create"](logical_id, props, stack_name)
@@ -66,7 +66,7 @@ def _with_arn_as_ref(theirs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keeping(theirs: dict[str, Any], keep: Callable[[str, dict[str, Any]], None]) -> dict[str, Any]:
-    """Keep, with what a resource is created or updated to, a property that ministack drops."""
+    """Call `keep` after a create or update, to keep a property that ministack drops."""
 
     def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
         made: tuple[str, dict[str, Any]] = theirs["create"](logical_id, props, stack_name)
@@ -98,7 +98,7 @@ def _keep_tracing(arn: str, props: dict[str, Any]) -> None:
 
 
 def _with_names_once(theirs: dict[str, Any], is_there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Refuse a name that is taken in this account and region, where ministack takes the resource over."""
+    """Refuse a name that exists in this account and region; ministack would take over the resource."""
 
     def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
         if is_there(props):
@@ -121,7 +121,7 @@ def _is_logged(props: dict[str, Any]) -> bool:
 
 
 def _image_not_found(old: Any, data: dict[str, Any]) -> Any:
-    """Say of an image asked for by tag or digest that it is not there, where ministack answers with an empty list."""
+    """Refuse a tag or digest that does not exist; ministack returns an empty list."""
     status, headers, body = old(data)
     if status == 200 and data.get("imageIds") and not json.loads(body)["imageDetails"]:
         asked = data["imageIds"][0]
@@ -132,7 +132,7 @@ def _image_not_found(old: Any, data: dict[str, Any]) -> Any:
 
 
 def _filter_refused(old: Any, data: dict[str, Any]) -> Any:
-    """Refuse a filter whose terms have other characters than letters and digits, and are not in quotes."""
+    """Refuse a filter with unquoted terms that contain characters other than letters, digits and underscores."""
     pattern = data.get("filterPattern", "")
     if not pattern.startswith("{") and not _FILTER.fullmatch(pattern):
         refuse = seams.use("ministack.core.responses:error_response_json")

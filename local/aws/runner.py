@@ -1,8 +1,8 @@
-"""Runs the command of a training container under the `/opt/ml` contract.
+"""Runs a training container's command under the `/opt/ml` contract.
 
-An image is one of the registry, or a description that was put here under its name: how its container starts, with which
-environment, in which folder, as a plain process. `/opt/ml` in arguments and environment of such a one stands for a
-folder of the job's own, which SM_MODEL_DIR and its like name too
+An image is in the registry, or is a description stored here: the command, environment and folder of a plain process.
+For a described image, `/opt/ml` in arguments and environment is replaced with the job's own folder, and SM_MODEL_DIR
+and similar variables point into it
 (https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html).
 """
 
@@ -21,18 +21,18 @@ from local.aws.containers import Containers, Run
 
 _OWN_REGISTRY = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/"
 _GRACE_SECONDS = 5.0
-"""How long a container may take to end after SIGTERM; SageMaker gives 120 s."""
+"""How long a container may take to end after SIGTERM; SageMaker allows 120 s."""
 
 
 class NoSuchImage(Exception):
-    """There is no such image in the account's own registry."""
+    """The address is not in the account's own registry."""
 
 
 class Images:
-    """The images that are described here, by repository and tag, and what runs those of the registry."""
+    """The described images, by repository and tag, and the container tool for those in the registry."""
 
     def __init__(self, folder: Path, containers: Containers) -> None:
-        """Take the folder that holds the descriptions."""
+        """Keep the descriptions in this folder."""
         self._folder, self.containers = folder, containers
 
     def put(self, name: str, image: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ class Images:
         self._path(name).write_text(json.dumps(image))
 
     def get(self, address: str) -> dict[str, Any] | None:
-        """Return the description put under an address; None where there is none. Raises NoSuchImage."""
+        """Return an address's description, if it has one. Raises NoSuchImage for an address in another registry."""
         repository, reference = in_own_registry(address)
         path = self._path(f"{repository}:{reference}")
         return dict(json.loads(path.read_text())) if path.exists() else None
@@ -51,7 +51,7 @@ class Images:
 
 
 def run_of(image: dict[str, Any], command: list[str], environment: dict[str, str], opt_ml: Path) -> Run:
-    """Return how a described image's command is run: as a plain process of this machine."""
+    """Return how to run a described image's command: as a plain process on this machine."""
     own = {name: str(value).replace("/opt/ml", str(opt_ml)) for name, value in environment.items()}
     folders = {
         "SM_CHECKPOINT_DIR": "checkpoints",
@@ -76,7 +76,7 @@ def run_of(image: dict[str, Any], command: list[str], environment: dict[str, str
 def in_own_registry(address: str) -> tuple[str, str]:
     """Return the repository, and the tag or digest, of an address in the account's own registry.
 
-    Raises NoSuchImage for an address elsewhere.
+    Raises NoSuchImage for an address in another registry.
     """
     if not address.startswith(_OWN_REGISTRY):
         raise NoSuchImage(address)
@@ -89,10 +89,10 @@ def in_own_registry(address: str) -> tuple[str, str]:
 
 
 class Container:
-    """A running container: one process, and whatever it starts."""
+    """A running container: one process, and all processes that it starts."""
 
     def __init__(self, run: Run) -> None:
-        """Start it. Raises OSError when the command cannot be run."""
+        """Start the container. Raises OSError if the command cannot be run."""
         self._afterwards, self._environment = run.afterwards, run.environment
         self.process = subprocess.Popen(
             run.command,
@@ -107,7 +107,7 @@ class Container:
         )
 
     def wait(self, on_line: Callable[[str], None]) -> int:
-        """Hand over each line it prints; return its exit code when it has ended."""
+        """Call `on_line` with each line of output; return the exit code when the container has ended."""
         output = self.process.stdout
         if output is not None:
             for line in output:
@@ -119,7 +119,7 @@ class Container:
         return code
 
     def stop(self) -> None:
-        """Ask it to end; after the grace period, end it."""
+        """Send SIGTERM and, after the grace period, SIGKILL."""
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + _GRACE_SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:
@@ -134,7 +134,7 @@ class Container:
 
 
 def command_of(image: dict[str, Any], specification: dict[str, Any]) -> list[str]:
-    """Return what SageMaker runs: the image's command with `train`, unless the job gives its own."""
+    """Return the command that SageMaker runs: the job's own, or the image's with `train`."""
     entry_point = specification.get("ContainerEntrypoint") or image.get("entrypoint") or []
     arguments = specification.get("ContainerArguments")
     if arguments is None:

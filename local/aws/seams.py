@@ -1,5 +1,5 @@
-"""Every reach into ministack and moto, checked at boot: a release that moves one fails here, in one sentence, and not
-in a test that means something else.
+"""All uses of the internals of ministack and moto, checked at boot: if a release changes one, booting fails with one
+clear sentence, instead of an unrelated test.
 """
 
 import importlib
@@ -13,7 +13,7 @@ _M = "moto.stepfunctions.parser."
 _ASL = f"{_M}asl."
 
 TABLE: dict[str, tuple[str, ...] | None] = {
-    # where it is -> the names of its parameters; None for what is not a function, or is only looked at
+    # module:name -> the names of its parameters; None if it is not a function or its parameters do not matter
     "ministack.app:app": ("scope", "receive", "send"),
     "ministack.app:SERVICE_HANDLERS": None,
     "ministack.core.router:SERVICE_PATTERNS": None,
@@ -129,11 +129,11 @@ TABLE: dict[str, tuple[str, ...] | None] = {
 
 
 class SeamMoved(Exception):
-    """A release of ministack or moto has not what the embedded AWS reaches for."""
+    """A release of ministack or moto lacks something that the embedded AWS uses."""
 
 
 def use(where: str) -> Any:
-    """Return what is at `module:name` of the table. Raises SeamMoved when it is not there as expected."""
+    """Return the object at `module:name`, which must be in TABLE. Raises SeamMoved if it is missing or has changed."""
     module, _, path = where.partition(":")
     expected = TABLE[where]
     try:
@@ -143,12 +143,12 @@ def use(where: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise SeamMoved(f"{where} is not in {_versions()}: {error}.") from None
     if expected is not None and tuple(inspect.signature(found).parameters) != expected:
-        raise SeamMoved(f"{where}{inspect.signature(found)} takes other parameters than {expected} in {_versions()}.")
+        raise SeamMoved(f"{where}{inspect.signature(found)} does not have the parameters {expected} in {_versions()}.")
     return found
 
 
 def replace(where: str, new: Any) -> Any:
-    """Put `new` in the place of what is at `module:name` of the table; return what was there."""
+    """Replace the object at `module:name`, which must be in TABLE; return the old one."""
     old = use(where)
     module, _, path = where.partition(":")
     *owners, name = path.split(".")
@@ -160,26 +160,26 @@ def replace(where: str, new: Any) -> Any:
 
 
 def wrap(where: str, wrapper: Callable[..., Any]) -> None:
-    """Put a function in the place of one at `module:name`; it gets the old one as its first argument."""
+    """Replace the function at `module:name` with `wrapper`, which gets the old function as its first argument."""
     old = use(where)
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
         return wrapper(old, *arguments, **named)
 
-    wrapped.__signature__ = inspect.signature(old)  # type: ignore[attr-defined]  # so that it can be wrapped once more
+    wrapped.__signature__ = inspect.signature(old)  # type: ignore[attr-defined]  # so that it can be wrapped again
     replace(where, wrapped)
 
 
 def add(where: str, key: str, value: Any) -> None:
-    """Add an entry to a table of theirs. Raises SeamMoved when there is one now, which then deserves a look."""
+    """Add an entry to one of their tables. Raises SeamMoved if a release has added the same key: check that entry."""
     table = use(where)
     if key in table:
-        raise SeamMoved(f"{where} has an entry for {key} now, in {_versions()}.")
+        raise SeamMoved(f"{where} already has an entry for {key} in {_versions()}.")
     table[key] = value
 
 
 def check() -> None:
-    """Look at every seam. Raises SeamMoved for the first that has moved."""
+    """Check every entry of TABLE. Raises SeamMoved for the first that is missing or has changed."""
     for where in TABLE:
         use(where)
 

@@ -1,6 +1,6 @@
-"""Puts the parts together and serves them: ministack's application, and endpoints of our own, behind a door.
+"""Assembles the parts and serves them: ministack's application and this project's own endpoints.
 
-Whoever asks signs with a key that was handed out here: the owner's, made at boot, or that of a role's session.
+Callers sign with a key from this AWS: the owner's, created at boot, or that of a role's session.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Server:
     def __init__(self, cloud: Cloud) -> None:
         """Check every seam and install every part. Raises SeamMoved."""
         seams.check()
-        logging.getLogger("moto").setLevel(logging.CRITICAL)  # every failed execution is an error to it
+        logging.getLogger("moto").setLevel(logging.CRITICAL)  # it logs every failed execution as an error
         self._ministack = seams.use("ministack.app:app")
         self._cloud = cloud
         self.iam = Iam()
@@ -63,7 +63,7 @@ class Server:
         cloud.register_owner()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request: our own, those that are refused or go wrong on purpose, and leave the rest to ministack."""
+        """Answer own endpoints, refused requests and planned faults; pass all other requests to ministack."""
         if scope["type"] != "http":
             await self._ministack(scope, receive, send)
             return
@@ -80,10 +80,9 @@ class Server:
             await self._call(scope, headers, receive, send)
 
     def _is_known(self, scope: Message, headers: dict[str, str]) -> bool:
-        """Say whether a request names a key of ours; ministack checks its signature.
+        """Return whether a request's key was issued here; ministack checks the signature.
 
-        Two kinds of address are a key by themselves, as they are at AWS: where a custom resource answers, and where a
-        layer is read.
+        As in AWS, two kinds of URL need no key: those for answers of custom resources, and signed ones for layers.
         """
         path, query = scope["path"], parse_qs(scope["query_string"].decode("latin-1"))
         if path.startswith("/_ministack/"):
@@ -99,9 +98,9 @@ class Server:
             await self._ministack(scope, receive, send)
 
     async def _own(self, scope: Message, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        """Answer whoever tests or demonstrates this AWS: what it says of itself, and how it is to behave."""
+        """Answer the endpoints for tests and the demo: reports of this AWS, and settings for its behaviour."""
         what = scope["path"].removeprefix(_OWN)
-        if what.startswith("pulls/"):  # a build asks what stands for a public registry, which knows nobody
+        if what.startswith("pulls/"):  # a build asks for an anonymous pull from a public registry
             taken = self.registry.takes_pull(what.removeprefix("pulls/"))
             await _answer(send, 200 if taken else 429, {})
         elif not hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self._cloud.owner.secret_key}"):
@@ -139,7 +138,7 @@ class Server:
             {"faults": self.training.faults, "call-faults": self.call_faults.planned}[what][:] = value
 
     def close(self) -> None:
-        """End every process started here."""
+        """Stop all processes started here."""
         for part in (self.functions, self.builds, self.training, self.containers):
             part.close()
 
@@ -162,7 +161,7 @@ async def _refuse(send: Send, status: int, message: str) -> None:
 
 
 async def serve(cloud: Cloud, listener: socket.socket) -> None:
-    """Serve until SIGINT, SIGTERM or the end of standard input, then end every process started here, and this one."""
+    """Serve until SIGINT, SIGTERM or the end of standard input; then stop all processes started here, and this one."""
     server = Server(cloud)
     config = Config()
     config.bind = [f"fd://{listener.fileno()}"]
@@ -178,5 +177,5 @@ async def serve(cloud: Cloud, listener: socket.socket) -> None:
     end = threading.Thread(target=server.close, daemon=True)
     end.start()
     end.join(_END_SECONDS)
-    # Threads may still wait for what never comes: the answer of a custom resource, for instance.
+    # Threads may still wait for something that never happens, such as a custom resource's answer.
     os._exit(0)

@@ -1,6 +1,6 @@
-"""What AWS refuses by its own service models, in its words: they repeat the whole value that broke a limit.
+"""Checks requests against AWS's service models, with AWS's messages, which repeat the whole invalid value.
 
-botocore's clients check types, required members and lower bounds only; the rest is left to the service
+botocore's clients check only types, required members and lower bounds; the service checks the rest
 (https://github.com/aws/sagemaker-sparkml-serving-container/issues/12).
 """
 
@@ -23,11 +23,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class WrongType(Exception):
-    """A value has another type than its member."""
+    """A value does not have its member's type."""
 
 
 def violations(service: str, operation: str, asked: Mapping[str, Any]) -> str:
-    """Say which limits of its service's model a request breaks; nothing where there is none. Raises WrongType."""
+    """Return a message about the limits that a request breaks; empty if it breaks none. Raises WrongType."""
     found = list(_violations(_shape(service, operation), asked, ""))
     some = "1 validation error" if len(found) == 1 else f"{len(found)} validation errors"
     return f"{some} detected: {'; '.join(found)}" if found else ""
@@ -57,7 +57,7 @@ def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
 
 
 def _of_structure(shape: Any, value: Mapping[str, Any], path: str) -> Iterator[str]:
-    """Null is absent, and a member that the model does not have is ignored."""
+    """Check members. Null counts as absent, and unknown members are ignored."""
     for name, member in shape.members.items():
         where = f"{path}.{name[0].lower()}{name[1:]}".lstrip(".")
         if value.get(name) is not None:
@@ -67,7 +67,7 @@ def _of_structure(shape: Any, value: Mapping[str, Any], path: str) -> Iterator[s
 
 
 def _of_members(member: Any, values: Sequence[Any], who: str, shown: str) -> Iterator[str]:
-    """Say of a list's or a map's plain members which constraints they have to satisfy, once for all of them."""
+    """Report the constraints of a list's or a map's plain members, once for all members."""
     if any(not holds for value in values for _, holds in _constraints(member, value)):
         words = ", ".join(words for words, _ in _constraints(member, values[0]))
         yield f"{shown}{who} must satisfy constraint: [{words}]"
@@ -91,7 +91,7 @@ def _constraints(shape: Any, value: Any) -> Iterator[tuple[str, bool]]:
 
 
 def _in_java(value: Any) -> str:
-    """Write a value as the services do, which print their maps and objects."""
+    """Return a value as text in Java's form, as the services do."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}={_in_java(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""SageMaker training jobs: what a request must be, how a job goes through its states, and what it tells of them."""
+"""SageMaker training jobs: checks requests, takes jobs through their states, and sends status events."""
 
 import contextvars
 import itertools
@@ -59,10 +59,10 @@ _CAPACITY = (
 
 
 class Training:
-    """The training jobs of the account, and the API to them."""
+    """The account's training jobs, and the API for them."""
 
     def __init__(self, cloud: Cloud, iam: Iam, images: Images, behaviour: Behaviour) -> None:
-        """Take the cloud they run in, the images they can run, and what is not known of SageMaker."""
+        """Start without jobs. They will run in this cloud, with these images and this behaviour."""
         self._cloud, self._iam, self._images, self._behaviour = cloud, iam, images, behaviour
         self._shapes = itertools.cycle(("map", "list", "absent"))
         self._jobs: dict[str, dict[str, Any]] = {}
@@ -83,14 +83,14 @@ class Training:
         self._service = JsonService("sagemaker", operations, invalid="ValidationException")
 
     def install(self) -> None:
-        """Become the service to which ministack routes SageMaker's calls."""
+        """Let ministack route SageMaker's calls here."""
         patterns = {"target_prefixes": ["SageMaker."], "host_patterns": [r"api\.sagemaker\."]}
         seams.add("ministack.core.router:SERVICE_PATTERNS", "sagemaker", patterns)
         seams.add("ministack.app:SERVICE_HANDLERS", "sagemaker", self._service.handle)
         self._iam.know_tags(self._tags)
 
     def close(self) -> None:
-        """Stop every job, and wait until its containers have ended."""
+        """Stop all jobs, and wait until their containers have ended."""
         for stop in self._stops.values():
             stop.set()
         for thread in self._threads:
@@ -133,7 +133,7 @@ class Training:
             }
             self._jobs[name], self._stops[name] = job, threading.Event()
             self._tags[arn] = list(asked.get("Tags") or [])
-        # The first status is there when CreateTrainingJob has answered.
+        # The first status exists before CreateTrainingJob returns.
         self._move(job, "InProgress", "Starting")
         thread = threading.Thread(target=contextvars.copy_context().run, args=(self._live, job), daemon=True)
         self._threads.append(thread)
@@ -141,7 +141,7 @@ class Training:
         return {"TrainingJobArn": arn}
 
     def _check_rights(self, asked: dict[str, Any], headers: dict[str, str]) -> None:
-        """Refuse a job whose role cannot do what its key, its network and its inputs need. Raises Refused and Denied.
+        """Refuse a job if its role lacks permissions for its key, network or inputs. Raises Refused and Denied.
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-createtrainingjob-perms
         """
@@ -171,7 +171,7 @@ class Training:
             raise Refused(fault["code"], fault.get("message", "injected"))
 
     def _injected(self, name: str, kind: str) -> dict[str, Any] | None:
-        """Return the fault of a kind that is to happen now to a job of this name, and count it down."""
+        """Return a planned fault of this kind for a job of this name, or None; count it as used."""
         for fault in self.faults:
             if fault.get(kind) and fault["match"] in name and fault.get("times", 1) > 0:
                 fault["times"] = fault.get("times", 1) - 1
@@ -208,10 +208,12 @@ class Training:
         return {"TrainingJobSummaries": page, **more}
 
     def _search(self, asked: dict[str, Any], _: dict[str, str]) -> dict[str, Any]:
-        """Find training jobs by what their attributes and tags equal; other searches are refused."""
+        """Find training jobs by equal attributes and tags; refuse other searches."""
         filters = asked.get("SearchExpression", {}).get("Filters", [])
         if asked["Resource"] != "TrainingJob" or any(each["Operator"] != "Equals" for each in filters):
-            raise Refused("ValidationException", "The embedded AWS knows only searches of training jobs by Equals.")
+            raise Refused(
+                "ValidationException", "The embedded AWS searches only for training jobs, and only by Equals."
+            )
         found = [
             job | {"Tags": self._tags[job["TrainingJobArn"]]}
             for job in list(self._jobs.values())
@@ -248,7 +250,7 @@ class Training:
 
     # --- a job's life
     def _live(self, job: dict[str, Any]) -> None:
-        """Take a job through its states; runs in a thread of its own."""
+        """Take a job through its states, in its own thread."""
         name = job["TrainingJobName"]
         folder = self._cloud.data / "training" / name
         run = TrainingRun(self._cloud, self._iam, self._images, job, folder, self._stops[name])
@@ -257,7 +259,7 @@ class Training:
             if self._injected(name, "interrupts"):
                 self._phase(job, run, "Interrupted", 0.3, lambda: None)
                 self._phase(job, run, "Starting", 0.3, lambda: None)
-            job["TrainingStartTime"] = time.time()  # the instances are ready, and cost
+            job["TrainingStartTime"] = time.time()  # the instances are ready; billing starts
             self._phase(job, run, "Downloading", 0.2, run.download)
             self._move(job, "InProgress", "Training")
             limit = run.train()
@@ -274,7 +276,7 @@ class Training:
         except _StoppedEarly:
             self._move(job, "Stopped", "Stopped")
         except Exception as error:
-            # A fault of this service's own, as SageMaker would call it; a job without an end would say nothing.
+            # SageMaker's name for an error in the service itself. Without an end, the job would hide the error.
             job["FailureReason"] = f"InternalServerError: {error!r}"[:1024]
             self._move(job, "Failed", "Failed")
             raise
@@ -284,7 +286,7 @@ class Training:
     def _phase(
         self, job: dict[str, Any], run: TrainingRun, status: str, seconds: float, work: Callable[[], None]
     ) -> None:
-        """Pass through a state that takes its time. Raises Failed and _StoppedEarly."""
+        """Stay in a state for some time, and do its work. Raises Failed and _StoppedEarly."""
         if job["SecondaryStatus"] != status:
             self._move(job, "InProgress", status)
         work()
@@ -297,7 +299,7 @@ class Training:
             raise Failed(fault.get("fails", _CAPACITY))
 
     def _move(self, job: dict[str, Any], status: str, secondary: str) -> None:
-        """Go to another status, and tell EventBridge."""
+        """Change the status, and send an event to EventBridge."""
         with self._lock:
             if job.get("TrainingJobStatus") == "Stopping" and status == "InProgress":
                 return
@@ -327,15 +329,15 @@ class Training:
 
 
 class _StoppedEarly(Exception):
-    """Somebody stopped the job before its container ran."""
+    """The job was stopped before its container ran."""
 
 
 _NULLS = ("FailureReason", "FinalMetricDataList", "ModelArtifacts", "TrainingEndTime", "TrainingStartTime", "VpcConfig")
-"""What an event has as null where the job has none: the test event of awslabs/mlspace."""
+"""The fields that are null in an event if the job has none: the test event of awslabs/mlspace."""
 
 
 def _shown_tags(shape: str, tags: list[dict[str, str]]) -> dict[str, Any]:
-    """Show a job's tags as AWS's own sources do: mlspace's event has a map, CDK's schema a list, others have none."""
+    """Return a job's tags in one of the forms in AWS's own sources: a map (mlspace), a list (CDK's schema), or none."""
     if shape == "absent":
         return {}
     return {"Tags": {tag["Key"]: tag["Value"] for tag in tags} if shape == "map" else tags}
@@ -346,7 +348,7 @@ def _key_arn(key: str) -> str:
 
 
 def _in_milliseconds(detail: dict[str, Any]) -> dict[str, Any]:
-    """Write times as events do: epoch milliseconds."""
+    """Convert times to epoch milliseconds, as in events."""
     times = ("CreationTime", "LastModifiedTime", "TrainingStartTime", "TrainingEndTime", "StartTime", "EndTime")
     written = {key: int(value * 1000) if key in times and value else value for key, value in detail.items()}
     if "SecondaryStatusTransitions" in detail:
@@ -357,7 +359,7 @@ def _in_milliseconds(detail: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_rules(asked: dict[str, Any]) -> None:
-    """Refuse what SageMaker refuses beyond its model. Raises Refused."""
+    """Apply SageMaker's rules that are not in its model. Raises Refused."""
     for faulty, message in _rules(asked):
         if faulty:
             raise Refused("ValidationException", message)

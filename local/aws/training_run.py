@@ -1,4 +1,4 @@
-"""The work of one training job: its inputs, its containers, and what they leave in S3."""
+"""The work of one training job: its inputs, its containers, and its outputs in S3."""
 
 import json
 import subprocess
@@ -26,20 +26,20 @@ _CANNOT_PULL = (
 )
 
 RunIn = Callable[[list[str], dict[str, str], Path], Run]
-"""Tells how a command is run in an image, with an environment and a folder as /opt/ml."""
+"""Returns how to run a command in an image, with an environment and a folder as /opt/ml."""
 
 
 class Failed(Exception):
-    """The job has failed; the text is its FailureReason."""
+    """The job failed; the text is its FailureReason."""
 
 
 class TrainingRun:
-    """One job at work, with the credentials of its own role."""
+    """One running job, with its own role's credentials."""
 
     def __init__(
         self, cloud: Cloud, iam: Iam, images: Images, job: dict[str, Any], folder: Path, stop: threading.Event
     ) -> None:
-        """Take the job, a folder for its files, and the event that stops it."""
+        """Prepare a job with `folder` for its files; setting `stop` stops it."""
         self._cloud, self._iam, self._images, self._job, self._folder, self._stop = (
             cloud,
             iam,
@@ -56,7 +56,7 @@ class TrainingRun:
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody stopped it."""
+        """Whether the job was stopped."""
         return self._stop.is_set()
 
     def _client(self, service: str) -> Any:
@@ -64,7 +64,7 @@ class TrainingRun:
 
     # --- inputs
     def download(self) -> None:
-        """Give every host its /opt/ml: configuration and channels. Raises Failed."""
+        """Create each host's /opt/ml, with configuration and channels. Raises Failed."""
         channels = self._job.get("InputDataConfig") or []
         for host in self._hosts:
             for name in ("input/config", "input/data", "model", "output/data", "checkpoints"):
@@ -105,7 +105,7 @@ class TrainingRun:
 
     # --- training
     def train(self) -> str:
-        """Run the containers of all hosts to their end; return the limit that ended them, if one did. Raises Failed."""
+        """Run all hosts' containers to their end; return the limit that ended them, or an empty text. Raises Failed."""
         specification = self._job["AlgorithmSpecification"]
         if specification.get("AlgorithmName"):
             self._pretend(specification["AlgorithmName"])
@@ -126,14 +126,14 @@ class TrainingRun:
         return ""
 
     def _pretend(self, algorithm: str) -> None:
-        """Stand for one of SageMaker's own algorithms, which are not here to be run."""
+        """Simulate one of SageMaker's own algorithms, which cannot run here."""
         log = self._log(self._hosts[0])
-        log.put(f"[simulated] {algorithm} is SageMaker's own; nothing was trained.")
+        log.put(f"[simulated] {algorithm} is an algorithm of SageMaker's own; nothing was trained.")
         log.close()
         self.metrics = [{"MetricName": "train:simulated", "Value": 1.0, "Timestamp": int(time.time())}]
 
     def _pull(self, address: str) -> tuple[dict[str, Any], RunIn]:
-        """Return an image's description, and what runs a command in it. Raises Failed."""
+        """Return an image's description, and a function that runs a command in it. Raises Failed."""
         try:
             self._iam.can_pull(self._job["RoleArn"], address)
             described = self._images.get(address)
@@ -162,7 +162,7 @@ class TrainingRun:
         log.close()
 
     def _watch(self, container: Container) -> None:
-        """Stop a container when the job is stopped, or has run for as long as it may."""
+        """Stop a container when the job is stopped or reaches its time limit."""
         deadline = time.monotonic() + self._job["StoppingCondition"].get("MaxRuntimeInSeconds", 86_400)
         while container.process.poll() is None:
             if time.monotonic() > deadline:
@@ -192,11 +192,11 @@ class TrainingRun:
     # --- outputs
     @staticmethod
     def model_uri(job: dict[str, Any]) -> str:
-        """Return where a job's model goes."""
+        """Return the S3 URI of a job's model."""
         return f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job['TrainingJobName']}/output/model.tar.gz"
 
     def upload(self) -> None:
-        """Put the model and the output of the first host into S3. Raises Failed."""
+        """Upload the first host's model and output to S3. Raises Failed."""
         bucket, _, model_key = self.model_uri(self._job).removeprefix("s3://").partition("/")
         first = self._folder / self._hosts[0]
         for name, key in (("model", model_key), ("output", model_key.replace("model.tar.gz", "output.tar.gz"))):

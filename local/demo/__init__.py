@@ -1,1 +1,1 @@
-"""The demo: three runs queued with the real wandb client, and what became of them, read back from W&B."""
+"""The demo: queues runs with the real wandb client, and reads their outcomes from W&B."""

@@ -1,4 +1,4 @@
-"""A training script with a fault: it looks for its data before it says a word to W&B."""
+"""A training script with a fault: it reads missing data before it starts a W&B run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Queues runs of images and of code, shows them on their way, and compares what W&B says of them with what is due."""
+"""Queues runs of images and of code, shows their progress, and compares W&B's data with the expected outcomes."""
 
 import json
 import os
@@ -28,20 +28,20 @@ _WANDB = WANDB_PYTHON.with_name("wandb")
 
 @dataclass(frozen=True)
 class Order:
-    """One run to queue: of what, with which options of `wandb launch`, and what should come of it."""
+    """One run to queue: its source, its options of `wandb launch`, and its expected outcome."""
 
     name: str
     source: tuple[str, str]
-    """The option of `wandb launch`, -d for an image or -j for a job, and the name of one of those made for the demo."""
+    """The option of `wandb launch`, -d for an image or -j for a job, and the name of a demo image or job."""
     image: str | None
-    """What the execution says of the image: given, to be built, or reused; None where it comes to no plan."""
+    """The plan's word for the image: given, to be built, or reused; None if planning fails."""
     item_state: str
     verdict: str
     options: tuple[str, ...] = ()
     epochs: int = 0
-    """How many rows of metrics the run has; 0 where there is no run to be."""
+    """The run's number of rows of metrics; 0 if the run must not exist."""
     words: str = ""
-    """What the item's error.log must say; empty where there is none to be."""
+    """Words that the item's error.log must contain; empty if it must not exist."""
 
 
 TRAINS = Order(
@@ -88,7 +88,7 @@ COMES_AGAIN = Order(
 
 @dataclass
 class Row:
-    """What is known of one order's run."""
+    """The known facts about one order's run."""
 
     order: Order
     item: str = ""
@@ -104,12 +104,12 @@ class Row:
 
     @property
     def has_ended(self) -> bool:
-        """Whether its execution has."""
+        """Whether its execution has ended."""
         return self.execution_status not in ("", "RUNNING")
 
     @property
     def as_expected(self) -> bool:
-        """Whether W&B says of it what it should."""
+        """Whether W&B's data matches the expected outcome."""
         seen, log = self.read_back, self.read_back.get("error_log") or ""
         run_state = "finished" if self.order.epochs else None
         learned = not run_state or (
@@ -125,7 +125,7 @@ class Row:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return what scripts want to know."""
+        """Return the facts for scripts."""
         return {
             "item": self.item,
             "run_id": self.run_id,
@@ -138,19 +138,19 @@ class Row:
 
 
 def image_of(script: str) -> dict[str, Any]:
-    """Describe an image that runs one of the demo's scripts with the training environment's Python."""
+    """Return the description of an image that runs one of the demo's scripts with the training environment's Python."""
     return {"entrypoint": [str(WANDB_PYTHON), str(ROOT / "local/demo" / script)], "env": {"PYTHONUNBUFFERED": "1"}}
 
 
 def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Console, only: str = "") -> list[Row]:
-    """Queue the orders, wait for their ends, and return what W&B says of each. Without `git` none comes from git.
+    """Queue the orders, wait for them to end, and return a row for each. Without `git`, leave out the order from git.
 
-    `only` chooses those whose names have these words. Raises SystemExit where none has.
+    `only` selects the orders whose names contain these words. Raises SystemExit if no name does.
     """
     orders = [TRAINS, BREAKS, MISTAKES, COMES_AS_CODE, *([COMES_FROM_GIT] if git else [])]
     chosen = [order for order in orders if only in order.name]
     if not chosen:
-        raise SystemExit(f'"{only}" is in no name of these: {", ".join(order.name for order in orders)}')
+        raise SystemExit(f'No run has "{only}" in its name. The runs are: {", ".join(order.name for order in orders)}')
     _configure_queue(deployed, home)
     sources = {name: deployed.cloud.put_image(f"demo:{name}", image_of(f"{name}.py")) for name in ("train", "broken")}
     sources |= _jobs(deployed, home, git)
@@ -178,7 +178,7 @@ def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Con
 
 @contextmanager
 def demo_repository(folder: Path) -> Iterator[GitServer | None]:
-    """Serve a git repository of the demo's job over https; None where this machine has no git."""
+    """Serve a git repository with the demo's job over https; yield None if this machine has no git."""
     if not shutil.which("git"):
         yield None
         return
@@ -190,7 +190,7 @@ def demo_repository(folder: Path) -> Iterator[GitServer | None]:
 
 
 def _jobs(deployed: Deployed, home: Path, git: GitServer | None) -> dict[str, str]:
-    """Make a job of code and, with a git server, one of a repository, with `wandb job create`; return their names."""
+    """Create a job from code and, with a git server, a job from git, with `wandb job create`; return their names."""
     common = ["-e", deployed.wandb.entity, "-p", _PROJECT, "-E", "python train.py", "-r", _PYTHON]
     shutil.copytree(JOB, home / "job")
     _client(deployed, home, [str(_WANDB), "job", "create", "code", "job", "-n", "code", *common])
@@ -202,7 +202,7 @@ def _jobs(deployed: Deployed, home: Path, git: GitServer | None) -> dict[str, st
 
 
 class _Aws:
-    """What the embedded AWS says of the runs on their way."""
+    """Reads the runs' progress from the embedded AWS."""
 
     def __init__(self, deployed: Deployed) -> None:
         self._states = deployed.cloud.client("stepfunctions")
@@ -210,7 +210,7 @@ class _Aws:
         self._machine = deployed.outputs["StateMachineArn"]
 
     def look_up(self, row: Row) -> None:
-        """Fill in what is known by now."""
+        """Update a row from its execution and its training job."""
         if row.has_ended or not row.item:
             return
         arn = f"{self._machine.replace(':stateMachine:', ':execution:')}:{row.item}"
@@ -228,7 +228,7 @@ class _Aws:
             row.image = self._image(arn)
 
     def _image(self, execution: str) -> str | None:
-        """Return what the state "Plan run" said of the image; None when it came to no plan."""
+        """Return the word for the image from the output of the state "Plan run"; None if that state failed."""
         history = self._states.get_execution_history(executionArn=execution, maxResults=1000)["events"]
         exits = [event["stateExitedEventDetails"] for event in history if "stateExitedEventDetails" in event]
         outputs = [json.loads(each["output"]) for each in exits if each["name"] == "Plan run"]
@@ -241,7 +241,7 @@ class _Aws:
 
 
 def _message(cause: str) -> str:
-    """Return what a failed function says, without its stack trace."""
+    """Return a failed function's message, without its stack trace."""
     try:
         return str(json.loads(cause)["errorMessage"])
     except (ValueError, KeyError, TypeError):
@@ -276,7 +276,7 @@ def _outcomes(deployed: Deployed, rows: list[Row]) -> Table:
 def _client(
     deployed: Deployed, home: Path, command: list[str], text: str = "", *, variables: Mapping[str, str] | None = None
 ) -> str:
-    """Run a program of the user's environment; return what it printed. Raises SystemExit when it fails."""
+    """Run a program in the user's environment; return its output. Raises SystemExit if it fails."""
     folders = ("HOME", "TMPDIR", "WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR")
     environment: Mapping[str, str] = {
         "PATH": os.environ["PATH"],
@@ -288,7 +288,7 @@ def _client(
 
 
 def _configure_queue(deployed: Deployed, home: Path) -> None:
-    """Give the queue the configuration that the stack recommends, with the public API as a user would."""
+    """Give the queue the stack's suggested configuration through the public API, as a user would."""
     script = (
         "import json, sys, wandb\n"
         "wandb.Api().upsert_run_queue(sys.argv[1], json.loads(sys.argv[2]), 'sagemaker', entity=sys.argv[3])\n"
@@ -315,7 +315,7 @@ def _items(deployed: Deployed, home: Path) -> list[str]:
 
 
 def _read_back(deployed: Deployed, home: Path, rows: list[Row]) -> None:
-    """Ask W&B, with its public API, what it says of every run."""
+    """Read each run's outcome from W&B through the public API."""
     script = str(ROOT / "local/demo/read_back.py")
     command = [str(WANDB_PYTHON), script, deployed.wandb.entity, deployed.wandb.queue, _PROJECT]
     asked = json.dumps([{"item": row.item, "run_id": row.run_id} for row in rows])

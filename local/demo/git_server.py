@@ -1,4 +1,4 @@
-"""A git server on loopback, over https with a certificate of its own: what GitHub is to the demo.
+"""A git server on loopback, over https with a self-signed certificate: the demo's replacement for GitHub.
 
 It serves bare repositories with git's own `http-backend` (https://git-scm.com/docs/git-http-backend).
 """
@@ -30,11 +30,11 @@ class GitServer(NamedTuple):
 
     url: str
     certificate: Path
-    """What a client has to trust."""
+    """The certificate that clients must trust."""
 
 
 def make_repository(files: dict[str, str], path: Path) -> str:
-    """Make a bare repository with one commit of the files; return the commit."""
+    """Create a bare repository with one commit of these files; return the commit."""
     work = path.with_suffix(".work")
     for name, text in files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def _git(*arguments: str) -> str:
 
 @contextmanager
 def git_server(repositories: Path, certificates: Path, *, token: str | None = None) -> Iterator[GitServer]:
-    """Serve the bare repositories below a folder until the block ends, to those who know the token if there is one."""
+    """Serve the bare repositories in a folder until the block ends. With a `token`, it is the required password."""
     certificate = make_certificate(certificates)
     http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(repositories, token))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -71,7 +71,7 @@ def git_server(repositories: Path, certificates: Path, *, token: str | None = No
 
 
 def make_certificate(folder: Path) -> Path:
-    """Make a certificate for 127.0.0.1 that nobody else has signed, and its key beside it."""
+    """Create a self-signed certificate for 127.0.0.1, and its key in the same folder."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -99,7 +99,7 @@ def make_certificate(folder: Path) -> Path:
 
 def _handler(repositories: Path, token: str | None) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Hands each request to git, as a web server does with a CGI program."""
+        """Passes each request to git, as a web server does to a CGI program."""
 
         def _answer(self) -> None:
             if token is not None and not self._knows(token):
@@ -142,6 +142,6 @@ def _handler(repositories: Path, token: str | None) -> type[BaseHTTPRequestHandl
             }
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-            """Write nothing."""
+            """Do not log."""
 
     return Handler

@@ -1,7 +1,7 @@
-"""Run in the training environment: read from W&B, with its public API, what became of the demo's queue items.
+"""Reads the outcomes of the demo's queue items from W&B through the public API. Runs in the training environment.
 
-Arguments: entity, queue, project. stdin: a JSON list of {"item", "run_id"}. stdout: a JSON list, an entry each, of
-{"item_state", "run_state", "summary", "history", "error_log"}; null where W&B has no such run or file.
+Arguments: entity, queue, project. stdin: a JSON list of {"item", "run_id"}. stdout: a JSON list with an entry for each:
+{"item_state", "run_state", "summary", "history", "error_log"}; null if W&B has no such run or file.
 """
 
 import json
@@ -13,7 +13,7 @@ import wandb
 
 
 def run_of(api: Any, path: str) -> Any:
-    """Return a run; None when there is none."""
+    """Return a run; None if it does not exist."""
     try:
         return api.run(path)
     except (wandb.errors.CommError, ValueError):
@@ -21,7 +21,7 @@ def run_of(api: Any, path: str) -> Any:
 
 
 def error_log(api: Any, entity: str, item: str) -> str | None:
-    """Return the text of the item's error.log, a file of the run of whichever launch agent had it."""
+    """Return the text of the item's error.log. It is a file of the run of the launch agent that took the item."""
     for agent_run in api.runs(f"{entity}/model-registry"):
         for file in agent_run.files():
             if file.name == f"{item}/error/error.log":
@@ -31,7 +31,7 @@ def error_log(api: Any, entity: str, item: str) -> str | None:
 
 
 def main() -> None:
-    """Answer for every item on stdin."""
+    """Print the outcome of each item on stdin."""
     entity, queue, project = sys.argv[1:]
     api = wandb.Api()
     answers = []

@@ -1,4 +1,4 @@
-"""Train a small classifier of handwritten digits and log it to W&B: what a user's container holds."""
+"""Trains a small classifier of handwritten digits and logs to W&B: an example of a user's container."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`python -m local.wandb`: the W&B server alone."""
+"""`python -m local.wandb`: runs only the W&B server."""
 
 import argparse
 import json
@@ -13,11 +13,11 @@ from local.wandb import Behaviour, WandbServer
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="local.wandb", description="A W&B server for a laptop.")
-    parser.add_argument("--port", type=int, default=0, help="a fixed port; a free one is chosen otherwise")
+    parser.add_argument("--port", type=int, default=0, help="the port (default: a free one)")
     parser.add_argument("--entity", default="team")
-    parser.add_argument("--api-key", default=secrets.token_hex(20), help="a fixed key; one is made otherwise")
+    parser.add_argument("--api-key", default=secrets.token_hex(20), help="the API key (default: a new one)")
     parser.add_argument("--queue", default="sagemaker")
-    parser.add_argument("--queue-config", type=Path, help="the queue's SageMaker block, a JSON file")
+    parser.add_argument("--queue-config", type=Path, help="a JSON file with the queue's SageMaker block")
     parser.add_argument("--lease-seconds", type=float, default=60.0)
     arguments = parser.parse_args()
     behaviour = Behaviour(lease_seconds=arguments.lease_seconds)

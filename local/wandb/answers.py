@@ -1,4 +1,4 @@
-"""What every answer is made of: opaque ids, times, pages, and refusals."""
+"""The parts of answers: opaque ids, times, pages, and refusals."""
 
 import base64
 import time
@@ -9,26 +9,26 @@ from graphql import GraphQLError
 
 
 class Refused(GraphQLError):
-    """An operation the server refuses, with the HTTP status of its answer."""
+    """The server refuses an operation, with this HTTP status."""
 
     def __init__(self, message: str, status: int = 400) -> None:
-        """Take the message shown to the client."""
+        """Show this message to the client."""
         super().__init__(message)
         self.status = status
 
 
 def opaque(*parts: object) -> str:
-    """Make an opaque id, as W&B does: base64 of its parts joined by colons."""
+    """Return an opaque id in W&B's form: base64 of its parts, joined by colons."""
     return base64.b64encode(":".join(str(part) for part in parts).encode()).decode()
 
 
 def timestamp(seconds: float | None = None) -> str:
-    """Write a time, now by default, as W&B does."""
+    """Return a time, now by default, in W&B's form."""
     return datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def connection(nodes: list[Any], first: int | None = None, after: str | None = None) -> dict[str, Any]:
-    """Return a page of nodes as a Relay connection; the cursor is the place in the list."""
+    """Return a page of nodes as a Relay connection; the cursor is the index in the list."""
     start = int(base64.b64decode(after)) + 1 if after else 0
     page = nodes[start : None if first is None else start + first]
     edges = [{"node": node, "cursor": opaque(start + index)} for index, node in enumerate(page)]

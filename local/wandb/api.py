@@ -1,4 +1,4 @@
-"""The GraphQL operations: a method for each field of Query and Mutation, in snake case."""
+"""The GraphQL operations: one method for each field of Query and Mutation, in snake case."""
 
 import base64
 import json
@@ -28,11 +28,11 @@ class Query:
     """The fields of Query."""
 
     def __init__(self, state: State) -> None:
-        """Take the state to read."""
+        """Read from this state."""
         self._state = state
 
     def viewer(self, entity_name: str | None = None) -> dict[str, Any]:
-        """Return the account."""
+        """Return the user of the API key."""
         name = self._state.username
         return {
             "id": opaque("User", 1),
@@ -72,7 +72,7 @@ class Query:
         return self._state.artifacts.get(id)
 
     def server_info(self) -> dict[str, Any]:
-        """Say what the server can do."""
+        """Return the server's version limits and features."""
         return {
             "cliVersionInfo": {"max_cli_version": "99.0.0", "min_cli_version": "0.10.0"},
             "latestLocalVersionInfo": None,
@@ -83,10 +83,10 @@ class Query:
 
 
 class Mutation:
-    """The fields of Mutation. Each takes its input as the schema has it; all raise Refused."""
+    """The fields of Mutation. Each takes its input as in the schema, and can raise Refused."""
 
     def __init__(self, state: State) -> None:
-        """Take the state to change."""
+        """Change this state."""
         self._state = state
 
     # --- queues
@@ -116,7 +116,7 @@ class Mutation:
         return {"success": True, "queueID": queue.id}
 
     def upsert_run_queue(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Create a queue with its configuration, or give one another."""
+        """Create a queue with its configuration, or replace an existing queue's configuration."""
         project = self._state.project(input.get("entityName"), input["projectName"])
         stored = self.create_default_resource_config(
             {
@@ -195,7 +195,7 @@ class Mutation:
         return {"launchAgentId": agent.id, "success": True}
 
     def update_launch_agent(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Take a launch agent's status, which is its sign of life."""
+        """Store a launch agent's status; it also counts as a heartbeat."""
         agent = self._state.agents.get(input["launchAgentId"])
         if agent is None:
             raise Refused(f"launch agent {input['launchAgentId']} not found", 404)
@@ -222,7 +222,7 @@ class Mutation:
         return {"success": True}
 
     def update_run_state(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Change a run's state, where the server allows it."""
+        """Change a run's state, if the server allows it."""
         run = self._run(input["id"])
         allowed = {"pending": ("running", "failed", "crashed", "preempted"), "failed": ("pending", "running")}
         if run.sweep_name or run.state not in allowed.get(input["state"], ()):
@@ -245,12 +245,12 @@ class Mutation:
         return run
 
     def create_run_files(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Say where to upload files of a run to."""
+        """Return the addresses to upload a run's files to."""
         run = self._run_by_name(input)
         return {"runID": run.id, "uploadHeaders": [], "files": [run.file(name) for name in input["files"]]}
 
     def mark_run_files_uploaded(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Take note that files of a run have arrived."""
+        """Return whether a run's files have arrived."""
         run = self._run_by_name(input)
         return {"success": all(run.file(name).uploaded for name in input["files"])}
 
@@ -271,7 +271,7 @@ class Mutation:
         return {"artifactManifest": artifacts.create_manifest(self._state, input)}
 
     def create_artifact_files(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Say where to upload files of versions to."""
+        """Return the addresses to upload the files of versions to."""
         return {"files": connection(artifacts.create_files(self._state, input))}
 
     def commit_artifact(self, input: dict[str, Any]) -> dict[str, Any]:
@@ -281,7 +281,7 @@ class Mutation:
         return {"artifact": artifact}
 
     def use_artifact(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Note that a run uses a version."""
+        """Record that a run uses a version."""
         artifact = artifacts.find_artifact(self._state, input["artifactID"])
         self._run_by_name(input).used_artifacts.append(artifact)
         return {"artifact": artifact}
@@ -302,7 +302,7 @@ class Mutation:
         return {"agent": {"id": agent_id}}
 
     def agent_heartbeat(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Take a worker's heartbeat; answer with what it is to do."""
+        """Answer a worker's heartbeat with its next commands."""
         sweep = self._state.sweep_agents.get(input["id"])
         if sweep is None:
             raise Refused("agent not found", 404)

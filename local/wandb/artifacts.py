@@ -37,12 +37,12 @@ class Membership:
 
     @property
     def created_at(self) -> str:
-        """When it was made."""
+        """The time of its creation."""
         return self.artifact.created_at
 
     @property
     def aliases(self) -> list[dict[str, Any]]:
-        """The version's aliases, its own `v<n>` among them."""
+        """The version's aliases, including its own `v<n>`."""
         return self.artifact.aliases
 
     @property
@@ -87,7 +87,7 @@ class Collection:
 
 @dataclass
 class Manifest:
-    """A version's list of contents; it is a file in the storage."""
+    """A version's list of contents, a file in the storage."""
 
     id: str
     artifact: "Artifact" = field(repr=False)
@@ -104,7 +104,7 @@ class Manifest:
 
     @property
     def contents(self) -> dict[str, Any]:
-        """What the uploaded manifest lists, by path; nothing before it is uploaded."""
+        """The uploaded manifest's entries, by path; empty before the upload."""
         state = self.artifact.collection.project.state
         return dict(json.loads(state.storage.get(self.file.path, b"{}")).get("contents", {}))
 
@@ -144,7 +144,7 @@ class Artifact:
 
     @property
     def all_aliases(self) -> list[str]:
-        """The aliases, with its own `v<n>`."""
+        """The aliases, including its own `v<n>`."""
         return [*sorted(self.alias_names, key=lambda alias: (alias != "latest", alias)), f"v{self.version_index}"]
 
     @property
@@ -167,16 +167,16 @@ class Artifact:
 
     @property
     def file_count(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         return len(self.contents)
 
     @property
     def size(self) -> int:
-        """How many bytes they take."""
+        """The size of all entries, in bytes."""
         return sum(entry.get("size", 0) for entry in self.contents.values())
 
     def files(self, first: int | None = None, after: str | None = None, **_: Any) -> dict[str, Any]:
-        """Return a page of the files; an entry that is a reference has none."""
+        """Return a page of the files; references have no file."""
         project = self.collection.project
         own = [
             RunFile(path, content_path(project, entry["digest"]), project, md5=entry["digest"])
@@ -186,7 +186,7 @@ class Artifact:
         return connection(own, first, after)
 
     def commit(self) -> None:
-        """Make it the newest version of its collection; its aliases leave the others."""
+        """Make this the newest version of its collection, and move its aliases to it."""
         if self.state == "COMMITTED":
             return
         committed = [each for each in self.collection.versions if each.state == "COMMITTED"]
@@ -196,12 +196,12 @@ class Artifact:
 
 
 def content_path(project: "Project", md5: str) -> str:
-    """Return where contents of this MD5 lie; an entity's are shared."""
+    """Return the path of the contents with this MD5; all projects of an entity share them."""
     return f"artifact/{project.entity.name}/{_hex(md5)}"
 
 
 def create_artifact(state: "State", given: dict[str, Any]) -> Artifact:
-    """Return the version a CreateArtifactInput describes: a new one, or the one of its client id or digest."""
+    """Return a new version for a CreateArtifactInput, or the existing one with its client id or digest."""
     project = state.project(given["entityName"], given["projectName"])
     name = given.get("artifactCollectionName") or (given.get("artifactCollectionNames") or [""])[0]
     collection = project.collections.get(name)
@@ -210,9 +210,9 @@ def create_artifact(state: "State", given: dict[str, Any]) -> Artifact:
         project.collections[name] = collection
     if collection.type_name != given["artifactTypeName"]:
         raise Refused(f"collection {name} is of type {collection.type_name}", 409)
-    wanted = [each for each in given.get("aliases") or [] if each.get("artifactCollectionName") in (None, name)]
-    # A client cannot read a version back that has an alias like its own number's.
-    names = [each["alias"] for each in wanted if not re.fullmatch(r"v\d+", each["alias"])]
+    aliases = [each for each in given.get("aliases") or [] if each.get("artifactCollectionName") in (None, name)]
+    # A client cannot read a version that has an alias in the form of a version number.
+    names = [each["alias"] for each in aliases if not re.fullmatch(r"v\d+", each["alias"])]
     for known in collection.versions:
         same_digest = given.get("enableDigestDeduplication") and known.digest == given["digest"]
         if known.client_id == given.get("clientID") or (same_digest and known.state == "COMMITTED"):
@@ -235,7 +235,7 @@ def create_artifact(state: "State", given: dict[str, Any]) -> Artifact:
 
 
 def create_manifest(state: "State", given: dict[str, Any]) -> Manifest:
-    """Give a version a manifest, in place of the one before."""
+    """Give a version a manifest, replacing an earlier one."""
     artifact = find_artifact(state, given["artifactID"])
     manifest = Manifest(opaque("ArtifactManifest", state.number()), artifact, given["name"], given["digest"])
     artifact.current_manifest = manifest
@@ -243,14 +243,14 @@ def create_manifest(state: "State", given: dict[str, Any]) -> Manifest:
 
 
 def find_artifact(state: "State", artifact_id: str) -> Artifact:
-    """Return a version by its id. Raises Refused."""
+    """Return a version by its id. Raises Refused if it does not exist."""
     if artifact_id not in state.artifacts:
         raise Refused(f"artifact {artifact_id} not found", 404)
     return state.artifacts[artifact_id]
 
 
 def create_files(state: "State", given: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return where to upload files to; nowhere for contents that are there already, with the version that has them."""
+    """Return an upload address for each file. For contents that exist, return instead the version that has them."""
     answers = []
     for spec in given["artifactFiles"]:
         artifact = find_artifact(state, spec["artifactID"])

@@ -1,4 +1,4 @@
-"""Run queues: items are pushed, leased, acknowledged, failed; launch agents poll."""
+"""Run queues: items are pushed, leased, acknowledged or failed; launch agents poll."""
 
 import json
 import re
@@ -21,7 +21,7 @@ _TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "num
 
 
 def short_name() -> str:
-    """Make a name as the server gives to agents, runs and sweeps: eight letters and digits."""
+    """Return a name like those that the server gives to agents, runs and sweeps: eight letters and digits."""
     return "".join(secrets.choice(_NAME_ALPHABET) for _ in range(8))
 
 
@@ -36,7 +36,7 @@ class ItemState(StrEnum):
 
 @dataclass
 class ResourceConfig:
-    """What a queue adds to every run spec: `config` is {"resource_args": {resource: {...}}}."""
+    """The configuration that a queue adds to every run spec: `config` is {"resource_args": {resource: {...}}}."""
 
     id: str
     resource: str
@@ -46,11 +46,11 @@ class ResourceConfig:
 
     @property
     def template_variables(self) -> list[dict[str, Any]]:
-        """The template variables with their schemas, as clients read them."""
+        """The template variables and their schemas, in the form for clients."""
         return [{"name": name, "schema": json.dumps(each["schema"])} for name, each in self.variables.items()]
 
     def substituted(self, values: Mapping[str, Any]) -> Any:
-        """Return the configuration with the template variables replaced. Raises Refused for values outside a schema."""
+        """Return the configuration with its template variables replaced. Raises Refused for values outside a schema."""
         chosen = {}
         for name, variable in self.variables.items():
             schema = variable["schema"]
@@ -83,7 +83,7 @@ def _substitute(source: Any, values: Mapping[str, Any]) -> Any:
 
 
 def merged(below: Any, above: Any) -> Any:
-    """Merge two JSON values deeply; what is above wins."""
+    """Merge two JSON values deeply; `above` wins."""
     if isinstance(below, dict) and isinstance(above, dict):
         return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
     return below if above is None else above
@@ -108,7 +108,7 @@ class LaunchAgent:
 
 @dataclass
 class RunQueueItem:
-    """One item. Its lease lapses by itself: what is LEASED for too long is PENDING, at its old place."""
+    """One item. When its lease expires, it is PENDING again, at its old place."""
 
     id: str
     number: int
@@ -125,30 +125,30 @@ class RunQueueItem:
 
     @property
     def state(self) -> ItemState:
-        """The state, with a lapsed lease seen as none."""
+        """The state; an item whose lease has expired is PENDING."""
         if self.stored_state is ItemState.LEASED and time.time() >= self.leased_until:
             return ItemState.PENDING
         return self.stored_state
 
     def lease(self, agent_id: str | None, seconds: float) -> None:
-        """Hand the item out for so long."""
+        """Lease the item to a launch agent for this many seconds."""
         self.stored_state, self.launch_agent_id = ItemState.LEASED, agent_id
         self.leased_until = time.time() + seconds
 
     def ack(self, run_name: str) -> bool:
-        """Take an acknowledgement, or refuse it."""
+        """Acknowledge the item; return whether the server accepts that."""
         behaviour = self.queue.project.state.behaviour
         if self.stored_state is ItemState.CLAIMED:
             return behaviour.repeated_ack and self.associated_run_id == run_name
-        lapsed = self.state is not self.stored_state
-        if self.stored_state is not ItemState.LEASED or (lapsed and not behaviour.late_ack):
+        expired = self.state is not self.stored_state
+        if self.stored_state is not ItemState.LEASED or (expired and not behaviour.late_ack):
             return False
         self.stored_state, self.associated_run_id = ItemState.CLAIMED, run_name
         self.queue.waiting.pop(self.id, None)
         return True
 
     def fail(self, note: dict[str, Any]) -> None:
-        """Fail the item. Raises Refused where the server does not allow it."""
+        """Fail the item. Raises Refused if the server does not allow it."""
         behaviour = self.queue.project.state.behaviour
         if self.stored_state is ItemState.FAILED and not behaviour.repeated_fail:
             raise Refused("run queue item has failed before", 409)
@@ -166,7 +166,7 @@ class RunQueueItem:
 
 @dataclass
 class RunQueue:
-    """A queue of items, served by priority, where it has priorities, and by age."""
+    """A queue of items, ordered by priority, if it has priorities, and by age."""
 
     id: str
     name: str
@@ -179,7 +179,7 @@ class RunQueue:
     created_at: str = field(default_factory=timestamp)
     items: dict[str, RunQueueItem] = field(default_factory=dict, repr=False)
     waiting: dict[str, RunQueueItem] = field(default_factory=dict, repr=False)
-    """Those that are neither acknowledged nor failed."""
+    """The items that are not acknowledged or failed."""
 
     @property
     def state(self) -> "State":
@@ -195,7 +195,7 @@ class RunQueue:
         return connection(list(self.items.values()), first, after)
 
     def push(self, spec: dict[str, Any], priority: int | None, values: Mapping[str, Any]) -> RunQueueItem:
-        """Store an item: the pushed spec over the queue's configuration. Raises Refused."""
+        """Store an item: the queue's configuration, overridden by the pushed spec. Raises Refused."""
         if priority is not None and self.prioritization_mode == "DISABLED":
             raise Refused(f"queue {self.name} does not support priorities")
         stored = dict(spec)
@@ -210,7 +210,7 @@ class RunQueue:
         return item
 
     def pop(self, agent_id: str | None) -> RunQueueItem | None:
-        """Lease the next item to a launch agent; None when there is none. Raises Refused."""
+        """Lease the next item to a launch agent; None if no item is pending. Raises Refused."""
         agent = self.state.agents.get(agent_id or "")
         if (agent is None or self.id not in agent.run_queues) and not self.state.behaviour.pop_by_strangers:
             raise Refused(f"launch agent {agent_id} is not registered for queue {self.name}", 403)

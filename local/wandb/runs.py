@@ -1,4 +1,4 @@
-"""Runs: made by upserts, fed by the file stream, with files beside them."""
+"""Runs: created by upserts, filled by the file stream, and their files."""
 
 import json
 import random
@@ -18,7 +18,7 @@ _ENDED = ("finished", "failed", "crashed", "killed")
 
 @dataclass
 class RunFile:
-    """A file of a run, or of an artifact: a name for what lies in the storage."""
+    """A file of a run or of an artifact: a name for contents in the storage."""
 
     name: str
     path: str
@@ -34,7 +34,7 @@ class RunFile:
 
     @property
     def size_bytes(self) -> int:
-        """The size, 0 until it is uploaded."""
+        """The size; 0 until it is uploaded."""
         return len(self.project.state.storage.get(self.path, b""))
 
     @property
@@ -57,7 +57,7 @@ class RunFile:
 
 @dataclass(frozen=True)
 class Address:
-    """A place in the storage and what may be done there; the server signs it when it answers."""
+    """A path in the storage and the allowed method; the server signs it when it answers."""
 
     method: str
     path: str
@@ -65,7 +65,7 @@ class Address:
 
 @dataclass
 class Run:
-    """A run; `rows` is its history, a dictionary for each step."""
+    """A run; `rows` is its history, one dictionary for each step."""
 
     name: str
     project: "Project" = field(repr=False)
@@ -95,7 +95,7 @@ class Run:
     should_stop: bool = False
 
     def __post_init__(self) -> None:
-        """Give the run a name to show, where it has none."""
+        """Give the run a display name, if it has none."""
         if not self.display_name:
             self.display_name = f"{random.choice(_ADJECTIVES)}-{random.choice(_NOUNS)}-{self.number}"  # noqa: S311 - a name
 
@@ -111,17 +111,17 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether it runs."""
+        """Whether the run is running."""
         return self.state == "running"
 
     @property
     def failed(self) -> bool:
-        """Whether it failed."""
+        """Whether the run failed."""
         return self.state == "failed"
 
     @property
     def user(self) -> dict[str, Any]:
-        """Whose run it is."""
+        """The run's owner."""
         return {"name": self.project.state.user_name, "username": self.project.state.username}
 
     def config(self, keys: list[str] | None = None) -> str:
@@ -142,17 +142,17 @@ class Run:
 
     @property
     def history_line_count(self) -> int:
-        """How many rows of history there are."""
+        """The number of rows in the history."""
         return len(self.rows)
 
     @property
     def events_line_count(self) -> int:
-        """How many rows of system metrics there are."""
+        """The number of rows of system metrics."""
         return len(self.event_lines)
 
     @property
     def log_line_count(self) -> int:
-        """How many lines of console output there are."""
+        """The number of lines of console output."""
         return len(self.log_lines)
 
     @property
@@ -162,12 +162,12 @@ class Run:
 
     @property
     def events_tail(self) -> str:
-        """The last row of system metrics, likewise."""
+        """The last row of system metrics, as a JSON list of JSON texts."""
         return json.dumps(self.event_lines[-1:])
 
     @property
     def history_keys(self) -> Any:
-        """The keys of the history with how often they occur; None where there is none."""
+        """The history's keys, and how often each occurs; None if the history is empty."""
         if not self.rows:
             return None
         counts: dict[str, int] = {}
@@ -181,9 +181,9 @@ class Run:
         return {"sets": [], "keys": keys, "lastStep": self.rows[-1].get("_step", len(self.rows) - 1)}
 
     def sampled_history(self, specs: list[str]) -> list[Any]:
-        """Return the history's rows for each asked set of keys; all of them, since a laptop's runs are short."""
-        wanted = [json.loads(spec) for spec in specs]
-        return [_rows(self.rows, spec.get("keys") if isinstance(spec, dict) else None) for spec in wanted]
+        """Return the history's rows for each set of keys. All rows are returned: a laptop's runs are short."""
+        parsed = [json.loads(spec) for spec in specs]
+        return [_rows(self.rows, spec.get("keys") if isinstance(spec, dict) else None) for spec in parsed]
 
     def history(self, min_step: int | None = None, max_step: int | None = None, **_: Any) -> list[str]:
         """Return rows of the history, as JSON texts."""
@@ -204,16 +204,16 @@ class Run:
 
     @property
     def file_count(self) -> int:
-        """How many files have arrived."""
+        """The number of files that have arrived."""
         return sum(each.uploaded for each in self.files_by_name.values())
 
     def file(self, name: str) -> RunFile:
-        """Return a file of this name, made where there is none."""
+        """Return the file of this name; create it if needed."""
         path = f"run/{self.project.entity.name}/{self.project.name}/{self.name}/{name}"
         return self.files_by_name.setdefault(name, RunFile(name, path, self.project))
 
     def stream(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Take one post of the file stream; return what the client is told."""
+        """Store one post of the file stream; return the answer for the client."""
         self.heartbeat_at = timestamp()
         if self.state in ("pending", "preempting", "preempted", *_ENDED) and not body.get("complete"):
             self.state = "running"
@@ -260,5 +260,5 @@ def upsert(project: "Project", given: dict[str, Any]) -> tuple[Run, bool]:
     if given.get("summaryMetrics") is not None:
         run.summary = json.loads(given["summaryMetrics"])
     if not inserted and run.state == "pending" and given.get("state") is None and given.get("host"):
-        run.state = "running"  # wandb.init in a container takes up a run made beforehand
+        run.state = "running"  # wandb.init in a container resumes a run that was created before
     return run, inserted

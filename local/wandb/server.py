@@ -1,4 +1,4 @@
-"""The server: GraphQL, the file stream, the storage behind signed addresses, and a page for a person."""
+"""The server: GraphQL, the file stream, the storage behind signed addresses, and a web page."""
 
 import base64
 import dataclasses
@@ -50,12 +50,12 @@ _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def snake_case(name: str) -> str:
-    """Spell a field of the schema as the attributes here are: `runQueueItemId` is `run_queue_item_id`."""
+    """Convert a field name of the schema to an attribute name: `runQueueItemId` to `run_queue_item_id`."""
     return _SNAKE.sub("_", name).lower()
 
 
 def resolve(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
-    """Resolve every field alike: a key, an attribute or a method of the same name; null where there is none."""
+    """Resolve any field to the key, attribute or method of the same name; null if there is no such name."""
     if info.parent_type.name in _ROOTS:
         source = source[info.parent_type.name]
     if isinstance(source, Mapping):
@@ -68,19 +68,19 @@ def resolve(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any
 
 
 def type_of(value: Any, *_: Any) -> str:
-    """Name the concrete type behind an interface or a union."""
+    """Return the name of the concrete type behind an interface or a union."""
     return getattr(value, "typename", type(value).__name__)
 
 
 @cache
 def schema() -> GraphQLSchema:
-    """Return the schema, with JSON texts checked as they come in."""
+    """Return the schema."""
     return build_schema((_HERE / "schema.graphql").read_text())
 
 
 @lru_cache(maxsize=500)
 def checked(query: str) -> DocumentNode | tuple[GraphQLError, ...]:
-    """Parse a document, and check it against the schema; return it, or what is wrong with it."""
+    """Parse a document and validate it against the schema; return it, or its errors."""
     try:
         document = parse(query)
     except GraphQLError as error:
@@ -94,11 +94,11 @@ class WandbServer:
     def __init__(
         self, *, entity: str, api_key: str, username: str = "local-user", behaviour: Behaviour | None = None
     ) -> None:
-        """Make a server without any queue."""
+        """Create a server without queues."""
         self.state = State(entity, username, behaviour or Behaviour())
         self.api_key = api_key
         self.answers_to_lose: list[str] = []
-        """Words of operations, such as `ackRunQueueItem`, whose next answer is lost after they were executed."""
+        """Words such as `ackRunQueueItem`: the next operation with one is executed, but its answer is lost."""
         self._secret = secrets.token_bytes(32)
         self._mutation = Mutation(self.state)
         self._roots = {"Query": Query(self.state), "Mutation": self._mutation}
@@ -144,7 +144,7 @@ class WandbServer:
     def create_queue(
         self, name: str, *, resource: str = "sagemaker", config: Mapping[str, Any], prioritization: str = "DISABLED"
     ) -> RunQueue:
-        """Create a queue, or give the one of this name another configuration: `config` is its SageMaker block."""
+        """Create a queue, or replace its configuration if it exists: `config` is its SageMaker block."""
         self._mutation.upsert_run_queue(
             {
                 "entityName": self.state.team.name,
@@ -165,7 +165,7 @@ class WandbServer:
 
     @contextmanager
     def running(self, port: int = 0) -> Iterator[str]:
-        """Serve on loopback, from a thread, until the block ends; yield the base URL. Raises SystemExit."""
+        """Serve on loopback until the block ends; yield the base URL. Raises SystemExit if the port is in use."""
         listener = listening(port)
         config = uvicorn.Config(self.app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, ws="none")
         server = uvicorn.Server(config)
@@ -203,7 +203,7 @@ class WandbServer:
             return JSONResponse(run.stream(body)) if run else JSONResponse({"error": "run not found"}, 404)
 
     async def _artifact_file(self, request: Request) -> Response:
-        """Answer for one file of an artifact, which the client asks for by its MD5 where it needs no more of it."""
+        """Return one file of an artifact, by its MD5."""
         if not self._authorized(request):
             return JSONResponse({"error": "user is not logged in"}, 401)
         where = request.path_params
@@ -243,11 +243,11 @@ class WandbServer:
             return JSONResponse({"error": str(error)}, 400)
 
     def _authorized(self, request: Request) -> bool:
-        wanted = base64.b64encode(f"api:{self.api_key}".encode()).decode()
-        return hmac.compare_digest(request.headers.get("authorization", ""), f"Basic {wanted}")
+        expected = base64.b64encode(f"api:{self.api_key}".encode()).decode()
+        return hmac.compare_digest(request.headers.get("authorization", ""), f"Basic {expected}")
 
     def signed(self, address: Address, base_url: str) -> str:
-        """Return the URL that allows what the address says, for an hour."""
+        """Return a signed URL for an address and its method, valid for an hour."""
         expires = str(int(time.time()) + _LIFE_OF_AN_ADDRESS)
         signature = self._signature(address.method, address.path, expires)
         query = urlencode({"method": address.method, "expires": expires, "sig": signature})
@@ -263,13 +263,13 @@ async def _content(request: Request) -> bytes:
 
 
 def _status(errors: list[GraphQLError]) -> int:
-    """Return the status of the first refusal; 400 for a document that does not fit the schema."""
+    """Return the first refusal's status; 400 for a document that does not match the schema."""
     originals = (error.original_error for error in errors)
     return next((error.status for error in originals if isinstance(error, Refused)), 400)
 
 
 def snapshot(state: State) -> dict[str, Any]:
-    """Return everything the server holds as JSON: for the page, and for those who look for what must not be there."""
+    """Return the server's whole state as JSON: for the page, and for tests that search it for secrets."""
     queues = state.project(state.team.name, LAUNCH_PROJECT).queues.values()
     return {
         "entity": state.team.name,
@@ -301,7 +301,7 @@ def snapshot(state: State) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass that hold plain values."""
+    """Return a dataclass's fields that have plain values."""
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
     return {name: each for name, each in fields.items() if name not in ("items", "files_by_name", "stored_state")}
 

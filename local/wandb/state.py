@@ -1,4 +1,4 @@
-"""What the server knows: entities and their projects, and all that is in them."""
+"""The server's state: entities, their projects, and the projects' contents."""
 
 import itertools
 import threading
@@ -16,15 +16,15 @@ LAUNCH_PROJECT = "model-registry"
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What is not known of the real server, as switches; True means that the server accepts it."""
+    """Switches for unknown behaviour of the real server; True means that the server accepts it."""
 
     lease_seconds: float = 60.0
     late_ack: bool = True
-    """An acknowledgement after the lease has ended and before anybody else got the item."""
+    """An acknowledgement after the lease has expired, before the item is leased again."""
     repeated_ack: bool = True
-    """An acknowledgement of an item acknowledged with the same run name."""
+    """A second acknowledgement of an item with the same run name."""
     repeated_fail: bool = True
-    """Failing an item that has failed."""
+    """Failing an item that has already failed."""
     fail_while_running: bool = True
     """Failing an acknowledged item whose run is running."""
     pop_by_strangers: bool = True
@@ -48,7 +48,7 @@ class Entity:
 
 @dataclass
 class Project:
-    """A project of an entity; it comes to be when something is written to it."""
+    """A project of an entity; the first write to it creates it."""
 
     entity: Entity
     name: str
@@ -85,7 +85,7 @@ class Project:
 
     @property
     def launch_agents(self) -> list[LaunchAgent]:
-        """All launch agents, when this is the launch project."""
+        """All launch agents, if this is the launch project."""
         return [agent for agent in self.state.agents.values() if agent.project is self]
 
     def run_queue(self, name: str) -> RunQueue | None:
@@ -97,12 +97,12 @@ class Project:
         return self.runs_by_id.get(name)
 
     def bucket(self, name: str, missing_ok: bool = False) -> Run | None:
-        """Return a run by its run id, in the words of older clients."""
+        """Return a run by its run id; older clients use this name."""
         return self.runs_by_id.get(name)
 
     @property
     def run_count(self) -> int:
-        """How many runs there are."""
+        """The number of runs."""
         return len(self.runs_by_id)
 
     def runs(self, first: int | None = None, after: str | None = None, **_: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Project:
         return membership.artifact if membership else None
 
     def artifact_type(self, name: str) -> dict[str, Any]:
-        """Return a type of artifacts with its collections."""
+        """Return an artifact type with its collections."""
         return {
             "id": opaque("ArtifactType", name),
             "name": name,
@@ -138,10 +138,10 @@ class Project:
 
 
 class State:
-    """Everything the server holds. `lock` guards it: requests come from many threads."""
+    """The server's whole state. `lock` guards it: requests come from many threads."""
 
     def __init__(self, entity: str, username: str, behaviour: Behaviour) -> None:
-        """Begin empty, with a user and a team."""
+        """Start with one user and one team, and without projects."""
         self.behaviour = behaviour
         self.username = username
         self.user_name = username.replace("-", " ").title()
@@ -165,11 +165,11 @@ class State:
         return next(self._numbers)
 
     def find_project(self, entity: str | None, name: str | None) -> Project | None:
-        """Return a project; None when there is none. Left out, the entity is the user's."""
+        """Return a project; None if it does not exist. The default entity is the user's."""
         return self.projects.get((entity or self.username, name or ""))
 
     def project(self, entity: str | None, name: str | None) -> Project:
-        """Return a project, made where there is none. Raises Refused for an entity that is not there."""
+        """Return a project; create it if needed. Raises Refused if the entity does not exist."""
         owner = self.entities.get(entity or self.username)
         if owner is None or not name:
             raise Refused(f"entity {entity} not found" if owner is None else "a project name is required", 404)
@@ -180,7 +180,7 @@ class State:
 
     @property
     def runs(self) -> dict[tuple[str, str, str], Run]:
-        """Every run, by entity, project and run id."""
+        """All runs, by entity, project and run id."""
         return {
             (*where, name): run for where, project in self.projects.items() for name, run in project.runs_by_id.items()
         }

@@ -1,4 +1,4 @@
-"""Sweeps, as far as launching them goes: a grid of runs handed to a scheduler one at a time."""
+"""Sweeps, only as needed to launch them: a scheduler gets the runs of a grid one at a time."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ _PLACEHOLDER = "WANDB_SWEEP_ID"
 
 @dataclass
 class Sweep:
-    """A sweep. Its grid is walked run by run, as its scheduler's heartbeats ask for work."""
+    """A sweep. Its scheduler's heartbeats get the runs of its grid one by one."""
 
     name: str
     project: "Project" = field(repr=False)
@@ -43,15 +43,15 @@ class Sweep:
 
     @property
     def method(self) -> str:
-        """How parameters are chosen; only a grid is walked here."""
+        """The method for choosing parameters; only `grid` is implemented here."""
         return str(yaml.safe_load(self.config).get("method", "grid"))
 
     def runs(self, **_: Any) -> dict[str, Any]:
-        """Return its runs."""
+        """Return the sweep's runs."""
         return connection(self.handed_out)
 
     def next_commands(self) -> list[dict[str, Any]]:
-        """Return what a scheduler is to do now: start the next run, nothing while one is under way, or leave."""
+        """Return the scheduler's next commands: start the next run, wait while one is running, or exit."""
         self.state, self.heartbeat_at = "RUNNING", timestamp()
         if any(run.state in ("pending", "running") for run in self.handed_out):
             return []
@@ -72,7 +72,7 @@ class Sweep:
 
 
 def upsert_sweep(state: "State", given: dict[str, Any]) -> Sweep:
-    """Create or change a sweep; a new one with a launch scheduler has its scheduler's item pushed."""
+    """Create or change a sweep. For a new one with a launch scheduler, push the scheduler's item."""
     known = next((each for each in _sweeps(state) if given.get("id") in (each.id, each.name)), None)
     if known:
         known.state, known.updated_at = given.get("state") or known.state, timestamp()

@@ -1,4 +1,4 @@
-"""What can be wrong with a stack before anything is queued. Each check says so in words, with what to do."""
+"""Checks a stack before anything is queued. Each error message says what is wrong, and what to do."""
 
 import json
 import os
@@ -27,7 +27,7 @@ _ONE_CALL = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_ti
 
 
 class Target(NamedTuple):
-    """The run queue to use, and as whom."""
+    """The run queue to use, and the W&B server, API key and entity to use it with."""
 
     base_url: str
     api_key: str
@@ -36,9 +36,9 @@ class Target(NamedTuple):
 
 
 def checked(stack: Stack, queue: str, progress: Progress) -> Target:
-    """Return where to queue the job: `queue` or, when that is empty, the first that the stack serves.
+    """Return where to queue the job: in `queue` or, if that is empty, in the first queue that the stack serves.
 
-    Raises CannotOperate with what keeps the stack from launching it. What the operator may not look at is not checked.
+    Raises CannotOperate if the stack cannot launch the job. Checks that the operator has no permission for are skipped.
     """
     progress.doing("Checking the API key and the run queue")
     target = _target(stack, queue)
@@ -49,7 +49,7 @@ def checked(stack: Stack, queue: str, progress: Progress) -> Target:
         except ClientError as error:
             if error_code(error) not in _DENIED:
                 raise
-            progress.note(f"Not checked, since you may not look at it: {error_message(error)}")
+            progress.note(f"Skipped, because you have no permission for it: {error_message(error)}")
     return target
 
 
@@ -81,9 +81,9 @@ def _target(stack: Stack, queue: str) -> Target:
 
 
 def _api_key(stack: Stack, secret: str) -> str:
-    """Return the stack's API key or, where the operator may not read that, their own.
+    """Return the stack's API key or, if the operator may not read it, the operator's own from WANDB_API_KEY.
 
-    Raises CannotOperate, and WandbKeyRejected for a secret without a key.
+    Raises CannotOperate if there is neither, and WandbKeyRejected if the secret contains no key.
     """
     try:
         stack.account.client("secretsmanager").get_secret_value(SecretId=secret)
@@ -91,8 +91,8 @@ def _api_key(stack: Stack, secret: str) -> str:
         if error_code(error) in _DENIED and "WANDB_API_KEY" in os.environ:
             return os.environ["WANDB_API_KEY"]
         raise CannotOperate(
-            f"The secret {secret} with the W&B API key cannot be read: {error_message(error)} Create it, or allow "
-            "yourself secretsmanager:GetSecretValue on it, or set WANDB_API_KEY."
+            f"The secret {secret} with the W&B API key cannot be read: {error_message(error)} Create it, or get "
+            "the permission secretsmanager:GetSecretValue for it, or set WANDB_API_KEY."
         ) from None
     return WandbApiKey(secret)()
 
@@ -100,11 +100,11 @@ def _api_key(stack: Stack, secret: str) -> str:
 def _check_builds(stack: Stack, _: Target) -> None:
     if "BuildProjectName" not in stack.outputs:
         raise CannotOperate(
-            f"The stack {stack.name} builds no images, and this job comes as code. Set BuildImages to true in "
-            f"stacks/{stack.name}.yaml and deploy it, or queue a run of an existing image yourself."
+            f"The stack {stack.name} builds no images, but this job needs one. Set BuildImages to true in "
+            f"stacks/{stack.name}.yaml and deploy the stack, or test it with a run of an existing image instead."
         )
     name = stack.outputs["ImageRepository"].partition("/")[2]
-    missing = f"The ECR repository {name}, to which the stack {stack.name} pushes images, does not exist. Create it: "
+    missing = f"The ECR repository {name} for the images of the stack {stack.name} does not exist. Create it: "
     with _where("RepositoryNotFoundException", f"{missing}aws ecr create-repository --repository-name {name}"):
         stack.account.client("ecr").describe_repositories(repositoryNames=[name])
 
@@ -113,8 +113,8 @@ def _check_role(stack: Stack, target: Target) -> None:
     role = str(target.queue.config.get("RoleArn", ""))
     if not role or "{{" in role:
         return
-    where = f"The role {role}, which the run queue {target.queue.name} names,"
-    with _where("NoSuchEntity", f"{where} does not exist. Create it, or name another one in the queue."):
+    where = f"The role {role} in the run queue {target.queue.name}"
+    with _where("NoSuchEntity", f"{where} does not exist. Create it, or use another role in the queue."):
         found: Any = stack.account.client("iam").get_role(RoleName=role.rpartition("/")[2])["Role"]
     if "sagemaker.amazonaws.com" not in json.dumps(found["AssumeRolePolicyDocument"]):
         raise CannotOperate(
@@ -128,18 +128,18 @@ def _check_bucket(stack: Stack, target: Target) -> None:
     if not path or "{{" in path:
         return
     bucket = urlsplit(path).netloc
-    where = f"The bucket {bucket}, which the run queue {target.queue.name} names in S3OutputPath,"
-    with _where("404", f"{where} does not exist. Create it in {region}, or name another one in the queue."):
+    where = f"The bucket {bucket} in the S3OutputPath of the run queue {target.queue.name}"
+    with _where("404", f"{where} does not exist. Create it in {region}, or use another bucket in the queue."):
         found = stack.account.client("s3").head_bucket(Bucket=bucket)["BucketRegion"]
     if found != region:
-        raise CannotOperate(f"{where} is in {found}, and the stack is in {region}. Name a bucket of {region} instead.")
+        raise CannotOperate(f"{where} is in {found}, but the stack is in {region}. Use a bucket in {region} instead.")
 
 
 def _check_schedule(stack: Stack, _: Target) -> None:
     resource = {"StackName": stack.name, "LogicalResourceId": "PollQueuesFunctionEveryMinute"}
     found = stack.account.client("cloudformation").describe_stack_resource(**resource)["StackResourceDetail"]
     name = found["PhysicalResourceId"]
-    where = f"The schedule {name}, which polls the run queues,"
+    where = f"The schedule {name} for polling the run queues"
     with _where("ResourceNotFoundException", f"{where} does not exist. Destroy the stack and deploy it again."):
         state = stack.account.client("scheduler").get_schedule(Name=name)["State"]
     if state != "ENABLED":
@@ -147,7 +147,7 @@ def _check_schedule(stack: Stack, _: Target) -> None:
 
 
 def _check_poll(stack: Stack, _: Target) -> None:
-    """Poll once. It takes what the schedule would take within its minute."""
+    """Poll once. It takes the items that the schedule would take within the next minute."""
     function = stack.outputs["PollQueuesFunctionName"]
     answer = stack.account.client("lambda", config=_ONE_CALL).invoke(FunctionName=function, Payload=b"{}")
     said: Mapping[str, Any] = json.loads(answer["Payload"].read())
@@ -158,14 +158,14 @@ def _check_poll(stack: Stack, _: Target) -> None:
         )
     if said["status"] == "KILLED":
         raise CannotOperate(
-            f"Polling was stopped in W&B. Let the launch agent {stack.name} poll again there, or deploy a changed "
+            f"Polling was stopped in W&B. Resume the launch agent {stack.name} there, or deploy a changed "
             "launch-config.yaml."
         )
 
 
 @contextmanager
 def _where(code: str, sentence: str) -> Iterator[None]:
-    """Raise CannotOperate with a sentence where AWS answers with a code."""
+    """Raise CannotOperate with this sentence if AWS answers with this error code."""
     try:
         yield
     except ClientError as error:

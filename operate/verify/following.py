@@ -1,4 +1,4 @@
-"""Follows the execution of a run queue item, and SageMaker's status events, until all is known or takes too long."""
+"""Follows a run queue item's execution until it ends or takes too long, and finds SageMaker's status events."""
 
 import time
 from collections.abc import Callable
@@ -21,16 +21,16 @@ Found = TypeVar("Found")
 _PAUSE = 1.0
 _QUEUE_SECONDS, _RUN_SECONDS, _EVENTS_SECONDS = 600, 3600, 15
 _NO_ROOM = {
-    "CapacityUnavailable": 'SageMaker has no room for the job: {} Ask for a higher quota "for training job usage" in '
-    "the Service Quotas console, Amazon SageMaker, and try again.",
-    "CodeBuild.AccountLimitExceededException": "CodeBuild has no room for the build: {} Ask for more concurrently "
+    "CapacityUnavailable": 'SageMaker has no capacity for the job: {} Request a higher quota "for training job usage" '
+    "in the Service Quotas console, Amazon SageMaker, and try again.",
+    "CodeBuild.AccountLimitExceededException": "CodeBuild has no capacity for the build: {} Request more concurrently "
     "running builds in the Service Quotas console, AWS CodeBuild, and try again.",
 }
-"""What a run waits for by itself, for hours."""
+"""The errors that an execution would retry for hours."""
 
 
 def follow(stack: Stack, item_id: str, progress: Progress) -> Events:
-    """Return the history of an item's execution when that has ended. Raises CannotOperate for one that does not."""
+    """Wait for an item's execution to end; return its history. Raises CannotOperate if it does not end in time."""
     arn = execution_arn(stack.outputs["StateMachineArn"], execution_name(item_id, 1))
     states = stack.account.client("stepfunctions")
 
@@ -53,14 +53,14 @@ def follow(stack: Stack, item_id: str, progress: Progress) -> Events:
     progress.doing("Waiting for a poll to take the item from the queue")
     if not _wait(_QUEUE_SECONDS, look):
         raise CannotOperate(
-            f"No poll took the item {item_id} within {_QUEUE_SECONDS // 60} minutes. Look in W&B whether another "
-            "launch agent took it, or as many runs are open as max_jobs in launch-config.yaml allows."
+            f"No poll took the item {item_id} within {_QUEUE_SECONDS // 60} minutes. Check in W&B whether another "
+            "launch agent took it, and whether max_jobs in launch-config.yaml allows another run."
         )
     events = _wait(_RUN_SECONDS, ended)
     if not events:
         raise CannotOperate(
-            f"The run has not ended within {_RUN_SECONDS // 60} minutes, and goes on. Look at its execution, {arn}, or "
-            "stop it in W&B."
+            f"The run has not ended within {_RUN_SECONDS // 60} minutes, and is still running. Check its execution, "
+            f"{arn}, or stop it in W&B."
         )
     return events
 
@@ -68,13 +68,13 @@ def follow(stack: Stack, item_id: str, progress: Progress) -> Events:
 def _doing(stack: Stack, events: Events) -> str:
     why, job = failure(events), training_job(events)
     if why and why.error != LaunchFailed.__name__:
-        return f"{state(events)} failed and is tried again: {why.error}: {why.reason}"
+        return f"{state(events)} failed and will be retried: {why.error}: {why.reason}"
     found = SageMaker(stack.name).describe(job) if job and state(events) == "Train" else None
     return f"{state(events)}: {found.secondary_status}" if found else state(events)
 
 
 def statuses_seen(stack: Stack, item_id: str, since: datetime) -> list[str]:
-    """Return the statuses of a training job of which the stack has had an event, by its log."""
+    """Return the training job's statuses that events have reported to the stack, according to its log."""
     logs, group = stack.account.client("logs"), stack.outputs["FunctionsLogGroupName"]
 
     def look() -> list[str]:
@@ -86,7 +86,7 @@ def statuses_seen(stack: Stack, item_id: str, since: datetime) -> list[str]:
 
 
 def _wait(seconds: float, look: Callable[[], Found | None]) -> Found | None:
-    """Return what `look` finds, as soon as it does; None when it has found nothing for so long."""
+    """Call `look` until it finds something; return that, or a false value after this many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := look()) and time.monotonic() < deadline:
         time.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""What the history of an execution says: where it is, how it ended, how long each step took, and what that cost."""
+"""Reads an execution's history: its state, how it ended, how long each step took, and what that cost."""
 
 import json
 import math
@@ -18,14 +18,14 @@ _FAILED = "Report failure"
 
 
 class Step(NamedTuple):
-    """A state in which something was done, and for how long."""
+    """A task state, and how long it took."""
 
     name: str
     seconds: float
 
 
 def steps(events: Events) -> list[Step]:
-    """Return the steps that were begun, in their order. One that was not left has lasted until the last event."""
+    """Return the steps that started, in order. A step without an end counts until the last event."""
     left = {each["stateExitedEventDetails"]["name"]: each for each in events if "stateExitedEventDetails" in each}
     found = []
     for each in (each for each in events if each["type"] == "TaskStateEntered"):
@@ -36,13 +36,13 @@ def steps(events: Events) -> list[Step]:
 
 
 def state(events: Events) -> str:
-    """Return the state that was entered last; empty where none was."""
+    """Return the last entered state; empty if there is none yet."""
     names = [each["stateEnteredEventDetails"]["name"] for each in events if "stateEnteredEventDetails" in each]
     return names[-1] if names else ""
 
 
 def failure(events: Events) -> Failure | None:
-    """Return why what is done in the present state has failed, and is done again; None where it has not."""
+    """Return why the last attempt of the current state failed; None if none has failed."""
     for event in reversed(events):
         if "stateEnteredEventDetails" in event:
             break
@@ -56,19 +56,19 @@ def _failure(details: Mapping[str, Any], otherwise: str) -> Failure:
 
 
 def training_job(events: Events) -> str:
-    """Return the name of the training job that was submitted last; empty where none was."""
+    """Return the name of the last submitted training job; empty if there is none."""
     submitted = [each["taskSubmittedEventDetails"] for each in events if "taskSubmittedEventDetails" in each]
     answers = [json.loads(each["output"]) for each in submitted if each["resourceType"] == "lambda"]
     return answers[-1]["Payload"]["training_job_name"] if answers else ""
 
 
 def has_ended(events: Events) -> bool:
-    """Return whether the execution has."""
+    """Return whether the execution has ended."""
     return bool(events) and events[-1]["type"] in _ENDS
 
 
 def fault(events: Events) -> str:
-    """Return why an ended execution has not run the job to a good end; empty where it has."""
+    """Return why an ended execution did not run the job successfully; empty if it did."""
     if state(events) == "Item is not ours":
         return "Another launch agent took the item from the run queue. Stop it, or give this stack a queue of its own."
     last = events[-1]
@@ -80,16 +80,16 @@ def fault(events: Events) -> str:
 
 
 def _failed_step(events: Events) -> str:
-    """Return the step from which the execution went to report a failure; without that, the last one."""
+    """Return the step before the failure was reported or, if no failure was reported, the last step."""
     names = [step.name for step in steps(events)]
     done = names[: names.index(_FAILED)] if _FAILED in names else names
     return done[-1] if done else "The execution"
 
 
 def cost(step: Step, compute_type: str, job: Mapping[str, Any]) -> tuple[float, str]:
-    """Return what a step cost in dollars, roughly, and for what; NaN where the price is not known.
+    """Estimate what a step cost in dollars, and return for what; NaN if the price is not known.
 
-    `job` is the training job, as SageMaker describes it. Functions and the state machine cost next to nothing.
+    `job` is SageMaker's description of the training job. Functions and the state machine cost next to nothing.
     """
     if step.name == "Build image":
         minutes = math.ceil(step.seconds / 60)

@@ -1,4 +1,4 @@
-"""What is being done, said at once and every ten seconds, to a terminal or through a pipe."""
+"""Prints the current step at once, and again every ten seconds."""
 
 import threading
 import time
@@ -9,32 +9,32 @@ _SECONDS = 10
 
 
 class Progress:
-    """Says what is being done until its block ends."""
+    """A context manager that prints the current step until its block ends."""
 
     def __init__(self) -> None:
-        """Begin with nothing to say."""
+        """Start without a step."""
         self._doing, self._since, self._said = "", 0.0, 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._repeat, daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to repeat what is being done."""
+        """Start to repeat the current step."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Be silent."""
+        """Stop printing."""
         self._ended.set()
         self._thread.join()
 
     def doing(self, what: str) -> None:
-        """Say what is being done now, unless that is known; nothing, where it is empty."""
+        """Set the current step, and print it if it has changed. Empty for no step."""
         if what != self._doing:
             self._doing, self._since = what, time.monotonic()
             self.note(what)
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Print a text once."""
         self._said = time.monotonic()
         if text:
             print(f"{datetime.now():%H:%M:%S}  {text}", flush=True)

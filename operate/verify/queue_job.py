@@ -1,6 +1,6 @@
-"""Run in the environment of the wandb client: make the job of `make verify`, and queue a run of it.
+"""Creates the job of `make verify` and queues a run of it. Runs in the wandb client's environment.
 
-stdin: what `launch_add` takes, as JSON. The last line of stdout: the id of the run queue item.
+stdin: the arguments of `launch_add`, as JSON. The last line of stdout: the id of the run queue item.
 """
 
 import json
@@ -16,13 +16,13 @@ _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def main() -> None:
-    """Make the job, see that it is there, and queue it."""
+    """Create the job, check that it exists, and queue a run of it."""
     asked = json.load(sys.stdin)
     create = [sys.executable, "-m", "wandb", "job", "create", "code", str(_FOLDER), "-n", "verify", "-r", _PYTHON]
     where = ["-e", asked["entity"], "-p", asked["project"], "-E", "python main.py"]
     subprocess.run([*create, *where], check=True, stdout=sys.stderr)
     job = f"{asked['entity']}/{asked['project']}/verify:latest"
-    # The command line exits with 0 where it has made no job, too.
+    # `wandb job create` exits with 0 even if it created no job.
     wandb.Api().artifact(job, type="job")
     print(launch_add(job=job, **asked).id)
 
@@ -30,5 +30,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Exception as error:  # noqa: BLE001 - whatever the client raises is said in its words
+    except Exception as error:  # noqa: BLE001 - the caller shows any error of the client
         sys.exit(f"{type(error).__name__}: {error}")

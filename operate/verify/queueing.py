@@ -1,4 +1,4 @@
-"""Queues the job with the real wandb client, in the environment that `make` has installed for it."""
+"""Queues the job with the real wandb client, in the environment that `make` installs for it."""
 
 import json
 import os
@@ -21,9 +21,9 @@ _OF_ONE_TYPE = {"InstanceType", "InstanceCount", "KeepAlivePeriodInSeconds", "Vo
 
 
 def overrides(queue_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the job overrides of its queue's configuration: little time and, where that fits, a small instance.
+    """Return what the job overrides in its queue's configuration: the time limit and, if possible, the instance.
 
-    What a queue says of instance groups or training plans goes with no other instance type. No instance is kept warm.
+    Instance groups and training plans do not allow another instance type. No instance is kept warm.
     """
     stopping, instances = (queue_config.get(name) or {} for name in ("StoppingCondition", "ResourceConfig"))
     found: dict[str, Any] = {"StoppingCondition": {**stopping, "MaxRuntimeInSeconds": 900}}
@@ -34,7 +34,7 @@ def overrides(queue_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def queued(target: Target, run_id: str) -> str:
-    """Queue the job; return its run queue item's id. Raises CannotOperate."""
+    """Queue the job; return its run queue item's id. Raises CannotOperate if the wandb client fails."""
     asked = {
         "entity": target.entity,
         "project": PROJECT,
@@ -49,7 +49,7 @@ def queued(target: Target, run_id: str) -> str:
                 _COMMAND, input=json.dumps(asked), capture_output=True, text=True, check=True, **how
             ).stdout
         except subprocess.TimeoutExpired:
-            why = f"the wandb client has not ended within {_SECONDS} s."
+            why = f"the wandb client did not finish within {_SECONDS} s."
         except subprocess.CalledProcessError as error:
             why = f"the wandb client says: {(error.stderr.strip().splitlines() or ['nothing'])[-1]}"
         else:
@@ -61,7 +61,7 @@ def queued(target: Target, run_id: str) -> str:
 
 
 def _environment(target: Target, folder: str) -> dict[str, str]:
-    """Return the client's environment: with the key, which is in no command line, and without the user's settings."""
+    """Return the client's environment: with the API key, and without the operator's own W&B and AWS settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WANDB_"))}
     folders = ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")
     server = {"WANDB_BASE_URL": target.base_url, "WANDB_API_KEY": target.api_key}

@@ -1,4 +1,4 @@
-"""The events that AWS sends of a run, as they are but for ids: from a queue that is there only meanwhile."""
+"""Collects the events that AWS sends about a run, through a temporary queue, and replaces the ids in them."""
 
 import json
 import re
@@ -18,15 +18,15 @@ _ID = re.compile(
     r"(?<![0-9A-Za-z])(?:(?P<kind>(?:vpc|subnet|sg)-)[0-9a-f]{8,17}|\d{12}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
     r"(?![0-9A-Za-z])"
 )
-"""The ids of networks and of events, and the numbers of accounts."""
+"""Ids of networks and events, and account numbers."""
 
 
 @contextmanager
 def raw_events(stack: Stack, run_id: str, path: Path, stand_ins: Mapping[str, str]) -> Iterator[None]:
-    """Write what EventBridge delivers of a run's training job and execution, while the block lasts, to a JSON file.
+    """Write the events about a run's training job and execution during the block to a JSON file.
 
-    `stand_ins` are texts to replace besides ids, and by what. The rule and the queue are removed at the end. Raises
-    CannotOperate for a file that cannot be written.
+    `stand_ins` maps further texts to their replacements. The rule and the queue are deleted at the end. Raises
+    CannotOperate if the file cannot be written.
     """
     try:
         path.touch()
@@ -37,7 +37,9 @@ def raw_events(stack: Stack, run_id: str, path: Path, stand_ins: Mapping[str, st
     of_run = [{"TrainingJobName": [{"prefix": run_id}]}, {"stateMachineArn": [stack.outputs["StateMachineArn"]]}]
     pattern = {"source": ["aws.sagemaker", "aws.states"], "detail": {"$or": of_run}}
     with ExitStack() as after:
-        rule = events.put_rule(Name=name, EventPattern=json.dumps(pattern), Description="Of a make verify")["RuleArn"]
+        rule = events.put_rule(Name=name, EventPattern=json.dumps(pattern), Description="Temporary, of make verify")[
+            "RuleArn"
+        ]
         after.callback(events.delete_rule, Name=name)
         queue_arn = rule.replace(":events:", ":sqs:").replace(":rule/", ":")
         policy = json.dumps(_policy(rule, queue_arn))
@@ -50,7 +52,7 @@ def raw_events(stack: Stack, run_id: str, path: Path, stand_ins: Mapping[str, st
             yield
             seconds = _SECONDS
         except KeyboardInterrupt:
-            # Another one must not keep the rule and the queue from being removed.
+            # A second Ctrl-C must not prevent the removal of the rule and the queue.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             raise
         finally:
@@ -59,14 +61,14 @@ def raw_events(stack: Stack, run_id: str, path: Path, stand_ins: Mapping[str, st
 
 
 def _policy(rule: str, queue: str) -> dict[str, Any]:
-    """Let a rule send to a queue; without this, EventBridge drops what it cannot deliver."""
+    """Return the queue policy that lets a rule send to the queue; without it, EventBridge drops the events."""
     allow = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage"}
     statement = {**allow, "Resource": queue, "Condition": {"ArnEquals": {"aws:SourceArn": rule}}}
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def _received(sqs: Any, queue: str, run_id: str, seconds: float) -> list[dict[str, Any]]:
-    """Return the events of a run by time. Those of its end are waited for, so long."""
+    """Return a run's events, sorted by time; wait at most this long for those of its end."""
     found: dict[str, dict[str, Any]] = {}
     deadline = time.monotonic() + seconds
     while True:
@@ -84,7 +86,7 @@ def _has_ended(event: Mapping[str, Any]) -> bool:
 
 
 def without_ids(text: str, stand_ins: Mapping[str, str]) -> str:
-    """Replace ids, the same one always by the same, and what else has a stand-in."""
+    """Replace each id, always with the same replacement, and each text that has a stand-in."""
     for known, stand_in in stand_ins.items():
         text = text.replace(known, stand_in)
     numbers: dict[str, str] = {}

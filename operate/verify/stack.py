@@ -1,4 +1,4 @@
-"""A stack as it is deployed, whatever is on this machine."""
+"""A deployed stack: AWS is asked for everything, and no local file is read."""
 
 import io
 import zipfile
@@ -22,7 +22,7 @@ class Stack(NamedTuple):
 
     @classmethod
     def deployed(cls, name: str, account: Account) -> Self:
-        """Return a stack. Raises CannotOperate for one that is not there or not ready, and botocore's errors."""
+        """Return a stack. Raises CannotOperate if it does not exist or is not ready, and botocore's errors."""
         found = account.deployed(name)
         outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
         if not outputs:
@@ -32,10 +32,10 @@ class Stack(NamedTuple):
         return cls(name, account, outputs, parameters)
 
     def launch_config(self) -> LaunchConfig:
-        """Return the launch-config.yaml with which it was deployed. Raises botocore's and urllib3's errors."""
+        """Return the launch-config.yaml that the stack was deployed with. Raises botocore's and urllib3's errors."""
         lambdas = self.account.client("lambda")
         function = lambdas.get_function_configuration(FunctionName=self.outputs["PollQueuesFunctionName"])
-        # The last layer is the one with the configuration.
+        # The last layer contains the configuration.
         layer = lambdas.get_layer_version_by_arn(Arn=function["Layers"][-1]["Arn"])
         content = urllib3.request("GET", layer["Content"]["Location"], timeout=30.0).data
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

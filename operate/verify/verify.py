@@ -1,4 +1,4 @@
-"""`make verify`: queues one small job, follows it to its end, and shows what each step took and cost."""
+"""`make verify`: queues one small job, follows it to its end, and shows each step's time and cost."""
 
 import math
 import secrets
@@ -20,27 +20,27 @@ from operate.verify.raw_events import raw_events
 from operate.verify.stack import Stack
 
 _ANNOUNCEMENT = """
-This queues one small job in the run queue {queue}: code that logs one value to W&B. Its image is built, which takes \
-some minutes the first time, and it trains for seconds on {instance}. It costs {cost}.
+This queues one small job in the run queue {queue}: code that logs one value to W&B. Building its image takes some \
+minutes the first time. The job trains for seconds on {instance}. It costs {cost}.
 The job, its code and its run go into the project {entity}/{project} in W&B. Delete it when you no longer need it.
-Ctrl-C ends watching, and not the run."""
+Ctrl-C stops watching; the run continues."""
 _LEFT_BEHIND = """
-If it was queued, the run {run_id} goes on, and costs what was said. To stop it, stop it in W&B: in the run queue \
-{queue}, or at the run itself. What becomes of it: make logs STACK={stack} RUN={run_id}"""
+If the run {run_id} was queued, it continues, at the cost stated above. To stop it, use the run queue {queue} or the \
+run's page in W&B. To see its progress: make logs STACK={stack} RUN={run_id}"""
 
 
 def verify(name: str, region: str | None, *, queue: str, sure: bool, keep: str) -> None:
-    """Prove a stack with one small job in a run queue, by default its first, after asking unless `sure`.
+    """Test a stack with one small job, after asking unless `sure`. `queue` is empty for the stack's first run queue.
 
-    `keep` names a file for the events that AWS sends; empty for none. Raises CannotOperate with what is wrong, and
-    botocore's errors.
+    `keep` names a file for the events that AWS sends; empty to keep no events. Raises CannotOperate if the stack does
+    not work, and botocore's errors.
     """
     if not sure and not in_terminal():
-        raise CannotOperate("There is no terminal to ask in. Say that you are sure with ARGS=--yes.")
+        raise CannotOperate("There is no terminal to ask in. Confirm with ARGS=--yes.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     account = Account(region)
     with Progress() as progress:
-        progress.doing(f"Looking at the stack {name} of account {account.id}, region {account.region}")
+        progress.doing(f"Reading the stack {name} of account {account.id}, region {account.region}")
         stack = Stack.deployed(name, account)
         target = checked(stack, queue, progress)
         progress.doing("")
@@ -53,7 +53,7 @@ def verify(name: str, region: str | None, *, queue: str, sure: bool, keep: str) 
 def _announce(target: Target) -> None:
     small = "ResourceConfig" in overrides(target.queue.config)
     instance = f"one {INSTANCE}" if small else "the instances that the queue configures"
-    price = "a few cents" if small else "what these cost for some minutes"
+    price = "a few cents" if small else "their price for some minutes"
     queue, entity = target.queue.name, target.entity
     say(_ANNOUNCEMENT.format(queue=queue, instance=instance, cost=price, entity=entity, project=PROJECT))
 
@@ -81,20 +81,20 @@ def _run(stack: Stack, target: Target, keep: str, progress: Progress) -> None:
 
 
 def _judge(events: Events, seen: list[str]) -> None:
-    """Raise CannotOperate with what went wrong, and what to do about it."""
+    """Raise CannotOperate if something went wrong; the message says what to do about it."""
     why = fault(events)
     if why:
-        raise CannotOperate(f"{why} docs/errors.md has more about errors.")
+        raise CannotOperate(f"{why} docs/errors.md explains the errors.")
     if not seen:
         raise CannotOperate(
-            "The run ended well, but no status event of SageMaker reached the stack, so that every run ends minutes "
-            "late. Check that the rule ResumeRunFunctionTrainingJobStateChange of the stack is enabled, and that its "
-            "queue FailedEvents is empty."
+            "The run finished, but no status event from SageMaker reached the stack, so every run is reported minutes "
+            "late. Check that the stack's rule ResumeRunFunctionTrainingJobStateChange is enabled, and that its queue "
+            "FailedEvents is empty."
         )
 
 
 def _show(stack: Stack, events: Events, begin: datetime, seen: list[str]) -> None:
-    """Print what each step took and cost, and which events arrived."""
+    """Print each step's time and cost, and the events that arrived."""
     name, job = training_job(events), dict[str, Any]()
     if name:
         job = stack.account.client("sagemaker").describe_training_job(TrainingJobName=name)
@@ -106,11 +106,11 @@ def _show(stack: Stack, events: Events, begin: datetime, seen: list[str]) -> Non
         price = f"  {_price(dollars)} for {what}" if what else ""
         print(f"{step.name:32}{step.seconds:6.0f} s{price}")
     if name and "Build image" not in [step.name for step in done]:
-        print(f"{'Build image':32}{'':6}    not needed: the image of an earlier run fits")
+        print(f"{'Build image':32}{'':6}    not needed: an earlier run built the image")
     if seen:
         print(f"{'Status events that arrived':32}{len(seen):6}    {', '.join(dict.fromkeys(seen))}")
-    print(f"{'In all':32}{_since(begin, events[-1]):6.0f} s  {_price(total)}")
-    say(f"The costs are estimates, by AWS's list prices of us-east-1 of {PRICES_OF}, without free tiers.")
+    print(f"{'Total':32}{_since(begin, events[-1]):6.0f} s  {_price(total)}")
+    say(f"Costs are estimates from AWS's list prices in us-east-1, {PRICES_OF}, without free tiers.")
 
 
 def _since(begin: datetime, event: Any) -> float:
@@ -118,4 +118,4 @@ def _since(begin: datetime, event: Any) -> float:
 
 
 def _price(dollars: float) -> str:
-    return "a price that is not known here" if math.isnan(dollars) else f"about ${dollars:.3f}"
+    return "an unknown price" if math.isnan(dollars) else f"about ${dollars:.3f}"

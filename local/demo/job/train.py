@@ -1,4 +1,4 @@
-"""Teach a perceptron which points lie above a line, and log it to W&B: what a user's job that comes as code holds."""
+"""Trains a perceptron to find points above a line and logs to W&B: an example of a user's job made from code."""
 
 import random
 
@@ -6,7 +6,7 @@ import wandb
 
 
 def main() -> None:
-    """Pass over the points, with the number of epochs from the run's config."""
+    """Train for the number of epochs in the run's config."""
     dice = random.Random(0)  # noqa: S311 - points, not secrets
     points = [(1.0, dice.uniform(-1, 1), dice.uniform(-1, 1)) for _ in range(500)]
     above = [1 if y > 0.3 + 0.5 * x else -1 for _, x, y in points]
