@@ -259,7 +259,7 @@ def test_a_registry_tells_which_image_a_tag_stands_for(app: Application) -> None
     cloud, repository = app.deployed.cloud, app.deployed.outputs["ImageRepository"].partition("/")[2]
     reference = f"{cloud.url.removeprefix('http://')}/mirror/public.ecr.aws/docker/library/python:{PYTHON}-slim-trixie"
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest_of(reference))
-    with pytest.raises(ValueError, match="wants a sign-in"):
+    with pytest.raises(ValueError, match="requires a sign-in"):
         digest_of(f"{cloud.url.removeprefix('http://')}/{repository}:none")
 
 

@@ -1,4 +1,4 @@
-"""`python -m local up` and `down`: it deploys, serves, and leaves no process and no file behind, whatever ends it."""
+"""`python -m local up` and `down`: they deploy, serve, and leave no process and no file behind, however they end."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ from local.wandb import WandbServer
 from tests.e2e.conftest import wait_for
 
 STATE_FILE = ROOT / ".local/up.json"
-WAITS = "Ctrl-C ends all of it"
+WAITS = "Ctrl-C stops everything"
 NEVER_ANSWERS = {
     "Resources": {
         "Role": {
@@ -52,12 +52,12 @@ NEVER_ANSWERS = {
 
 
 AS_TYPED = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-"""The environment of somebody who types `python -m local`, not `make`."""
+"""The environment of `python -m local` without `make`."""
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One of these tests at a time: a checkout has one `up`."""
+    """Run one of these tests at a time: a checkout can have only one `up`."""
     (ROOT / ".local").mkdir(exist_ok=True)
     with (ROOT / ".local/tests").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -65,7 +65,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
-    """Begin an `up` with its temporary files below a folder."""
+    """Start an `up` with its temporary files in a folder."""
     command = [sys.executable, "-m", "local", "up", "--speed", "60", *options]
     environment = {**AS_TYPED, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
@@ -74,7 +74,7 @@ def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def said(process: subprocess.Popen[str], last: str) -> str:
-    """Return what a process says, up to a line with these words."""
+    """Return a process's output, up to a line with these words."""
     words = ""
     while last not in words:
         line = process.stdout.readline() if process.stdout else ""
@@ -85,12 +85,12 @@ def said(process: subprocess.Popen[str], last: str) -> str:
 
 @contextmanager
 def up(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run `up`; give the process, and what it said until it waited."""
+    """Run `up`; yield the process, and its output until it waits."""
     with begun(folder, *options) as process:
         try:
             yield process, said(process, WAITS)
         finally:
-            process.terminate()  # of no effect when it has ended, which is what the tests wait for
+            process.terminate()  # without effect if it has ended, as the tests expect
 
 
 def down() -> None:
@@ -99,14 +99,14 @@ def down() -> None:
 
 
 def processes_below(folder: Path) -> list[str]:
-    """Return the command lines of living processes that name a folder, or work in it."""
+    """Return the command lines of running processes that contain a folder or run in it."""
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
             line = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             place = (each / "cwd").readlink()
         except OSError:
-            continue  # it has ended since
+            continue  # it has ended in the meantime
         if str(folder) in line or place.is_relative_to(folder):
             found.append(line)
     return found
@@ -128,7 +128,10 @@ def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_p
             with begun(second, option, port) as refused:
                 _, errors = refused.communicate(timeout=60)
             assert refused.returncode == 1
-            assert errors == f"Port {port} of this machine cannot be used: Address already in use. Leave it out.\n"
+            assert (
+                errors
+                == f"Port {port} of this machine cannot be used: Address already in use. Omit the port to use a free one.\n"
+            )
             assert_nothing_is_left(second)
     with up(first) as (process, words):
         (page,) = re.findall(r"http://127.0.0.1:\d+/#\w+", words)
@@ -144,7 +147,7 @@ def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_p
             _, errors = refused.communicate(timeout=60)
         assert (refused.returncode, errors) == (
             1,
-            "The application is up already: `python -m local down` ends it.\n",
+            "The application is already running. Stop it with `python -m local down`.\n",
         )
         assert STATE_FILE.read_text() == state
         assert process.poll() is None
@@ -155,7 +158,7 @@ def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_p
 
 
 @pytest.mark.parametrize("word", ["booting the embedded AWS ...", "deploying it"])
-def test_sigterm_ends_all_whatever_it_is_at(tmp_path: Path, word: str) -> None:
+def test_sigterm_ends_everything_at_any_step(tmp_path: Path, word: str) -> None:
     with begun(tmp_path) as process:
         said(process, word)
         process.terminate()

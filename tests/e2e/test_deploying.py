@@ -1,4 +1,4 @@
-"""Deployments as people make them: typed at a terminal, upgraded, read, removed, made again, and side by side."""
+"""Deployments as operators make them: at a terminal, upgraded, logged, destroyed, deployed again, and side by side."""
 
 import json
 import os
@@ -23,18 +23,18 @@ from tests.terminal import Terminal
 ENTITY = "team"
 API_KEY = f"{uuid.uuid4().hex}{uuid.uuid4().hex[:8]}"
 NOTHING_TO_INSTALL = ("-o", ".venv/.installed", "-o", ".venvs/sam/.installed")
-"""The environments that the tests run in are there: make is not to look at their locks."""
+"""The tests' own environments exist already: make must not check their locks."""
 
 
 class Operator(NamedTuple):
-    """Somebody with a checkout, credentials of an account, and a stack of their own."""
+    """An operator with a checkout, an account's credentials, and a stack."""
 
     cloud: LocalCloud
     stack: str
     launch_config: Path
 
     def types(self, *command: str) -> Terminal:
-        """Type a command of make's."""
+        """Type a make command."""
         host = {
             "LAYER_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
             "LAYER_PLATFORMS": f"manylinux2014_{platform.machine()}",
@@ -45,15 +45,15 @@ class Operator(NamedTuple):
         return Terminal(make, ROOT, {**known, **host, **self.cloud.environment})
 
     def sees(self, *command: str, within: float = 240, exit_code: int = 0) -> str:
-        """Type a command that asks nothing; return what it shows."""
+        """Type a command that asks nothing; return its output."""
         terminal = self.types(*command)
         assert terminal.ended(within=within) == exit_code, terminal.shown
         return terminal.shown
 
 
 @contextmanager
-def nobody_sees(secret: str) -> Iterator[None]:
-    """Look at the command line of every process of this machine until the block ends: none may show a secret."""
+def never_in_a_command_line(secret: str) -> Iterator[None]:
+    """Check the command lines of all processes on this machine until the block ends: none may contain the secret."""
     seen: list[str] = []
     ended = threading.Event()
 
@@ -101,7 +101,7 @@ def operator(cloud: LocalCloud) -> Iterator[Operator]:
 
 
 def queued(server: WandbServer, cloud: LocalCloud, queue: str, run_id: str) -> str:
-    """Queue a run that ends at once; return its item's id."""
+    """Queue a run that ends immediately; return its item's id."""
     image = cloud.put_image("tests:true", {"entrypoint": ["true"], "env": {"PATH": "/usr/bin:/bin"}})
     offline = {"sagemaker": {"Environment": {"WANDB_MODE": "offline"}}}
     spec = {"entity": ENTITY, "project": "p", "run_id": run_id, "docker": {"docker_image": image}}
@@ -109,7 +109,7 @@ def queued(server: WandbServer, cloud: LocalCloud, queue: str, run_id: str) -> s
 
 
 def verdict(cloud: LocalCloud, table: str, item_id: str) -> str:
-    """Wait for the end of a run, in a stack's table; return its verdict."""
+    """Wait until a stack's table has a run's outcome; return its verdict."""
     dynamodb = cloud.client("dynamodb")
 
     def look() -> dict[str, Any] | None:
@@ -126,22 +126,22 @@ def outputs(cloud: LocalCloud, stack: str) -> dict[str, str]:
 
 
 def printed_configuration(shown: str) -> dict[str, Any]:
-    """The queue's configuration, as somebody copies it from the terminal."""
-    copied = re.search(r"for its run queues in W&B:\n+(\{.*?\n\})\n", shown, re.DOTALL)
+    """The queue's configuration, copied from the terminal."""
+    copied = re.search(r"into its run queues in W&B:\n+(\{.*?\n\})\n", shown, re.DOTALL)
     assert copied
     return dict(json.loads(copied[1]))
 
 
 def answers_the_first_time(operator: Operator, url: str) -> str:
-    """Deploy as a new user does, who mistypes an address and pastes a wrong key; return what was shown."""
+    """Deploy as a new user who mistypes an address and pastes a wrong key; return the output."""
     terminal = operator.types("deploy", f"CONFIG={operator.launch_config}")
     terminal.answer("WandbBaseUrl [https://api.wandb.ai]:", url)
     terminal.answer("AlarmEmail:", "me@")
     terminal.answer("Enter an e-mail address, or leave it empty.\n  AlarmEmail:", "")
     terminal.answer("WandbApiKeySecretArn:", "")
     terminal.answer(f"Deploy {operator.stack} now? [Y/n]", "")
-    terminal.answer("W&B API key (it is not shown):", "wrong" * 8)
-    terminal.answer("rejects this key. Enter another one.\n  W&B API key (it is not shown):", API_KEY)
+    terminal.answer("W&B API key (hidden):", "wrong" * 8)
+    terminal.answer("rejects this key. Enter another one.\n  W&B API key (hidden):", API_KEY)
     assert terminal.ended(within=240) == 0, terminal.shown
     return terminal.shown
 
@@ -151,7 +151,7 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
 ) -> None:
     wandb, url = server
     cloud, tracked = operator.cloud, (ROOT / "samconfig.toml").read_bytes()
-    with nobody_sees(API_KEY):
+    with never_in_a_command_line(API_KEY):
         shown = answers_the_first_time(operator, url)
     assert API_KEY not in shown
     assert "W&B accepts the key" in shown
@@ -159,25 +159,25 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert (ROOT / "samconfig.toml").read_bytes() == tracked
     stack = outputs(cloud, operator.stack)
     assert printed_configuration(shown) == json.loads(stack["QueueConfiguration"])
-    assert "Run queue sagemaker: it has no configuration yet. Paste the one above." in shown
+    assert "Run queue sagemaker: it has no configuration yet. Paste the configuration above." in shown
 
-    # The configuration is pasted, a run is launched, and its key renewed by hand.
+    # Paste the configuration, launch a run, and replace the key by hand.
     wandb.create_queue("sagemaker", config=printed_configuration(shown))
     assert verdict(cloud, stack["RunsTable"], queued(wandb, cloud, "sagemaker", "run-with-hyphens")) == "finished"
     secrets, secret = cloud.client("secretsmanager"), f"{operator.stack}/wandb-api-key"
     renewed = json.dumps({"WANDB_API_KEY": API_KEY})
     secrets.put_secret_value(SecretId=secret, SecretString=renewed)
 
-    # An upgrade on another machine asks nothing, has the answers from the stack, and leaves the key alone.
+    # An upgrade on another machine asks nothing, reads the answers from the stack, and keeps the key.
     path_of(operator.stack).unlink()
     again = operator.sees("deploy", f"CONFIG={operator.launch_config}")
     assert f"WandbBaseUrl: {url}" in path_of(operator.stack).read_text()
     assert "W&B API key" not in again
     assert "[Y/n]" not in again
-    assert "Run queue sagemaker: its configuration in W&B fits this stack." in again
+    assert "Run queue sagemaker: its configuration in W&B works with this stack." in again
     assert secrets.get_secret_value(SecretId=secret)["SecretString"] == renewed
 
-    # What was logged is found, though the group's name is not known beforehand.
+    # The log lines are found, although the operator does not know the log group's name.
     people = operator.sees("logs", "RUN=run-with-hyphens")
     assert re.search(r"^\d\d:\d\d:\d\d  INFO +PlanRun +run planned ", people, re.MULTILINE)
     assert "ReportOutcome" in people
@@ -185,16 +185,16 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert len(raw) == len(people.splitlines())
     assert {json.loads(line)["message"] for line in raw} >= {"run planned", "run closed"}
     unknown = operator.sees("logs", "RUN=run-with", exit_code=2)
-    assert f"The stack {operator.stack} has logged nothing of a run run-with since" in unknown
+    assert f"The stack {operator.stack} has logged nothing about a run run-with since" in unknown
 
-    # Destroyed and deployed again under its name, while the schedules tick: the same answers, the same key.
+    # Destroy the stack and deploy it again under its name, while the schedules run: the same answers, the same key.
     terminal = operator.types("destroy")
     terminal.answer(f"Delete the stack {operator.stack} of account 000000000000, region us-east-1? [y/N]", "y")
     terminal.answer(f"Delete the secret {secret} with the W&B API key too? [y/N]", "", within=240)
     assert terminal.ended(within=60) == 0, terminal.shown
     assert stack["RunsTable"] in terminal.shown
     shown = operator.sees("deploy")
-    assert "W&B API key (it is not shown)" not in shown
+    assert "W&B API key (hidden)" not in shown
     assert "Run queue sagemaker: its S3OutputPath is" in shown
     wandb.create_queue("sagemaker", config=printed_configuration(shown))
     table = outputs(cloud, operator.stack)["RunsTable"]
@@ -230,7 +230,7 @@ def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
 
 
 def every_choice(cloud: LocalCloud) -> dict[str, str]:
-    """A value for every parameter that gives a role more than it has by default."""
+    """A value for each parameter that gives a role more permissions than its default."""
     volume_key, secret_key = (cloud.client("kms").create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     secret = cloud.client("secretsmanager").create_secret(Name="own", SecretString=API_KEY, KmsKeyId=secret_key)
     return {
@@ -257,7 +257,7 @@ def what_was_chosen_is_there(cloud: LocalCloud, stack: Deployed) -> None:
 
 
 def statements(cloud: LocalCloud, role: str, name: str) -> list[dict[str, Any]]:
-    """The statements of a policy of a role, as they were deployed."""
+    """The deployed statements of a role's policy."""
     found: Any = cloud.client("iam").get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
     document = found if isinstance(found, dict) else json.loads(found)
     return list(document["Statement"])

@@ -1,4 +1,4 @@
-"""What keeps `make deploy` from deploying, where nobody is at a terminal: said before anything is built."""
+"""Refusals of `make deploy` without a terminal: they come before anything is built."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def refusal(cloud: LocalCloud, *command: str) -> str:
     return finished.stderr
 
 
-def test_without_a_file_and_a_terminal_somebody_has_to_write_the_file(cloud: LocalCloud, stack: str) -> None:
+def test_without_a_file_and_a_terminal_the_operator_has_to_write_the_file(cloud: LocalCloud, stack: str) -> None:
     words = refusal(cloud, "deploy", "--stack", stack)
     assert f"stacks/{stack}.yaml does not exist, and there is no terminal to ask in." in words
 
@@ -68,11 +68,11 @@ def test_a_launch_config_that_is_not_there_is_said_so(cloud: LocalCloud, stack: 
     assert "no/launch-config.yaml" in refusal(cloud, "deploy", "--stack", stack)
 
 
-def test_without_a_key_and_a_terminal_somebody_has_to_make_the_secret(cloud: LocalCloud, stack: str) -> None:
+def test_without_a_key_and_a_terminal_the_operator_has_to_create_the_secret(cloud: LocalCloud, stack: str) -> None:
     write(stack)
     words = refusal(cloud, "deploy", "--stack", stack)
     assert f"The secret {stack}/wandb-api-key does not exist" in words
-    assert "name it as WandbApiKeySecretArn" in words
+    assert "set WandbApiKeySecretArn to its ARN" in words
 
 
 def test_a_secret_that_is_not_there_is_said_so(cloud: LocalCloud, stack: str) -> None:
@@ -98,7 +98,7 @@ def test_a_stack_whose_first_deployment_failed_is_to_be_removed_first(cloud: Loc
 def test_a_stack_that_is_not_there_has_no_logs_and_cannot_be_destroyed(cloud: LocalCloud, stack: str) -> None:
     for command in (["logs", "--run", "run-1"], ["destroy"]):
         words = refusal(cloud, *command, "--stack", stack)
-        assert f"There is no stack {stack} in account {ACCOUNT_ID}, region {REGION}." in words
+        assert f"The stack {stack} does not exist in account {ACCOUNT_ID}, region {REGION}." in words
 
 
 def test_logs_are_of_a_run(cloud: LocalCloud, stack: str) -> None:

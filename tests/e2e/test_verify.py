@@ -1,4 +1,4 @@
-"""`make verify`: it proves the deployed stack with a job of its own, and says what is wrong with a broken one."""
+"""`make verify`: it proves with a small job that a stack works, and says what is wrong with a broken stack."""
 
 import json
 import os
@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "operate", "verify", "--stack", STACK_NAME]
 
 @pytest.fixture(scope="module")
 def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    """A stack to break, whose images are pseudo images: true ones are built by other tests."""
+    """A stack to break. Its images are pseudo images: other tests build real ones."""
     with booted_application(tmp_path_factory.mktemp("cloud"), container_tool="none") as application:
         yield application
 
@@ -33,7 +33,7 @@ def environment(app: Application) -> dict[str, str]:
 
 
 def verify(app: Application, *options: str) -> tuple[int, str]:
-    """Run it where nobody can answer, its output in a pipe; return its exit code and what it said."""
+    """Run it without a terminal, its output in a pipe; return its exit code and its output."""
     how: Any = {"cwd": ROOT, "env": environment(app), "stdin": subprocess.DEVNULL, "text": True, "timeout": 100}
     try:
         done = subprocess.run(
@@ -47,7 +47,7 @@ def verify(app: Application, *options: str) -> tuple[int, str]:
 
 
 def left_behind(app: Application) -> list[str]:
-    """The rules and queues that verifying has made, and not removed."""
+    """The rules and queues that verifying created and did not remove."""
     client = app.deployed.cloud.client
     rules = [each["Name"] for each in client("events").list_rules()["Rules"]]
     return [name for name in [*rules, *client("sqs").list_queues().get("QueueUrls", [])] if "verify" in name]
@@ -55,7 +55,7 @@ def left_behind(app: Application) -> list[str]:
 
 @pytest.fixture(scope="module")
 def proven(deployed_application: Application, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """What it said of a stack that works and has no images yet, and the events that it kept."""
+    """The output for a working stack that has no images yet, and the kept events."""
     with missing_repository(deployed_application):
         pass
     path = tmp_path_factory.mktemp("kept") / "events.json"
@@ -66,7 +66,7 @@ def proven(deployed_application: Application, tmp_path_factory: pytest.TempPathF
 
 def test_a_stack_that_works_is_proven(app: Application, proven: tuple[str, str]) -> None:
     said, _ = proven
-    steps = ["Queueing, and waiting for a poll", "Plan run", "Build image", "Train", "Report outcome", "In all"]
+    steps = ["Queueing, and waiting for a poll", "Plan run", "Build image", "Train", "Report outcome", "Total"]
     assert re.findall(r"^(\w.*?) +\d+ s", said, re.MULTILINE) == steps
     assert re.search(r"Build image .* s  about \$0\.010 for 1 min of BUILD_GENERAL1_MEDIUM\n", said)
     assert re.search(r"Train .* s  about \$0\.\d+ for \d+ billable s of ml\.m5\.large\n", said)
@@ -111,13 +111,13 @@ def test_a_rule_sends_to_a_queue_only_as_far_as_the_queues_policy_lets_it(app: A
 
 
 @pytest.mark.usefixtures("proven")
-def test_whoever_interrupts_it_is_told_what_goes_on(app: Application, tmp_path: Path) -> None:
+def test_an_interrupted_command_says_what_continues(app: Application, tmp_path: Path) -> None:
     known = set(app.server.state.items)
     terminal = Terminal([*COMMAND, "--keep", str(tmp_path / "events.json")], ROOT, environment(app))
     terminal.answer("Queue it now? [Y/n]", "y")
     terminal.answer("Waiting for a poll", "\x03")
     assert terminal.ended(within=60) == 130, terminal.shown
-    assert re.search(r"If it was queued, the run verify-\w+ goes on, and costs what was said\.", terminal.shown)
+    assert re.search(r"If the run verify-\w+ was queued, it continues, at the cost stated above\.", terminal.shown)
     assert terminal.shown.endswith("Stopped.\n")
     assert "Traceback" not in terminal.shown
     assert left_behind(app) == []
@@ -129,7 +129,7 @@ def test_whoever_interrupts_it_is_told_what_goes_on(app: Application, tmp_path: 
 def test_nothing_is_queued_without_an_answer(app: Application) -> None:
     queued = len(app.server.state.items)
     code, said = verify(app)
-    assert (code, "There is no terminal to ask in. Say that you are sure with ARGS=--yes." in said) == (1, True)
+    assert (code, "There is no terminal to ask in. Confirm with ARGS=--yes." in said) == (1, True)
     terminal = Terminal(COMMAND, ROOT, environment(app))
     terminal.answer("Queue it now? [Y/n]", "n")
     assert terminal.ended(within=60) == 1, terminal.shown
@@ -139,7 +139,7 @@ def test_nothing_is_queued_without_an_answer(app: Application) -> None:
     assert len(app.server.state.items) == queued
 
 
-# --- what is broken, and what is said of it
+# --- the faults, and the message for each
 @contextmanager
 def refused_key(app: Application) -> Iterator[None]:
     app.server.api_key = "another" * 6
@@ -170,7 +170,7 @@ def missing_queue(app: Application) -> Iterator[None]:
 
 
 def configured(resource: str = "sagemaker", **change: Any) -> "Break":
-    """A queue of another resource, or with another configuration; with none at all where nothing is given."""
+    """A queue of another resource, or with another configuration; without `change`, with no configuration."""
 
     @contextmanager
     def broken(app: Application) -> Iterator[None]:
@@ -217,7 +217,7 @@ def training_role(app: Application) -> str:
 
 
 def bucket(*, elsewhere: bool) -> "Break":
-    """A bucket that was deleted or, `elsewhere`, made again in another region."""
+    """A bucket that was deleted or, if `elsewhere`, recreated in another region."""
 
     @contextmanager
     def broken(app: Application) -> Iterator[None]:
@@ -234,7 +234,7 @@ def bucket(*, elsewhere: bool) -> "Break":
             yield
         finally:
             if elsewhere:
-                # By a client of its own: one that has learned where a bucket is asks there from then on.
+                # A new client: a client that has learned a bucket's region keeps calling that region.
                 cloud._replace(url=f"{cloud.url}/").client("s3").delete_bucket(Bucket=name)
             s3.create_bucket(Bucket=name)
 
@@ -327,7 +327,7 @@ def builds_off(app: Application) -> Iterator[None]:
 
 
 def change_parameter(app: Application, name: str, value: str) -> None:
-    """Change a parameter of the stack as a person in the CloudFormation console does."""
+    """Change a parameter of the stack as in the CloudFormation console."""
     cloudformation = app.deployed.cloud.client("cloudformation")
     now = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]["Parameters"]
     same = [{"ParameterKey": each["ParameterKey"], "UsePreviousValue": True} for each in now]
@@ -353,33 +353,39 @@ BROKEN: dict[str, tuple[Break, str]] = {
         r"W&B at \S+ rejects the API key in the secret arn:\S+\. Store a valid key there",
     ),
     "the secret is gone": (missing_secret, r"The secret arn:\S+ with the W&B API key cannot be read: .* Create it"),
-    "the queue is gone": (missing_queue, "Run queue sagemaker: team has no such queue. Create it in W&B"),
+    "the queue is gone": (missing_queue, "Run queue sagemaker: team has no queue with this name. Create it in W&B"),
     "the queue is of another resource": (configured("kubernetes"), "its resource is kubernetes. Create a queue"),
-    "the queue has no configuration": (configured(), "Run queue sagemaker: it has no configuration yet. Paste the one"),
+    "the queue has no configuration": (configured(), "Run queue sagemaker: it has no configuration yet. Paste the"),
     "the role may not be passed": (
         configured(RoleArn="arn:aws:iam::000000000000:role/other"),
-        r"it names the role \S+role/other, which this stack may not pass. Name arn:aws:iam::000000000000:role/\S+\.",
+        r"its RoleArn is \S+role/other, which this stack may not pass. Use arn:aws:iam::000000000000:role/\S+\.",
     ),
     "the role cannot be assumed": (
         role_that_trusts_another_service,
-        r"The role \S+, .* cannot be assumed by SageMaker.",
+        r"The role \S+ in the run queue \S+ cannot be assumed by SageMaker.",
     ),
-    "the role is gone": (missing_role, r"The role \S+, .* does not exist. Create it"),
-    "the bucket is gone": (bucket(elsewhere=False), r"The bucket \S+, .* does not exist. Create it in us-east-1"),
-    "the bucket is elsewhere": (bucket(elsewhere=True), r"The bucket \S+, .* is in eu-west-1, .* Name a bucket of"),
+    "the role is gone": (missing_role, r"The role \S+ in the run queue \S+ does not exist. Create it"),
+    "the bucket is gone": (
+        bucket(elsewhere=False),
+        r"The bucket \S+ in the S3OutputPath .* does not exist. Create it in us-east-1",
+    ),
+    "the bucket is elsewhere": (
+        bucket(elsewhere=True),
+        r"The bucket \S+ in the S3OutputPath .* is in eu-west-1, .* Use a bucket in",
+    ),
     "the repository is gone": (missing_repository, "The ECR repository .* does not exist. Create it: aws ecr create-"),
     "the schedule is disabled": (
         disabled_schedule,
-        r"The schedule \S+, which polls the run queues, is disabled. Enable",
+        r"The schedule \S+ for polling the run queues is disabled. Enable",
     ),
     "the poller fails": (failing_poller, r"The function \S+ cannot poll the run queues: .*WandbUnavailable\.\n$"),
     "polling was stopped": (
         stopped_polling,
-        "Polling was stopped in W&B. Let the launch agent wandb-launch poll again",
+        "Polling was stopped in W&B. Resume the launch agent wandb-launch there",
     ),
     "there is no quota": (
         training(code="ResourceLimitExceeded", message=NO_QUOTA),
-        r"SageMaker has no room for the job: .*ml\.m5\.large for training job usage.* Ask for a higher quota",
+        r"SageMaker has no capacity for the job: .*ml\.m5\.large for training job usage.* Request a higher quota",
     ),
     "the job fails": (
         training(fails="AlgorithmError: no"),
@@ -398,15 +404,15 @@ def test_events_that_do_not_arrive_are_waited_for_and_missed(app: Application, p
         code, said = verify(app, "--yes")
     assert code == 1, said
     assert "  Looking for SageMaker's status events in the stack's log ... 10 s\n" in said
-    assert "not needed: the image of an earlier run fits" in said
+    assert "not needed: an earlier run built the image" in said
     last = said.splitlines()[-1]
-    assert re.search("no status event of SageMaker reached the stack.* Check that the rule ResumeRunFunction", last), (
-        said
-    )
+    assert re.search(
+        "no status event from SageMaker reached the stack.* Check that the stack's rule ResumeRunFunction", last
+    ), said
 
 
 @pytest.mark.parametrize("what", BROKEN)
-@pytest.mark.usefixtures("proven")  # the image is there then, and no case waits for its build
+@pytest.mark.usefixtures("proven")  # so that the image exists, and no case waits for its build
 def test_what_is_broken_is_said_with_what_to_do(app: Application, what: str) -> None:
     broken, words = BROKEN[what]
     with broken(app):

@@ -1,4 +1,4 @@
-"""The secret with the W&B API key: made once, found again, and never written over by a deployment."""
+"""The secret with the W&B API key: it is created once, found again, and never overwritten by a deployment."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the functions logged of a run, as people read it."""
+"""Log lines about a run, formatted for people."""
 
 import json
 from datetime import timedelta
@@ -58,5 +58,5 @@ def test_a_time_is_written_as_people_do(text: str, expected: timedelta) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "hour", "1 fortnight", "-1h"])
 def test_another_time_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(CannotOperate, match="Write, for instance, 30min, 1hour or 2days"):
+    with pytest.raises(CannotOperate, match="Write, for example, 30min, 1hour or 2days"):
         duration(text)

@@ -1,4 +1,4 @@
-"""Whether what is configured in W&B can be launched by a stack."""
+"""Whether a stack can launch runs with a queue's configuration in W&B."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,10 +62,10 @@ def test_the_configuration_that_a_deployment_prints_has_no_fault() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"RoleArn": "arn:aws:iam::123456789012:role/other"}, "names the role arn:aws:iam::123456789012:role/other"),
+        ({"RoleArn": "arn:aws:iam::123456789012:role/other"}, "its RoleArn is arn:aws:iam::123456789012:role/other"),
         ({"RoleArn": "other"}, "which this stack may not pass"),
-        ({"OutputDataConfig": {"S3OutputPath": "s3://theirs/output"}}, "It may write to s3://bucket/."),
-        ({"OutputDataConfig": {"S3OutputPath": "s3://bucket2/output"}}, "It may write to s3://bucket/."),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://theirs/output"}}, "may write only to s3://bucket/."),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://bucket2/output"}}, "may write only to s3://bucket/."),
         ({"ResourceConfig": {"InstanceType": "ml.m5.large"}}, "InstanceCount"),
         ({"StoppingCondition": None}, "StoppingCondition"),
     ],
@@ -83,7 +83,7 @@ def test_a_role_of_ones_own_writes_where_it_may() -> None:
 
 
 def test_a_queue_without_a_configuration_is_told_to_get_one() -> None:
-    assert faults({}) == "it has no configuration yet. Paste the one above."
+    assert faults({}) == "it has no configuration yet. Paste the configuration above."
 
 
 def test_a_queue_of_another_resource_is_a_fault() -> None:

@@ -1,4 +1,4 @@
-"""A stack's file: written once, edited by hand, and refused where it cannot be deployed."""
+"""A stack's file: it is written once, edited by hand, and refused if it cannot be deployed."""
 
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def test_numbers_and_truth_values_are_what_people_write(path: Path) -> None:
         ("{account: '1', region: r}", "launch_config is missing."),
         ("{account: '1', region: r, launch_config: c, stack: s}", "stack is not a known key."),
         ("{Tracng: Active}", "Tracng is not a parameter of the template. docs/configuration.md lists them."),
-        ("{TrainingRoleArn: x}", "TrainingRoleArn is called TrainingRoleArns now. Rename it."),
+        ("{TrainingRoleArn: x}", "TrainingRoleArn is now called TrainingRoleArns. Rename it."),
         ("{AlarmEmail: me}", 'AlarmEmail cannot be "me". Enter an e-mail address, or leave it empty.'),
         ("{Tracing: On}", 'Tracing cannot be "true". Enter one of PassThrough, Active.'),
         ("{PollSchedule: }", 'PollSchedule cannot be "". Enter a schedule expression'),

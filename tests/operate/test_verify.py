@@ -1,4 +1,4 @@
-"""What `make verify` makes of an execution's history, of a queue's configuration, and of the events that it keeps."""
+"""How `make verify` reads an execution's history, overrides a queue's configuration, and hides ids in kept events."""
 
 import json
 import math
@@ -17,7 +17,7 @@ JOB = {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2}, "B
 
 
 def events(*given: tuple[str, Any]) -> list[dict[str, Any]]:
-    """A history, a second between events: each is a type, and the state's name or its details."""
+    """A history with a second between events; each event is a type, and the state's name or the details."""
     found = []
     for number, (kind, what) in enumerate(given):
         details = {"stateEnteredEventDetails": {"name": what}} if kind.endswith("StateEntered") else what
