@@ -1,4 +1,4 @@
-"""An HTTP server that gives the answers a test lists, and keeps what it was asked."""
+"""An HTTP server that sends a test's list of answers, and records the requests."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Asked(NamedTuple):
-    """One request, as it came."""
+    """One recorded request."""
 
     method: str
     path: str
@@ -24,29 +24,28 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One answer. A status of 0 closes the connection without any."""
+    """One answer. A status of 0 closes the connection without an answer."""
 
     status: int
     body: Any = None
 
 
 class AnsweringServer:
-    """Answers requests in the order listed; the last answer stays."""
+    """Answers requests in the listed order, and repeats the last answer."""
 
     def __init__(self, *answers: Answer) -> None:
-        """Take the answers."""
         self.answers = list(answers)
         self.asked: list[Asked] = []
         self.url = ""
 
     def next_answer(self) -> Answer:
-        """Take the next answer off the list, but for the last."""
+        """Return the next answer; keep the last one in the list."""
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 @contextmanager
 def answering(*answers: Answer) -> Iterator[AnsweringServer]:
-    """Serve the answers on a free port of loopback for as long as the block runs."""
+    """Serve the answers on a free loopback port until the block ends."""
     server = AnsweringServer(*answers)
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,7 +67,7 @@ def answering(*answers: Answer) -> Iterator[AnsweringServer]:
         do_GET = do_POST = do_PUT = do
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-            """Write nothing."""
+            """Do not log."""
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
@@ -84,5 +83,5 @@ def answering(*answers: Answer) -> Iterator[AnsweringServer]:
 
 
 def aws_error(code: str, message: str = "no", status: int = 400) -> Answer:
-    """Say no as AWS's JSON protocol does."""
+    """Return an error in AWS's JSON protocol."""
     return Answer(status, {"__type": code, "message": message})

@@ -1,4 +1,4 @@
-"""The template and the state machine, as tests read them."""
+"""The template and the state machine, parsed for tests."""
 
 import json
 from functools import cache
@@ -16,7 +16,7 @@ def template() -> dict[str, Any]:
     """The template, with CloudFormation's short tags as {"Ref": ...} and {"Fn::Sub": ...}."""
 
     class Loader(yaml.SafeLoader):
-        """Knows CloudFormation's tags."""
+        """Reads CloudFormation's short tags."""
 
     def tagged(loader: Any, suffix: str, node: yaml.Node) -> dict[str, Any]:
         kinds = {yaml.ScalarNode: loader.construct_scalar, yaml.SequenceNode: loader.construct_sequence}
@@ -38,12 +38,12 @@ def resources(kind: str) -> dict[str, Any]:
 
 
 def runs_table() -> dict[str, Any]:
-    """What CreateTable takes for the table of runs."""
+    """CreateTable's parameters for the table of runs."""
     return _table("Runs")
 
 
 def details_table() -> dict[str, Any]:
-    """What CreateTable takes for the table of run specs and plans."""
+    """CreateTable's parameters for the table of run specs and plans."""
     return _table("RunDetails")
 
 
@@ -53,6 +53,6 @@ def _table(name: str) -> dict[str, Any]:
 
 
 def sample_event(name: str) -> dict[str, Any]:
-    """An event of AWS's, from tests/events."""
+    """An AWS event from tests/events."""
     event: dict[str, Any] = json.loads((ROOT / f"tests/events/{name}.json").read_text())
     return event

@@ -1,4 +1,4 @@
-"""The functions: their names, what the template says of each, and their handlers, loaded as Lambda loads them."""
+"""The functions: their names, their properties in the template, and their handlers, loaded as in Lambda."""
 
 import importlib.util
 import os
@@ -25,18 +25,18 @@ def logical_id(name: str) -> str:
 
 
 def properties_of(name: str) -> dict[str, Any]:
-    """Return a function's properties, with what the template says of all of them."""
+    """Return a function's properties, including the template's globals."""
     return {**template()["Globals"]["Function"], **resources("AWS::Serverless::Function")[logical_id(name)]}
 
 
 def variables_of(name: str) -> set[str]:
-    """Return the environment variables that the template gives a function."""
+    """Return the names of a function's environment variables in the template."""
     own = resources("AWS::Serverless::Function")[logical_id(name)].get("Environment", {}).get("Variables", {})
     return {*template()["Globals"]["Function"]["Environment"]["Variables"], *own}
 
 
 def loaded(name: str, environment: Mapping[str, str]) -> ModuleType:
-    """Load a handler's module anew, as Lambda does when a function starts, with its variables of an environment."""
+    """Load a new copy of a handler's module, like a cold start in Lambda, with its own variables of `environment`."""
     spec = importlib.util.spec_from_file_location(f"started_{name}", ROOT / "functions" / name / "app.py")
     assert spec
     assert spec.loader

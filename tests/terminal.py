@@ -1,4 +1,4 @@
-"""A person at a terminal: types answers when a program asks for them, and sees what it shows."""
+"""A person at a terminal: types answers when a program asks for them, and sees its output."""
 
 import codecs
 import os
@@ -13,20 +13,19 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """A program in a pseudo-terminal of its own."""
+    """A program in its own pseudo-terminal."""
 
     def __init__(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
-        """Start the program."""
         self.shown = ""
         self._looked_at = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pid, self._terminal = pty.fork()
         if self._pid == 0:
             os.chdir(cwd)
-            os.execvpe(command[0], list(command), dict(env))  # noqa: S606 - the child of the fork becomes the program
+            os.execvpe(command[0], list(command), dict(env))  # noqa: S606 - the forked child becomes the program
 
     def answer(self, question: str, answer: str, *, within: float = 60) -> None:
-        """Wait until the program shows a text, then type an answer to it and press Enter."""
+        """Wait until the program prints a question, then type an answer and press Enter."""
         deadline = time.monotonic() + within
         while question not in self.shown[self._looked_at :]:
             if not self._read(deadline):
@@ -35,7 +34,7 @@ class Terminal:
         os.write(self._terminal, answer.encode() + b"\n")
 
     def ended(self, *, within: float) -> int:
-        """Wait for the program's end; return its exit code."""
+        """Wait until the program ends; return its exit code."""
         deadline = time.monotonic() + within
         while self._read(deadline):
             pass
@@ -44,12 +43,12 @@ class Terminal:
         return os.waitstatus_to_exitcode(status)
 
     def _read(self, deadline: float) -> bool:
-        """Take in what the program shows; False when it has ended. Fails at the deadline."""
+        """Read the program's output; return False if it has ended. Fails at the deadline."""
         if not select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))[0]:
             raise AssertionError(f"it took too long:\n{self.shown}")
         try:
             content = os.read(self._terminal, 65536)
-        except OSError:  # so Linux says that nobody has the other side open
+        except OSError:  # on Linux, this means that the other side is closed
             return False
         self.shown += _CONTROL.sub("", self._decoder.decode(content)).replace("\r\n", "\n")
         return bool(content)

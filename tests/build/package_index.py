@@ -1,4 +1,4 @@
-"""A package index on loopback, with tiny packages of its own (https://packaging.python.org/specifications/simple-repository-api)."""
+"""A package index on loopback, with its own tiny packages (https://packaging.python.org/specifications/simple-repository-api)."""
 
 import io
 import threading
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 Packages = Mapping[str, Mapping[str, tuple[str, ...]]]
-"""Versions by name, each with the requirements of its dependencies."""
+"""By name, versions and optional requirements of packages."""
 
 
 class PackageIndex(NamedTuple):
@@ -22,9 +22,9 @@ class PackageIndex(NamedTuple):
 
 @contextmanager
 def package_index(packages: Packages, *, refusals: int = 0, status: int = 503) -> Iterator[PackageIndex]:
-    """Serve packages below `/simple` and below any other first folder until the block ends.
+    """Serve packages in `/simple` and in any other first folder until the block ends.
 
-    The first so many requests are refused with a status.
+    The first `refusals` requests are refused with this status.
     """
     asked: list[str] = []
     left = [refusals]
@@ -56,7 +56,7 @@ def package_index(packages: Packages, *, refusals: int = 0, status: int = 503) -
             self.wfile.write(body if self.command == "GET" else b"")
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -71,7 +71,7 @@ def package_index(packages: Packages, *, refusals: int = 0, status: int = 503) -
 
 
 def wheels(packages: Packages, name: str, path: str) -> Iterator[str]:
-    """Name the wheels of a package that a folder has: builds such as 2.1.0+cu121 are in the folder of their build."""
+    """Yield the names of a package's wheels in a folder. Builds such as 2.1.0+cu121 are in their build's folder."""
     for version in packages[name]:
         _, _, build = version.partition("+")
         if f"/{build}/" in path if build else path.startswith("/simple/"):
@@ -79,7 +79,7 @@ def wheels(packages: Packages, name: str, path: str) -> Iterator[str]:
 
 
 def wheel(name: str, version: str, requirements: tuple[str, ...] = ()) -> bytes:
-    """Pack a wheel whose module knows its version."""
+    """Pack a wheel with one module, which has the version as VERSION."""
     folder = f"{name}-{version}.dist-info"
     requires = "".join(f"Requires-Dist: {each}\n" for each in requirements)
     files = {

@@ -1,4 +1,4 @@
-"""The builder, whole: real git and real files; only W&B, AWS, docker and iptables are stand-ins."""
+"""The whole builder, with real git and real files. Only W&B, AWS, docker and iptables are replaced."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Build = Callable[..., int]
 
 
 class Repository:
-    """The image that was pushed, as ECR tells of it."""
+    """ECR's description of the pushed image."""
 
     media_type = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -42,7 +42,7 @@ class Repository:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """The machine's docker and iptables, which keep what they are asked."""
+    """The machine's docker and iptables, which record their calls."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("docker", "iptables"):
@@ -88,7 +88,7 @@ def run(bucket: BuildBucket, programs: Callable[[], list[str]], monkeypatch: pyt
 
 
 def code_plan(**more: str | bool) -> BuildPlan:
-    return plan(ArtifactCode(artifact_id="code", digest="c"), **more)  # type: ignore[arg-type]  # as plan has them
+    return plan(ArtifactCode(artifact_id="code", digest="c"), **more)  # type: ignore[arg-type]  # the keyword arguments of plan
 
 
 def test_containers_are_kept_from_credentials_before_anything_of_the_code_runs(

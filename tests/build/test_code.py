@@ -1,4 +1,4 @@
-"""A job's code is brought into a folder, and nothing in it gets the builder to write or read elsewhere."""
+"""A job's code is copied into a folder, and cannot make the builder read or write outside it."""
 
 import json
 import os
@@ -23,7 +23,7 @@ NOTEBOOK = json.dumps(
 
 
 class StoredArtifacts(Artifacts):
-    """W&B's artifacts as files by id, for tests that are about what is done with them."""
+    """W&B's artifacts as files by id, for tests that do not test the download."""
 
     def __init__(self, files: Mapping[str, Mapping[str, str | bytes]]) -> None:
         self._stored = files
@@ -37,7 +37,7 @@ class StoredArtifacts(Artifacts):
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """The machine that builds, outside of the code: its docker, and a secret."""
+    """The building machine's files outside the code: its docker, and a secret."""
     folder = tmp_path / "machine"
     folder.mkdir()
     (folder / "docker").write_text("the real docker")
@@ -61,7 +61,7 @@ def server(repositories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A clean repository, as somebody works in it."""
+    """A clean git working copy."""
     folder = tmp_path / "work"
     folder.mkdir()
     git(folder, "init", "--quiet")
@@ -93,7 +93,7 @@ def git_job(server: GitServer, commit: str) -> GitCode:
 
 
 def as_patch(source: Path) -> str:
-    """Return what was changed since the last commit as a patch, and undo it."""
+    """Return the changes since the last commit as a patch, and undo them."""
     git(source, "add", "--all")
     patch = git(source, "diff", "--cached")
     git(source, "reset", "--quiet", "--hard")
@@ -126,7 +126,7 @@ def fetched(
 
 
 def lead_out(folder: Path, machine: Path) -> None:
-    """Put links where the builder writes and reads."""
+    """Replace the files that the builder reads and writes with links out of the folder."""
     (folder / "train.ipynb").write_text(NOTEBOOK)
     (folder / "train.py").symlink_to(machine / "docker")
     (folder / "requirements.frozen.txt").symlink_to(machine / "docker")

@@ -1,4 +1,4 @@
-"""The folder with a job's code: whatever is in it, nothing outside of it is read or written."""
+"""The folder with a job's code: no content of it can cause a read or write outside it."""
 
 import os
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_links_out_and_in_circles_and_special_files_are_dropped_and_named(code: 
     assert sorted(os.listdir(code.path)) == ["dangling", "self", "sub", "train.py"]
 
 
-def test_a_pipe_is_no_file_and_nobody_waits_for_it(code: CodeFolder) -> None:
+def test_a_pipe_is_not_a_file_and_is_not_waited_for(code: CodeFolder) -> None:
     os.mkfifo(code.path / "requirements.txt")
     assert code.files() == {"train.py"}
     with pytest.raises(UnsupportedJobSource, match=r"requirements\.txt is no file of the job's code"):
@@ -133,7 +133,7 @@ def test_whatever_is_linked_to_what_nothing_outside_is_read_or_written(
     for each, target in links.items():
         try:
             link(code, each, target.format(outside=outside))
-        except OSError:  # one link lies in the way of another
+        except OSError:  # the path of this link goes through another link
             continue
     code.drop_ways_out()
     for path in code.path.rglob("*"):

@@ -1,4 +1,4 @@
-"""What an image is built of: the Dockerfile, and the build context that is laid out for it."""
+"""The input of an image build: the Dockerfile and its build context."""
 
 import ast
 import subprocess
@@ -34,7 +34,7 @@ def laid_out(
 
 
 def copied(context: BuildContext) -> set[str]:
-    """Return the files of the context that the Dockerfile copies or mounts, as paths."""
+    """Return the paths of the context's files that the Dockerfile copies or mounts."""
     words = context.dockerfile.read_text().replace(",", " ").split()
     sources = {word.removeprefix("source=").strip("/") for word in words if word.startswith("source=")}
     sources |= {words[number + 1].strip("/") for number, word in enumerate(words) if word == "COPY"}
@@ -150,11 +150,11 @@ def test_the_script_that_installs_is_one_that_old_pythons_read(tmp_path: Path) -
     script = laid_out(tmp_path, GENERATED).folder / "install.py"
     ast.parse(script.read_text(), feature_version=(3, 8))
     names = {node.module for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.ImportFrom)}
-    assert names == {"__future__"}  # nothing of this package is in the image
+    assert names == {"__future__"}  # the image contains nothing from this package
 
 
 def test_an_accelerator_image_gets_what_an_installation_needs(tmp_path: Path) -> None:
-    """The step that installs tools is run by a shell that has no tool but those on its path."""
+    """Run the step that installs tools in a shell with only the given tools on its path."""
     context = laid_out(tmp_path, GENERATED, accelerator_image="nvidia/cuda:12.8.1-base-ubuntu24.04")
     step = context.text.partition("RUN ")[2].partition("\nCOPY")[0].replace("\\\n", "")
     asked = {}

@@ -1,4 +1,4 @@
-"""Docker is asked for what SageMaker takes, kept from credentials, and asked again where a registry turns us away."""
+"""Docker builds images that SageMaker accepts, gets no credentials, and is retried when a registry refuses."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Machine = Callable[..., Callable[[], list[str]]]
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A machine with programs that keep what they are asked, and do what a script says."""
+    """A machine whose programs record their calls and run a test's script."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")

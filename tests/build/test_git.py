@@ -1,4 +1,4 @@
-"""Git jobs are fetched: the commit, with what the job changed of it, over https and with credentials."""
+"""Git jobs are fetched: the commit and the job's changes to it, over https and with credentials."""
 
 import os
 import subprocess
@@ -87,7 +87,7 @@ def test_a_wrong_token_is_refused_and_not_repeated(
 
 @pytest.fixture
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine whose own settings have git run programs, which leave this file: filters, hooks, monitors."""
+    """A machine whose git settings run programs (filters, hooks, monitors); each call appends to this file."""
     home, program = tmp_path / "home", tmp_path / "home/git-lfs"
     home.mkdir()
     program.write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/ran\nexit 1\n")
@@ -140,7 +140,7 @@ def test_a_submodule_is_held_to_https_and_ssh_too(
 
 
 def make_bare(files: dict[str, str], path: Path, *, submodule: str | None = None) -> str:
-    """Make a bare repository as `make_repository` does, on a machine whose settings make others fail."""
+    """Call `make_repository` without the machine's git settings, which would make it fail."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
         commit = make_repository(files, path)
@@ -188,7 +188,7 @@ def test_git_itself_is_held_to_https_and_ssh(remote: str, tmp_path: Path) -> Non
 def test_a_deploy_key_signs_in_over_ssh_to_the_known_host_only(
     repositories: Path, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Stands where ssh would: keeps what it was told, and serves the repository.
+    # Replaces ssh: records its arguments, and serves the repository.
     ssh = tmp_path / "bin/ssh"
     ssh.parent.mkdir()
     ssh.write_text(
@@ -210,7 +210,7 @@ def test_a_deploy_key_signs_in_over_ssh_to_the_known_host_only(
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """A working copy as the client of a job sees it, with one commit."""
+    """A working copy on a user's machine, with one commit."""
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "train.py").write_bytes(b"a\nb\n")
@@ -235,7 +235,7 @@ def commit_all(folder: Path) -> None:
 
 
 def diff_of(folder: Path, *options: str) -> bytes:
-    """Return what wandb keeps of the changes, and undo them."""
+    """Return the diff that wandb stores for the changes, and undo them."""
     git(folder, "add", "--all", "--intent-to-add")
     diff = git(folder, *options, "diff", "--submodule=diff", "HEAD")
     git(folder, "reset", "--quiet", "--hard")
@@ -351,7 +351,7 @@ def test_history_and_tags_are_fetched_for_those_who_need_them(
     git(bare, "tag", "v1.2.3", commit)
     fetched(server, commit, tmp_path)
     assert git(code, "tag") == b""
-    for _ in range(2):  # once more changes nothing
+    for _ in range(2):  # a second time changes nothing
         fetch_history(code, {})
         assert git(code, "describe", "--tags") == b"v1.2.3\n"
 
@@ -359,7 +359,7 @@ def test_history_and_tags_are_fetched_for_those_who_need_them(
 def test_a_remote_over_ssh_without_a_user_is_one_of_git(
     repositories: Path, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # wandb writes ssh://git@host/path without the user.
+    # wandb stores ssh://git@host/path without the user.
     ssh = tmp_path / "bin/ssh"
     ssh.parent.mkdir()
     ssh.write_text(f"#!/bin/sh\ngrep '  User ' $2 > {tmp_path}/told\nexec git upload-pack {repositories}/job.git\n")

@@ -1,4 +1,4 @@
-"""What is installed into an image, by the very uv and the pip of an image, from an index of our own."""
+"""Installing packages into an image, with an image's real uv and pip, from a local index."""
 
 import importlib.metadata
 import inspect
@@ -40,14 +40,14 @@ build_editable = build_wheel
 
 
 def project(name: str) -> dict[str, str]:
-    """Return the files of a project that is built with nothing but itself."""
+    """Return the files of a project that needs no other package to be built."""
     build = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     return {"pyproject.toml": build, "backend.py": BACKEND, "name": name}
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, str]]:
-    """Use a fresh environment; return what tells its packages."""
+    """Use a fresh environment; return a function that lists its packages."""
     folder = tmp_path / "venv"
     subprocess.run([str(ROOT / ".venv/bin/uv"), "venv", "-q", "-p", sys.executable, str(folder)], check=True)
     packages_folder = next(folder.glob("lib/*/site-packages"))
@@ -139,7 +139,7 @@ def test_the_index_of_a_build_is_in_its_version(line: str, option: str | None) -
     assert options == ([f"--extra-index-url {option}"] if option else [])
 
 
-def test_an_index_that_is_away_fails_the_build(
+def test_an_unavailable_index_fails_the_build(
     installed: Installed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
@@ -160,7 +160,7 @@ def test_an_index_that_is_back_after_a_while_is_asked_again(
     assert installed() == {"six": "1.16.0"}
 
 
-def test_an_index_of_a_build_that_is_away_fails_the_build(installed: Installed, index: PackageIndex) -> None:
+def test_an_unavailable_index_of_a_build_fails_the_build(installed: Installed, index: PackageIndex) -> None:
     assert not Installer((), pytorch="http://127.0.0.1:9").install_frozen("six==1.16.0\ntorch==2.1.0+cu121\n")
 
 
@@ -203,9 +203,7 @@ def test_what_only_pip_installs_is_installed_by_pip_and_said_so(
     assert "pip installed requirements.txt" in told
 
 
-def test_an_extra_index_that_is_away_is_no_matter_to_pip(
-    installed: Installed, index: PackageIndex, tmp_path: Path
-) -> None:
+def test_pip_ignores_an_unavailable_extra_index(installed: Installed, index: PackageIndex, tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("--extra-index-url http://127.0.0.1:9/simple\nsix==1.16.0\n")
     assert Installer(()).install("requirements.txt")
     assert installed() == {"six": "1.16.0"}

@@ -1,4 +1,4 @@
-"""On this machine's own kernel: a container behind Docker's bridge reaches no credentials, and the builder does."""
+"""With this machine's kernel: a container behind Docker's bridge cannot reach the credentials; the builder can."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
-# A machine in a network of its own: a bridge with a container, Docker's chain, and the address of the credentials.
+# A machine in its own network namespace: a bridge with a container, Docker's chain, and the credentials' address.
 MACHINE = """
 set -e
 mount -t tmpfs none /run && mkdir /run/netns
@@ -52,7 +52,7 @@ echo "container: $(in_container 80), its name server: $(in_container 53), the bu
 
 
 def can_make_networks() -> bool:
-    """Say whether this user, on this machine, may make networks and rules in them."""
+    """Return whether this user can create networks and rules on this machine."""
     if os.geteuid() or not all(map(shutil.which, ("unshare", "ip", "iptables"))):
         return False
     tried = ["unshare", "--net", "--mount", "iptables", "-N", "TRIED"]
@@ -62,7 +62,7 @@ def can_make_networks() -> bool:
 @pytest.mark.skipif(not can_make_networks(), reason="needs root, iptables and network namespaces")
 def test_a_container_reaches_no_credentials_and_the_builder_does() -> None:
     environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "layers/launch_agent")}
-    # All that was started ends with its process namespace.
+    # All started processes end with their process namespace.
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", MACHINE]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert finished.stdout.splitlines() == [

@@ -14,7 +14,7 @@ from launch_agent.errors import UnsupportedJobSource
 
 
 def notebook(*cells: str | tuple[str, Any]) -> bytes:
-    """Return a notebook; a cell without a kind is one of code."""
+    """Return a notebook; a cell without a kind is a code cell."""
     kinds = [cell if isinstance(cell, tuple) else ("code", cell) for cell in cells]
     return json.dumps(
         {"nbformat": 4, "cells": [{"cell_type": kind, "source": source} for kind, source in kinds]}
@@ -22,9 +22,9 @@ def notebook(*cells: str | tuple[str, Any]) -> bytes:
 
 
 def told(*cells: str | tuple[str, Any]) -> list[object]:
-    """Run a notebook as a script; return what it passes to `tell`."""
+    """Run a notebook as a script; return the values that it passes to `tell`."""
     heard: list[object] = []
-    exec(compile(script_of(notebook(*cells)).text, "script", "exec"), {"tell": heard.append})  # noqa: S102 - the very thing to be tested
+    exec(compile(script_of(notebook(*cells)).text, "script", "exec"), {"tell": heard.append})  # noqa: S102 - this is the code under test
     return heard
 
 
@@ -41,7 +41,7 @@ def test_a_notebook_that_is_nested_too_deep_is_said_so(source: bytes) -> None:
 def test_the_code_of_a_notebook_runs_as_a_script() -> None:
     heard = told(
         ("markdown", "# Train"),
-        ["!pip install wandb\n", "%matplotlib inline\n", "x = 1\n", "if x:\n", "    !nvidia-smi\n"],  # type: ignore[arg-type]  # as Jupyter stores it
+        ["!pip install wandb\n", "%matplotlib inline\n", "x = 1\n", "if x:\n", "    !nvidia-smi\n"],  # type: ignore[arg-type]  # Jupyter stores cells in this form
         ("raw", "rm -r /"),
         "",
         "tell(x + 1)",

@@ -1,4 +1,4 @@
-"""The public images that builds start from: pinned by digest where one is known, and renewed from their registries."""
+"""The public base images of builds: they are pinned by digest if it is known, and updated from their registries."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ DIGEST, OLD = f"sha256:{'d' * 64}", f"sha256:{'0' * 64}"
 
 
 class _Registry(BaseHTTPRequestHandler):
-    """A registry with one image, for those who got a token first, as Docker Hub and its like hand them to anybody."""
+    """A registry with one image. Like Docker Hub, it requires an anonymous token."""
 
     def do_HEAD(self) -> None:
         if self.headers.get("Authorization") != "Bearer for-anybody":
@@ -43,7 +43,7 @@ class _Registry(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def registry() -> Iterator[str]:
         http.shutdown()
 
 
-def test_a_registry_is_asked_with_the_token_that_it_hands_to_anybody(registry: str) -> None:
+def test_a_registry_is_asked_with_its_anonymous_token(registry: str) -> None:
     assert digest_of(f"{registry}/library/x:1") == DIGEST
 
 

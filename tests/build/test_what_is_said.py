@@ -1,4 +1,4 @@
-"""What the builder says, without what has to stay secret."""
+"""The builder's messages contain no secrets."""
 
 import pytest
 
@@ -23,7 +23,7 @@ from launch_agent.builder.__main__ import say
         ("tab\tand lone surrogate \udcff", "tab\tand lone surrogate \ufffd"),
     ],
 )
-def test_no_credential_and_no_line_of_somebody_elses_making_is_said(
+def test_no_credential_and_no_line_made_by_others_is_said(
     line: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     say(line)

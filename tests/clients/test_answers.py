@@ -1,4 +1,4 @@
-"""W&B's answers as bytes: what can be read of one is, whatever else is in it, and what is read can be worked with."""
+"""W&B's answers as bytes: every readable part of an answer is read, and each part that is read is valid."""
 
 import json
 from typing import Any
@@ -81,7 +81,7 @@ def test_a_part_that_cannot_be_read_keeps_no_other_from_being_read(poison: bytes
     assert answer.errors == ("odd",)
     assert list(answer.unread) == [f"pop{place}"]
     assert text_in(answer.unread[f"pop{place}"].raw, "runQueueItemId") == f"item{place}"
-    # Where nobody can tell where it ends, or not soon, it is the last.
+    # If its end cannot be found, or not soon, it is the last part.
     others = place if poison in (nested(100_000), b'"never ends') else 2
     assert len(answer.data) == others
 

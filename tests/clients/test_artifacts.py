@@ -1,4 +1,4 @@
-"""What the client of artifacts makes of W&B's answers."""
+"""How the artifacts client reads W&B's answers."""
 
 import base64
 import hashlib
@@ -28,13 +28,13 @@ def md5(content: bytes) -> str:
 
 
 def digest_of(contents: dict[str, Any]) -> str:
-    """Compute an artifact's digest as the wandb client does."""
+    """Compute an artifact's digest like the wandb client."""
     listed = "".join(f"{path}:{contents[path]['digest']}\n" for path in sorted(contents))
     return hashlib.md5(f"wandb-artifact-manifest-v1\n{listed}".encode(), usedforsecurity=False).hexdigest()
 
 
 def of_code(contents: dict[str, Any], *names: str) -> list[Answer]:
-    """Answer as W&B does when the files of an artifact are asked for."""
+    """Return W&B's answers to requests for the files of an artifact."""
     manifest = {"file": {"directUrl": "/manifest"}}
     nodes = [{"node": {"name": name, "directUrl": f"/storage/{name}"}} for name in names]
     page = {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": nodes}
@@ -73,7 +73,7 @@ def test_an_artifact_with_the_digest_of_another_is_not_downloaded(tmp_path: Path
 
 
 def recorded(name: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the digests that the wandb client sent in a recorded session, each with the list of files it uploaded."""
+    """Return the digests that the wandb client sent in a recorded session, each with its list of uploaded files."""
     sent = [each for each in json.loads((EXCHANGES / f"{name}.json").read_text()) if isinstance(each, dict)]
     inputs = [
         each["variables"]["input"]

@@ -1,4 +1,4 @@
-"""What the AWS clients make of AWS's errors, over the wire."""
+"""How the AWS clients translate AWS's errors, over HTTP."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ DESCRIBED = {
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave botocore's own retries out: they only wait."""
+    """Turn off botocore's own retries, which only wait."""
     monkeypatch.setattr(aws.CONFIG, "retries", {"total_max_attempts": 1})
 
 
@@ -97,7 +97,7 @@ def test_what_may_work_later_is_throttled(name: str, answer: Answer, monkeypatch
 
 
 HIDDEN = {"sagemaker describe", "sagemaker tags"}
-"""What IAM refuses of a training job may be another's, and is not there for us."""
+"""Calls that treat a job that IAM refuses to show like a job that does not exist: it may belong to others."""
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_training_job_that_is_not_there_or_not_to_be_seen_is_not_ours(
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "ResourceNotFound"])
-def test_stopping_what_has_ended_is_as_wanted(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopping_an_ended_job_is_fine(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(aws_error(code)) as server:
         ask(server, monkeypatch, CALLS["sagemaker stop"])
     assert server.asked[0].target == "StopTrainingJob"

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: what is retried, what each refusal becomes, and that the key is in no error."""
+"""GraphQL over HTTP: which requests are retried, the error for each refusal, and no error contains the key."""
 
 import pytest
 
@@ -73,7 +73,7 @@ def test_each_refusal_becomes_the_error_that_says_what_to_do(
     assert "secret-key" not in f"{raised.value} {raised.value.__cause__}"
 
 
-def test_what_succeeded_is_returned_beside_what_did_not() -> None:
+def test_successful_parts_are_returned_with_the_errors_of_the_others() -> None:
     with answering(Answer(200, {"data": {"pop0": {}, "pop1": None}, "errors": [{"message": "no queue"}]})) as server:
         answer = client(server.url).execute_in_parts(POP)
     assert answer.errors == ("no queue",)
@@ -105,7 +105,7 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 
 
 def test_a_part_that_is_refused_with_the_status_of_the_whole_leaves_the_others() -> None:
-    """As wandb/wandb issue 8609 shows W&B's answers."""
+    """wandb/wandb issue 8609 shows such an answer from W&B."""
     refused = {"data": {"run0": None, "run1": {"run": {}}}, "errors": [{"message": "permission denied"}]}
     with answering(Answer(403, refused)) as server:
         answer = client(server.url).execute_in_parts(QUERY)

@@ -1,4 +1,4 @@
-"""Images of jobs: found by tag, claimed by one item at a time, noted by their builder."""
+"""Images of jobs: found by tag, claimed by one item at a time, recorded by their builder."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ NOTE = image_note(warnings=("no wandb",))
 
 @pytest.fixture(autouse=True)
 def account() -> Iterator[None]:
-    """An account of its own for each test."""
+    """A new account for each test."""
     with mock_aws():
         boto3.client("dynamodb").create_table(
             TableName="runs",
@@ -65,7 +65,7 @@ def test_one_item_has_the_claim_and_others_learn_whose_it_is() -> None:
 
 
 def test_a_function_that_runs_twice_at_a_time_claims_once() -> None:
-    """The build reports under the claim's token, whichever of the two the state machine hears."""
+    """The build reports with the claim's token, so either function's answer works for the state machine."""
     claims = ImageClaims("runs")
     first = claims.claim(TAG, "first")
     assert claims.claim(TAG, "first") == first
@@ -122,7 +122,7 @@ def test_the_end_of_the_run_that_built_it_leaves_an_image_known() -> None:
 
 
 @pytest.mark.parametrize("by", ["this version", "a version without tokens"])
-def test_an_image_that_is_gone_is_built_by_whoever_finds_that_first(by: str) -> None:
+def test_a_missing_image_is_built_by_the_first_item_that_notices(by: str) -> None:
     claims = ImageClaims("runs")
     token = token_of(claims.claim(TAG, "first")) if by == "this version" else None
     claims.release(TAG, "first")

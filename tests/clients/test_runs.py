@@ -1,4 +1,4 @@
-"""The Runs table: slots and records move together, whatever happens twice or at once."""
+"""The Runs table: slots and records change together, even if calls are repeated or concurrent."""
 
 import gzip
 import json
@@ -33,7 +33,7 @@ SPEC = {"entity": "team", "_wandb_api_key": "sekret", "n": [1, None, 2.5]}
 
 @pytest.fixture(params=["moto", "simulated"])
 def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
-    """A table of its own for each test, of moto's and of the simulated world's: what one does, so does the other."""
+    """A new table for each test, in moto and in the simulated world: both must behave alike."""
     make = moto_table if request.param == "moto" else simulated_table
     with make():
         table = Runs("runs", "details")
@@ -141,7 +141,7 @@ def test_a_run_that_is_not_open_keeps_no_spec_no_plan_and_no_token(runs: Runs, e
     assert not {"spec", "plan", "task_token"} & set(stored())
     assert set(stored("run#item#details", "details")) == {"pk", "ttl"}
     assert int(stored()["ttl"]["N"]) > NOW.timestamp()
-    runs.planned(PLAN)  # by a function that is late
+    runs.planned(PLAN)  # by a late function
     assert set(stored("run#item#details", "details")) == {"pk", "ttl"}
     assert runs.details("item") == RunDetails()
 
@@ -156,7 +156,7 @@ def test_only_the_table_of_details_has_specs_and_plans_and_nothing_else_is_in_it
 
 @pytest.mark.parametrize("planned_by", ["the older version", "this version"])
 def test_a_record_of_an_older_version_is_read_and_forgotten_alike(runs: Runs, planned_by: str) -> None:
-    """It has the run spec itself, and the plan too if that was made before the upgrade."""
+    """The record itself contains the run spec and, if planned before the upgrade, the plan."""
     runs.open(run_record(), spec={}, limit=1)
     older = {"spec": SPEC, "plan": PLAN.model_dump(mode="json")}
     client = boto3.client("dynamodb", config=CONFIG)
@@ -240,7 +240,7 @@ def key(pk: str) -> dict[str, Any]:
 
 
 def store(table: str, pk: str, **values: Any) -> None:
-    """Set attributes of an item, packed as the application packs them."""
+    """Set attributes of an item, packed like the application's."""
     boto3.client("dynamodb", config=CONFIG).update_item(
         TableName=table,
         Key=key(pk),
@@ -253,7 +253,7 @@ def store(table: str, pk: str, **values: Any) -> None:
 
 
 def stored(pk: str = "run#item", table: str = "runs") -> dict[str, Any]:
-    """An item as the table has it: the record, if no other is named."""
+    """A stored item: the record, unless another key is given."""
     client = boto3.client("dynamodb", config=CONFIG)
     return dict(client.get_item(TableName=table, Key=key(pk))["Item"])
 
@@ -284,7 +284,7 @@ def test_a_status_of_another_job_is_not_this_runs(runs: Runs) -> None:
     assert runs.status_seen("unknown", training_job_name="job", status="Completed", at=NOW) is None
 
 
-def test_registering_anew_keeps_the_slots_in_use(runs: Runs) -> None:
+def test_registering_again_keeps_the_slots_in_use(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=1)
     runs.agents.remember(AGENT.model_copy(update={"launch_agent_id": "a2", "stop_polling": True}))
     found = runs.agents.find("team")
@@ -348,7 +348,7 @@ def test_the_first_request_to_stop_counts(runs: Runs) -> None:
     assert found.stop_requested_at == NOW
 
 
-def test_jobs_that_came_to_nothing_are_kept_apart_by_the_reason_for_another(runs: Runs) -> None:
+def test_ended_jobs_are_grouped_by_the_reason_for_another(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=5)
     for name in ("a", "b", "b"):
         runs.came_to_nothing("item", training_job_name=name, reason=RetryReason.CAPACITY, at=NOW)
@@ -361,7 +361,7 @@ def test_jobs_that_came_to_nothing_are_kept_apart_by_the_reason_for_another(runs
     assert found.capacity_awaited_since == NOW
 
 
-def test_a_refusal_for_want_of_capacity_leaves_no_job_to_wait_for(runs: Runs) -> None:
+def test_a_refusal_for_lack_of_capacity_leaves_no_job_to_wait_for(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=5)
     runs.awaiting("item", training_job_name="job", task_token="token")
     assert runs.refused("item", at=NOW) == NOW
@@ -379,7 +379,7 @@ def test_only_an_open_run_is_found_as_one(runs: Runs) -> None:
     assert runs.open_run("item") is None
 
 
-def test_a_job_that_came_to_nothing_is_not_awaited() -> None:
+def test_a_job_that_was_replaced_is_not_awaited() -> None:
     named = run_record().model_copy(update={"training_job_name": "job"})
     ended = named.model_copy(update={"jobs_sagemaker_failed": frozenset({"job"})})
     assert [each.awaits_job for each in (run_record(), named, ended)] == [False, True, False]
@@ -420,7 +420,7 @@ def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(ru
     assert slots(runs) == (2, 0)
 
 
-def test_slots_are_counted_anew_only_if_none_was_taken_or_freed_meanwhile(runs: Runs) -> None:
+def test_slots_are_corrected_only_if_none_was_taken_or_freed_meanwhile(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=5)
     before = runs.agents.find("team")
     assert before
@@ -434,7 +434,7 @@ def test_slots_are_counted_anew_only_if_none_was_taken_or_freed_meanwhile(runs: 
     assert not runs.agents.reset_count(AGENT, slot=Slot.JOB, open_runs=7)
 
 
-def test_a_sweep_goes_on_behind_the_last_one(runs: Runs) -> None:
+def test_a_sweep_continues_after_the_last_one(runs: Runs) -> None:
     assert runs.sweep_cursor() == ""
     runs.save_sweep_cursor("item")
     assert runs.sweep_cursor() == "item"
@@ -469,7 +469,7 @@ def test_a_run_that_does_not_fit_into_an_item_is_an_invalid_one(runs: Runs) -> N
 
 @contextmanager
 def conflicts(operation: str, times: int) -> Iterator[Counter[str]]:
-    """A table where the first so many calls of an operation meet another write of the same item."""
+    """A table where the first `times` calls of an operation conflict with another write of the same item."""
     table, asked = Table(runs_table()), Counter[str]()
 
     def answer(called: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""W&B's client among answers of any shape: one queue, one item and one run spoil nothing for the others."""
+"""The W&B client with answers of any shape: one bad queue, item or run does not affect the others."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,14 +16,13 @@ from tests.make import item_ref, run_record
 
 
 class Answering(GraphqlClient):
-    """A connection whose answers are bytes that a test gives, by what is asked."""
+    """A connection that gets its answers, as bytes, from a test's function."""
 
     def __init__(self, answer: Callable[[Operation], bytes]) -> None:
-        """Take what answers."""
         self._answer, self.asked = answer, list[Operation]()
 
     def execute_in_parts(self, operation: Operation) -> Answer:
-        """Answer as the real one does."""
+        """Read the answer and raise errors like the real connection."""
         self.asked.append(operation)
         answer = read_answer(self._answer(operation)[: MAX_BYTES + 1])
         if answer is None or not (answer.data or answer.unread):
@@ -32,16 +31,14 @@ class Answering(GraphqlClient):
 
 
 class Queues:
-    """Run queues with raw run specs; what is popped is leased, and not there again."""
+    """Run queues with raw run specs. A popped item is leased, and is not returned again."""
 
     def __init__(self, **specs: list[bytes]) -> None:
-        """Take the run specs of each queue."""
         self.waiting = {name: [(f"{name}{n}", spec) for n, spec in enumerate(queue)] for name, queue in specs.items()}
         self.refuses: set[str] = set()
-        """Queues because of which W&B refuses all that is asked with them."""
+        """Queues that make W&B refuse every request that includes them."""
 
     def __call__(self, operation: Operation) -> bytes:
-        """Answer pops."""
         variables: Mapping[str, Any] = operation.variables
         pops = [line for line in operation.document.splitlines() if "popFromRunQueue" in line]
         names = [variables[line.partition("queueName: $")[2].partition(",")[0]] for line in pops]
@@ -57,7 +54,7 @@ class Queues:
 
 
 def leased(queues: Queues, room: int = 100) -> tuple[dict[str, str], int]:
-    """What is leased of queues, with what is wrong with it, and in how many requests."""
+    """Lease items; return each item's fault by its id, and the number of requests."""
     graphql = Answering(queues)
     found = Wandb(graphql).lease("agent", "team", list(queues.waiting), room=room, status="POLLING")
     return {each.item.id: each.fault for each in found}, len(graphql.asked)
@@ -73,7 +70,9 @@ def test_an_item_that_cannot_be_read_keeps_no_other_from_being_leased(poison: by
     queues = Queues(a=[HONEST] * 4, b=[HONEST] * 4)
     queues.waiting[queue][1] = ("poison", poison)
     all_of_it: dict[str, str] = {}
-    for _ in range(3):  # what an answer that was not read whole had goes back, and comes with a later poll
+    for _ in range(
+        3
+    ):  # items in an answer that was not read completely return to the queue, and a later poll gets them
         before = {name: list(items) for name, items in queues.waiting.items()}
         found, _ = leased(queues)
         all_of_it |= found
@@ -115,14 +114,12 @@ def run(number: int, *, project: str = "p") -> RunRecord:
 
 
 class Runs:
-    """Runs that are all stopped, among them some for which W&B refuses the whole query."""
+    """Runs that are all stopped; some of them make W&B refuse the whole query."""
 
     def __init__(self, *forbidden: str) -> None:
-        """Take the forbidden projects."""
         self._forbidden = set(forbidden)
 
     def __call__(self, operation: Operation) -> bytes:
-        """Answer for the agent and for runs."""
         projects = {name: value for name, value in operation.variables.items() if name.startswith("project")}
         if self._forbidden & set(projects.values()):
             return b'{"errors": [{"message": "permission denied"}]}'

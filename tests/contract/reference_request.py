@@ -1,8 +1,8 @@
-"""Run in the training environment: print what the reference launch agent would submit for each run spec on stdin.
+"""Prints the request that the reference launch agent would submit for each run spec on stdin.
 
-stdin: a JSON list of {"spec", "run_id", "item_id", "queue", "entity", "job", "built_image"}; `job` is what
-wandb-job.json holds, or null, and `built_image` what a builder would answer for a job that comes as code. stdout: a
-JSON list of CreateTrainingJob requests, made by the reference's own code, or {"error"} where it fails.
+Runs in the training environment. stdin: a JSON list of {"spec", "run_id", "item_id", "queue", "entity", "job",
+"built_image"}; `job` is the content of wandb-job.json, or null, and `built_image` is a builder's answer for a job made
+from code. stdout: a JSON list of CreateTrainingJob requests from the reference's own code, or {"error"} if it fails.
 """
 
 import json
@@ -13,17 +13,17 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 for absent in ("boto3", "botocore"):
-    sys.modules[absent] = ModuleType(absent)  # imported by the reference's runner; not used to build a request
+    sys.modules[absent] = ModuleType(absent)  # imported by the reference's runner, but not needed to build a request
 
 from wandb.sdk.launch._project_spec import LaunchProject  # noqa: E402 - after the stand-ins
-from wandb.sdk.launch.runner.sagemaker_runner import build_sagemaker_args, get_role_arn  # noqa: E402 - as above
+from wandb.sdk.launch.runner.sagemaker_runner import build_sagemaker_args, get_role_arn  # noqa: E402 - after the stand-ins
 
 ENVIRONMENT_LIMIT = 512
 ACCOUNT, PARTITION = "123456789012", "aws"
 
 
 def reference_request(case: dict[str, Any]) -> dict[str, Any]:
-    """Do what `LaunchAgent._task_run_job` and `SageMakerRunner.run` do between the pop and CreateTrainingJob."""
+    """Repeat the steps of `LaunchAgent._task_run_job` and `SageMakerRunner.run` from the pop to CreateTrainingJob."""
     api = SimpleNamespace(settings={"base_url": "https://api.wandb.ai"}, api_key="reference-key")
     project = LaunchProject.from_spec({**case["spec"], "run_id": case["run_id"]}, api)
     project.queue_name = case["queue"]
@@ -46,14 +46,14 @@ def reference_request(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def attempt(case: dict[str, Any]) -> dict[str, Any]:
-    """Return the request, or under `error` what the reference fails the queue item with."""
+    """Return the request, or as `error` the reference's message for the queue item."""
     try:
         return reference_request(case)
-    except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
+    except Exception as error:  # noqa: BLE001 - any error is the reference's answer
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":
-    os.environ.clear()  # the reference lets every variable of its process into the macros
-    with tempfile.TemporaryDirectory() as tempfile.tempdir:  # it leaves a folder behind for each job
+    os.environ.clear()  # the reference makes every variable of its process a macro
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:  # the reference leaves a folder behind for each job
         json.dump([attempt(case) for case in json.load(sys.stdin)], sys.stdout)

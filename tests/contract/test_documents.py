@@ -1,4 +1,4 @@
-"""Documents that must agree: the template, the state machine, the handlers, the errors, and what AWS says of itself."""
+"""Documents that must agree: the template, the state machine, the handlers, the errors, and AWS's service models."""
 
 import importlib
 import inspect
@@ -57,7 +57,7 @@ VALUES = {
 
 @pytest.fixture
 def launch_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put launch-config.yaml on the import path, as its layer does."""
+    """Put launch-config.yaml on the import path, like its layer."""
     monkeypatch.syspath_prepend(ROOT / "layers/config")
 
 
@@ -134,7 +134,7 @@ def test_every_task_waits_only_so_long_and_retries_what_lambda_itself_fails_with
     state = MACHINE["States"][name]
     assert state["TimeoutSeconds"]
     assert {"Lambda.ServiceException", "Lambda.TooManyRequestsException", "AwsThrottled"} <= set(retried(state))
-    # A function that ran out of time or memory has left nothing that a second try would not find.
+    # A retry finds everything that a function left when it ran out of time or memory.
     assert {"Lambda.Unknown", "Runtime.ExitError", "Sandbox.Timedout"} <= set(retried(state))
 
 
@@ -153,7 +153,7 @@ def test_the_machine_waits_for_a_build_longer_than_codebuild_does() -> None:
     retry = next(
         retry for retry in MACHINE["States"]["Plan run"]["Retry"] if retry["ErrorEquals"] == ["ImageBeingBuilt"]
     )
-    # Who waits for another item's build waits as long.
+    # An execution that waits for another item's build waits at least as long.
     assert retry["MaxAttempts"] * retry["MaxDelaySeconds"] > longest
 
 
@@ -208,7 +208,7 @@ def test_every_log_group_has_a_retention() -> None:
     assert all("RetentionInDays" in each for each in groups.values())
 
 
-def test_what_fails_asynchronously_is_kept_or_done_anew_by_the_schedule() -> None:
+def test_what_fails_asynchronously_is_kept_or_repeated_by_the_schedule() -> None:
     for name, each in resources("AWS::Serverless::Function").items():
         events = {event["Type"] for event in each.get("Events", {}).values()}
         if "ScheduleV2" in events:
@@ -237,7 +237,7 @@ def statements() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def chosen(statement: dict[str, Any]) -> dict[str, Any]:
-    """A statement that depends on a condition, as it is where the condition holds."""
+    """A statement or, if it depends on a condition, its value when the condition is true."""
     if "Fn::If" in statement:
         _, holds, _ = statement["Fn::If"]
         return cast(dict[str, Any], holds)
@@ -301,10 +301,10 @@ def test_the_state_machine_tries_again_as_long_as_the_table_of_retries_allows() 
     assert {reason.value for reason in RetryReason} <= set(retries)
     assert retries[RetryReason.SAGEMAKER]["MaxAttempts"] == MAX_FAILURES_OF_SAGEMAKER
     capacity = retries[RetryReason.CAPACITY]
-    # The functions say when it is enough; with full jitter a wait is half as long as it can be.
+    # The functions end the wait. With full jitter, an average wait is half the maximum.
     longest = template()["Parameters"]["CapacityWaitHours"]["MaxValue"] * 3600
     assert capacity["MaxAttempts"] * capacity["MaxDelaySeconds"] / 2 > longest
-    # A try that fails adds six events to the history, which can have 25,000.
+    # A failed attempt adds six events to the history, which is limited to 25,000.
     assert longest / (capacity["MaxDelaySeconds"] / 2) * 6 < 25_000
 
 

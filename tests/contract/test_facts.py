@@ -1,4 +1,4 @@
-"""docs/facts.md: each fact has a source outside this repository, and a test here that exists."""
+"""docs/facts.md: each fact has a source outside this repository, and an existing test."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Where things are: the map of the package is true, the story has a step for each function, and handlers are doors."""
+"""The layout: the package's map is correct, the story has a step for each function, and handlers contain no logic."""
 
 import importlib
 import re
@@ -21,7 +21,7 @@ FOLDERS = {"docs", "functions", "layers", "local", "operate", "requirements", "s
 
 
 def layers() -> list[set[str]]:
-    """The rooms on each floor, the lowest first, as import-linter holds them to it."""
+    """The modules of each layer, lowest first, as in import-linter's contract."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (floors,) = (each["layers"] for each in contracts if each.get("containers") == ["launch_agent"])
     return [set(floor.split(" | ")) for floor in reversed(floors)]

@@ -1,4 +1,4 @@
-"""What the real wandb client takes and refuses, where rules of ours follow its own."""
+"""The real wandb client's rules that our own rules follow."""
 
 import json
 import subprocess

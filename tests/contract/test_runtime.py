@@ -1,4 +1,4 @@
-"""Functions are called alike by AWS's own runtime client and by the plain one that stands for it."""
+"""AWS's runtime client and the plain one that replaces it call functions in the same way."""
 
 import json
 import os
@@ -18,7 +18,7 @@ NAMES = ("FUNCTION_NAME", "FUNCTION_VERSION", "FUNCTION_MEMORY_SIZE", "LOG_GROUP
 
 
 def dialog(python: Path | str, folder: Path, code: str, handler: str = "app.handler", calls: int = 1) -> list[Any]:
-    """Run a function for so many calls; return its messages, each a kind and a body."""
+    """Run a function for this many calls; return its messages, each a kind and a body."""
     (folder / "app.py").write_text(code)
     to_child, write = os.pipe()
     read, from_child = os.pipe()
@@ -74,7 +74,7 @@ def test_both_runtimes_answer_alike(tmp_path: Path, code: str, handler: str) -> 
 
 
 def _told(message: list[Any]) -> Any:
-    """Return a message without what only the runtime's own frames differ in."""
+    """Return a message without the runtime's own stack frames."""
     kind, body = message
     if "error" in kind:
         return kind, {**body, "stackTrace": [frame for frame in body["stackTrace"] if "app.py" in frame]}

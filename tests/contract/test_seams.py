@@ -1,4 +1,4 @@
-"""Every reach into ministack and moto goes through the table of seams, which says which of them a release has moved."""
+"""All uses of the internals of ministack and moto are in the table of seams, which reports those that have changed."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""What the template becomes when SAM has transformed it, and what its patterns and policies say."""
+"""The template after SAM's transformation, with its patterns and policies."""
 
 import json
 import os
@@ -25,7 +25,7 @@ print(json.dumps([_matches_pattern(json.dumps(pattern), event) for event in even
 
 @cache
 def transformed() -> dict[str, Any]:
-    """The template as CloudFormation deploys it."""
+    """The template after SAM's transformation."""
     command = [_SAM_PYTHON, ROOT / "tests/contract/transformed.py", ROOT / "template.yaml"]
     environment = {**os.environ, "AWS_DEFAULT_REGION": "us-east-1"}
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
@@ -33,7 +33,7 @@ def transformed() -> dict[str, Any]:
 
 
 def deployed(kind: str) -> dict[str, Any]:
-    """The properties of all resources of a kind, as they are deployed."""
+    """The deployed properties of all resources of a kind."""
     return {name: each["Properties"] for name, each in transformed()["Resources"].items() if each["Type"] == kind}
 
 
@@ -42,7 +42,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def statements_of(role: str) -> Iterator[dict[str, Any]]:
-    """Every statement that a role has, in its own policies and those attached to it."""
+    """All statements of a role, from its own and its attached policies."""
     documents = [each["PolicyDocument"] for each in deployed("AWS::IAM::Role")[role].get("Policies", [])]
     for policy in deployed("AWS::IAM::Policy").values():
         if f'"{role}"' in json.dumps(policy["Roles"]):
@@ -62,7 +62,7 @@ FUNCTION_ROLES = [name for name in resources("AWS::IAM::Role") if name.endswith(
 def test_schedules_are_named_by_their_stack() -> None:
     schedules = deployed("AWS::Scheduler::Schedule")
     assert len(schedules) == 2
-    # Without a name CloudFormation makes one of the stack's and the schedule's.
+    # Without a name, CloudFormation makes one from the names of the stack and the schedule.
     assert all("Name" not in each for each in schedules.values())
 
 
@@ -71,7 +71,7 @@ def test_a_schedule_says_what_it_sends() -> None:
 
 
 def test_nothing_else_has_a_name_that_a_second_stack_would_need() -> None:
-    # What has a name of ours in the template would have it in every stack; a reference has the stack's.
+    # A literal name in the template would be the same in every stack; a reference contains the stack's name.
     named = re.compile(r"(Function|Role|Table|Bucket|Queue|Topic|StateMachine|Repository|Alarm|Project)Name|Name")
     for name, each in transformed()["Resources"].items():
         given = {key: value for key, value in each["Properties"].items() if named.fullmatch(key)}
@@ -98,7 +98,7 @@ def test_every_function_has_a_role_of_its_own() -> None:
 
 # --- the events that wake a function
 def rendered(value: Any) -> Any:
-    """A pattern, with the stack's name in it."""
+    """A pattern with the stack's name filled in."""
     if isinstance(value, dict):
         return STACK if value == {"Ref": "AWS::StackName"} else {key: rendered(item) for key, item in value.items()}
     return [rendered(item) for item in value] if isinstance(value, list) else value
@@ -121,7 +121,7 @@ def as_list(tags: dict[str, str]) -> list[dict[str, str]]:
 
 @cache
 def matches() -> dict[str, bool]:
-    """Whether the pattern takes an event with these tags, by what they are, as the embedded AWS matches it."""
+    """Whether the pattern matches an event with each of these tags, according to the embedded AWS."""
     detail = {"TrainingJobName": "job", "FailureReason": None, "TrainingEndTime": None}
     details = {name: detail if tags is NO_TAGS else {**detail, "Tags": tags} for name, tags in TAGS.items()}
     known = {"Source": "aws.sagemaker", "DetailType": "SageMaker Training Job State Change"}
@@ -197,7 +197,7 @@ def test_a_training_job_is_created_with_our_tag_and_stopped_by_it() -> None:
     (tag,) = allowed("StartTrainingFunctionRole", "sagemaker:AddTags")
     ours = {"Ref": "AWS::StackName"}
     assert create["Condition"]["StringEquals"] == {"aws:RequestTag/LaunchStack": ours}
-    # Who could tag another's job could stop it.
+    # A caller who can tag another's job could stop it.
     assert tag["Condition"]["StringEquals"]["sagemaker:TaggingAction"] == "CreateTrainingJob"
     stopping = [stop for role in FUNCTION_ROLES for stop in allowed(role, "sagemaker:StopTrainingJob")]
     assert stopping
@@ -241,7 +241,7 @@ def test_the_key_of_volumes_is_granted_to_aws_through_sagemaker_only(role: str) 
     (grant,) = allowed(role, "kms:CreateGrant")
     assert grant["Resource"] == {"Ref": "VolumeKmsKeyArn"}
     assert grant["Condition"]["StringEquals"] == {
-        # In lower case: IAM compares it letter by letter.
+        # In lower case, because IAM's comparison is case-sensitive.
         "kms:ViaService": {"Fn::Sub": "sagemaker.${AWS::Region}.${AWS::URLSuffix}"}
     }
     assert grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": True}
@@ -298,10 +298,10 @@ def test_no_parameter_holds_the_api_key() -> None:
     assert not [name for name, each in template()["Parameters"].items() if each.get("NoEcho")]
 
 
-# --- what is kept, and what is told
+# --- retention and alarms
 def test_what_holds_data_stays_when_the_stack_is_deleted_and_goes_when_it_never_was() -> None:
     kinds = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::ECR::Repository")
-    # Of run specs and plans, which can hold secrets, nothing is to be left.
+    # Run specs and plans can contain secrets, so they must not be kept.
     kept = [each for name, each in template()["Resources"].items() if each["Type"] in kinds and name != "RunDetails"]
     assert len(kept) == 4
     assert {each["DeletionPolicy"] for each in kept} == {"RetainExceptOnCreate"}
@@ -339,6 +339,6 @@ def test_an_alarm_tells_of_launches_that_fail() -> None:
     assert alarm["Dimensions"] == [{"Name": "StateMachineArn", "Value": {"Ref": "LaunchRun"}}]
 
 
-def test_every_alarm_tells_whoever_wants_to_know() -> None:
+def test_every_alarm_notifies_the_topic() -> None:
     for name, alarm in resources("AWS::CloudWatch::Alarm").items():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}], name

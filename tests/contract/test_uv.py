@@ -1,4 +1,4 @@
-"""The uv that the Makefile installs with trusts what the system does: a company's proxy has its own authority."""
+"""The Makefile's uv trusts the system's certificates, because a company's proxy has its own authority."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Every operation this launch agent sends fits W&B's schema, and so do its variables."""
+"""All operations that this launch agent sends, and their variables, match W&B's schema."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -26,18 +26,18 @@ def schema() -> GraphQLSchema:
 
 
 def operations() -> list[Callable[..., Operation]]:
-    """Every function of the module that makes an operation: a new one is covered without a word here."""
+    """All functions of the module that return an operation, so that a new one is tested automatically."""
     made = inspect.getmembers(wandb_operations, inspect.isfunction)
     return [function for _, function in made if get_type_hints(function).get("return") is Operation]
 
 
 def variants(function: Callable[..., Operation]) -> list[Operation]:
-    """Call it with full and with empty arguments."""
+    """Call the function with full and with empty arguments."""
     hints = [hint for name, hint in get_type_hints(function).items() if name != "return"]
     full = [SAMPLES[hint][0] for hint in hints]
     empty = [SAMPLES[hint][-1] for hint in hints]
     if function is wandb_operations.update_and_pop:
-        empty[-1] = ["a"]  # a tick without a queue sends no such document
+        empty[-1] = ["a"]  # a poll without a queue does not send this document
     return [function(*full), function(*empty)]
 
 

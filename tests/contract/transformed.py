@@ -1,4 +1,4 @@
-"""Prints what SAM makes of the template named on the command line; runs in SAM's own environment."""
+"""Prints SAM's transformation of the template named on the command line. Runs in SAM's own environment."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ _LOCAL = ("CodeUri", "ContentUri", "DefinitionUri")
 
 
 def main() -> None:
-    """Transform the template as CloudFormation does after `sam package` has uploaded what it names."""
+    """Transform the template like CloudFormation, with addresses like those of `sam package`."""
     with open(sys.argv[1]) as opened:
         template = yaml_parse(opened)
     properties = [resource["Properties"] for resource in template["Resources"].values()]

@@ -1,4 +1,4 @@
-"""The whole application, deployed once for all end-to-end tests: two runs at a time, IAM enforced, little waiting."""
+"""The whole application, deployed once for all end-to-end tests: two runs at a time, IAM enforced, short waits."""
 
 import json
 import time
@@ -32,17 +32,17 @@ STOPPED_RUN_TIMEOUT = 1
 
 @dataclass
 class Application:
-    """The deployed application, its W&B server, and the words tests use."""
+    """The deployed application, its W&B server, and methods for tests."""
 
     deployed: Deployed
     server: WandbServer
     git: GitServer
-    """Serves the bare repositories that tests put into the folder `repositories`."""
+    """Serves the bare repositories in the folder `repositories`."""
     repositories: Path
     images: dict[str, str] = field(default_factory=dict)
 
     def image(self, name: str, *command: str) -> str:
-        """Make an image that runs a command; return its address."""
+        """Store an image that runs a command; return its address."""
         return self.deployed.cloud.put_image(
             f"tests:{name}", {"entrypoint": list(command), "env": {"PATH": "/usr/bin:/bin"}}
         )
@@ -57,12 +57,12 @@ class Application:
         return self.server.state.items[item_id]
 
     def quick(self, **spec: Any) -> RunQueueItem:
-        """Queue a run that ends at once and is not expected to say a word to W&B."""
+        """Queue a run that ends immediately, without logging to W&B."""
         image = self.image("true", "true")
         return self.push(image, sagemaker={"Environment": {"WANDB_MODE": "offline"}}, **spec)
 
     def execution(self, item: RunQueueItem, *, attempt: int = 1) -> dict[str, Any] | None:
-        """Return the execution of an item; None while there is none."""
+        """Return an item's execution; None if it has not started."""
         states = self.deployed.cloud.client("stepfunctions")
         name = execution_name(item.id, attempt)
         arn = self.deployed.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
@@ -72,7 +72,7 @@ class Application:
             return None
 
     def ended(self, item: RunQueueItem, *, attempt: int = 1, within: float = 60) -> dict[str, Any]:
-        """Wait for the end of an item's execution; return it."""
+        """Wait for an item's execution to end; return it."""
 
         def look() -> dict[str, Any] | None:
             execution = self.execution(item, attempt=attempt)
@@ -81,13 +81,13 @@ class Application:
         return wait_for(look, within=within)
 
     def outcome(self, item: RunQueueItem, **more: Any) -> dict[str, str]:
-        """Wait for the end of an item's execution; return its verdict and reason."""
+        """Wait for an item's execution to end; return its verdict and reason."""
         execution = self.ended(item, **more)
         assert execution["status"] == "SUCCEEDED", execution.get("cause")
         return dict(json.loads(execution["output"]))
 
     def run(self, item: RunQueueItem) -> Run | None:
-        """Return the W&B run an item became; None when there is none."""
+        """Return an item's run in W&B; None if it does not exist."""
         project = self.server.state.find_project(item.run_spec["entity"], item.run_spec["project"])
         return project.run(item.associated_run_id or "") if project else None
 
@@ -100,7 +100,7 @@ class Application:
         return [job for job in jobs if job.get("Environment", {}).get("WANDB_LAUNCH_TRACE_ID") == item.id]
 
     def training_log(self, item: RunQueueItem) -> str:
-        """Return what the containers of an item's training jobs wrote."""
+        """Return the output of the containers of an item's training jobs."""
         logs, group, text = self.deployed.cloud.client("logs"), "/aws/sagemaker/TrainingJobs", []
         for job in self.training_jobs(item):
             streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job['TrainingJobName']}/")
@@ -119,7 +119,7 @@ class Application:
         return {name: next(iter(value.values())) for name, value in found.items()} if found else None
 
     def slots(self) -> int:
-        """Return how many slots are in use."""
+        """Return the number of slots in use."""
         dynamodb = self.deployed.cloud.client("dynamodb")
         key = {"pk": {"S": f"agent#{ENTITY}"}}
         found = dynamodb.get_item(TableName=self.deployed.outputs["RunsTable"], Key=key, ConsistentRead=True).get(
@@ -136,11 +136,11 @@ class Application:
         raise AssertionError(f"no {name}")
 
     def poll(self) -> dict[str, Any]:
-        """Poll now, beside the schedule; return what the function returned."""
+        """Poll now, in addition to the schedule; return the function's result."""
         return self._invoke("PollQueuesFunctionName")
 
     def sweep(self) -> dict[str, Any]:
-        """Sweep now, beside the schedule; return what the function returned."""
+        """Sweep now, in addition to the schedule; return the function's result."""
         return self._invoke("SweepRunsFunctionName")
 
     def _invoke(self, output: str) -> dict[str, Any]:
@@ -159,13 +159,13 @@ class Application:
         return {name: next(iter(value.values())) for name, value in outcome.items()}
 
     def stop_execution(self, item: RunQueueItem) -> None:
-        """Stop an item's execution as a person in the Step Functions console does."""
+        """Stop an item's execution, as in the Step Functions console."""
         execution = self.execution(item)
         assert execution
         self.deployed.cloud.client("stepfunctions").stop_execution(executionArn=execution["executionArn"])
 
     def stop_in_wandb(self, item: RunQueueItem, state: str = "running") -> None:
-        """Stop an item's run as a person in W&B does; without a run, have one in that state first."""
+        """Stop an item's run, as in W&B's user interface; if it does not exist, first create it in this state."""
         run = self.run(item)
         if run is None:
             project = self.server.state.project(item.run_spec["entity"], item.run_spec["project"])
@@ -175,7 +175,7 @@ class Application:
 
 
 def wait_for(look: Callable[[], Found | None], *, within: float = 60) -> Found:
-    """Return what `look` finds, as soon as it finds it. Fails when it never does."""
+    """Call `look` until it finds something; return that. Fails if it finds nothing in time."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         if found := look():
@@ -194,7 +194,7 @@ def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 @contextmanager
 def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[Application]:
     """Boot and deploy."""
-    # A shorter lease than W&B's: what pollers at the same time lease too much of comes back soon.
+    # A shorter lease than W&B's: if concurrent polls lease too many items, these soon return to the queue.
     server = WandbServer(entity=ENTITY, api_key=DEMO_KEY, behaviour=Behaviour(lease_seconds=10))
     server.create_queue(QUEUE, config={})
     repositories = folder / "git"
@@ -204,7 +204,7 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
         git_server(repositories, folder) as git,
         embedded_cloud(folder, speed=SPEED, container_tool=container_tool, trust_ca=git.certificate) as cloud,
     ):
-        # As AWS's own sources show events: with tags as a map, as a list, or without, and each of them twice.
+        # Events in all forms that AWS's own sources show: tags as a map, as a list, or absent. Each event comes twice.
         cloud.behave(event_tags="mixed", event_copies=2)
         wandb = WandbLogin(wandb_url, ENTITY, QUEUE, DEMO_KEY)
         deployed = deploy(
@@ -224,7 +224,7 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
 
 @pytest.fixture
 def app(deployed_application: Application) -> Iterator[Application]:
-    """The application, idle before and after each test, and without a denial that nobody expected."""
+    """The application, idle before and after each test, and without unexpected denials."""
     application = deployed_application
     behaviour = application.server.state.behaviour
     denials = len(application.deployed.cloud.get("denials"))
@@ -236,8 +236,8 @@ def app(deployed_application: Application) -> Iterator[Application]:
 
 @pytest.fixture
 def shop(app: Application) -> "Workshop":
-    """What makes roles, functions and state machines on the embedded AWS."""
-    from tests.e2e.workshop import Workshop  # only now: it waits with this module's words
+    """Creates roles, functions and state machines on the embedded AWS."""
+    from tests.e2e.workshop import Workshop  # not earlier: it imports this module
 
     return Workshop(app.deployed.cloud)
 

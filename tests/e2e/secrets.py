@@ -1,4 +1,4 @@
-"""Looks for a secret in everything the application wrote."""
+"""Searches all data of the application for a secret."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def places(folder: Path, secret: str) -> set[str]:
-    """Return where in a dump a secret stands: the file and the path of keys to it, without the places in lists."""
+    """Return where a dump contains a secret: the file and the path of keys, without indexes of lists."""
     found: set[str] = set()
     for path in folder.glob("*.json"):
         found.update(f"{path.stem}{where}" for where in _places(json.loads(path.read_text()), secret, ""))

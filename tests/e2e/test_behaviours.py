@@ -1,4 +1,4 @@
-"""The pipeline with every behaviour that W&B's server may have, and with answers of W&B's that get lost."""
+"""The pipeline with every possible behaviour of W&B's server, and with lost answers from W&B."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from tests.e2e.conftest import Application, wait_for
 
 
 def behave(app: Application, **switches: Any) -> None:
-    """Have the server behave so; the fixture undoes it."""
+    """Change the server's behaviour; the fixture undoes it."""
     app.server.state.behaviour = dataclasses.replace(Behaviour(lease_seconds=10), **switches)
 
 

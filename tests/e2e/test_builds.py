@@ -1,4 +1,4 @@
-"""Jobs that come as code: built into an image once, pushed, run, and seen in W&B."""
+"""Jobs made from code: built into an image once, pushed, run, and shown in W&B."""
 
 import base64
 import io
@@ -35,15 +35,15 @@ print("trained by", sys.executable)
 
 @pytest.fixture(scope="session", autouse=True)
 def container_tool(deployed_application: Application) -> str:
-    """The tool that builds; a machine without one is no place for these tests."""
+    """The container tool; without one, these tests are skipped."""
     tool: str = deployed_application.deployed.cloud.get("containers")["tool"]
     if tool == "none":
-        pytest.skip("this machine has neither buildah, podman nor a Docker engine")
+        pytest.skip("this machine has no buildah, podman or Docker engine")
     return tool
 
 
 def code_job(client: Client, name: str, files: dict[str, str], *options: str) -> str:
-    """Make a code job with the real client; return its name."""
+    """Create a code job with the real client; return its name."""
     folder = client.home / name
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def log_of(app: Application, build: dict[str, Any]) -> str:
 
 
 def image_of(app: Application, item: RunQueueItem) -> dict[str, Any]:
-    """Return the image, in the registry, that an item's training job ran."""
+    """Return the registry's description of the image that an item's training job ran."""
     (job,) = app.training_jobs(item)
     repository, _, digest = job["AlgorithmSpecification"]["TrainingImage"].partition("/")[2].partition("@")
     ecr = app.deployed.cloud.client("ecr")
@@ -173,7 +173,7 @@ def test_stopping_the_execution_stops_the_build(app: Application, client: Client
 
 
 def layer_versions(app: Application) -> set[str]:
-    """Return the ARNs of the versions that the package's layer has."""
+    """Return the ARNs of all versions of the package's layer."""
     layer = app.deployed.cloud.client("lambda")
     versions = layer.list_layer_versions(LayerName=f"{STACK_NAME}-agent")["LayerVersions"]
     return {each["LayerVersionArn"] for each in versions}
@@ -194,7 +194,7 @@ def test_a_deployment_while_a_build_is_queued_does_not_fail_it(app: Application,
     assert app.outcome(item, within=180)["verdict"] == "finished"
     (build,) = builds(app)[before:]
     variables = {each["name"]: each["value"] for each in build["environment"]["environmentVariables"]}
-    # It was built by the version that had planned it, and that is not the stack's any more.
+    # The version that planned it also built it; the stack now uses another version.
     assert variables["LAUNCH_AGENT_LAYER"] in versions
     assert layer_versions(app) > versions
 
@@ -245,7 +245,7 @@ def test_where_registries_limit_pulls_the_image_is_built_all_the_same(
     assert waits == [5, 20, 30, 90]
     assert "toomanyrequests: Rate exceeded" in said[-1] or any("Rate exceeded" in line for line in said)
 
-    # Who has signed in is not limited, and Docker's own builder is there where BuildKit's image cannot be had.
+    # Signed-in callers have no limit, and Docker's own builder is used if BuildKit's image is unavailable.
     cloud.limit_pulls({"docker.io": 9, "public.ecr.aws": 9})
     token = cloud.client("ecr-public").get_authorization_token()["authorizationData"]["authorizationToken"]
     docker.sign_in("public.ecr.aws", base64.b64decode(token).decode().partition(":")[2])

@@ -1,6 +1,6 @@
-"""On real processes, too: a function that dies at a call, or does not hear what became of it, costs time and no more.
+"""With real processes, too: if a function dies at a call or gets no answer, the run takes longer and still succeeds.
 
-The calls are those of the simulated world's quiet run of an image. There each of them goes wrong in every way.
+The calls are those of an undisturbed run of an image in the simulated world, where each of them fails in every way.
 """
 
 import itertools
@@ -11,8 +11,8 @@ from tests.simulation.attack import ended
 from tests.simulation.faults import NoFaults, Site
 
 SELDOM = {
-    # The key is read every five minutes by each process, an agent is registered once, and a poll asks for open runs
-    # only where there are some. SageMaker is asked for what a status event lacks, which depends on its shape.
+    # Each process reads the key every five minutes, an agent is registered once, and a poll reads open runs only if
+    # there are some. Which calls to SageMaker follow a status event depends on the event's form.
     *(Site(name, "secrets-manager", "GetSecretValue") for name in NAMES),
     Site("poll_queues", "dynamodb", "UpdateItem"),
     Site("poll_queues", "dynamodb", "Query"),
@@ -25,7 +25,7 @@ HOW = itertools.cycle(["killed after", "answer lost", "killed before"])
 def test_a_call_that_goes_wrong_costs_time_and_no_more(app: Application) -> None:
     quiet = NoFaults()
     ended("image", quiet)
-    # A sweep finds nothing to do in a quiet run, and W&B is not reached through the embedded AWS.
+    # A sweep does nothing in an undisturbed run, and calls to W&B do not go through the embedded AWS.
     for site in sorted(site for site in quiet.seen if site.service != "wandb" and site.function != "sweep_runs"):
         function = "".join(word.title() for word in site.function.split("_"))
         app.deployed.cloud.put_call_faults([{"function": function, "operation": site.operation, "how": next(HOW)}])

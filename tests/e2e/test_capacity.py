@@ -1,4 +1,4 @@
-"""Where there is no capacity a run waits, says so once on its item, and goes on as the same run when there is some."""
+"""Without capacity, a run waits, with one warning on its item, and continues as the same run when there is capacity."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.e2e.test_stops import OFFLINE, QUOTA
 
 
 def warnings(app: Application, run_id: str, fault: dict[str, object]) -> list[str]:
-    """Launch a run that meets a fault, and return what its item is warned of."""
+    """Launch a run that meets a fault; return the warnings on its item."""
     app.deployed.cloud.put_faults([{"match": run_id, **fault}])
     item = app.quick(run_id=run_id)
     assert app.outcome(item)["verdict"] == "finished"
@@ -55,7 +55,7 @@ def test_what_would_fail_again_is_not_tried_again(app: Application, kind: str) -
     assert len(app.training_jobs(item)) == 1
 
 
-def test_an_interrupted_spot_job_warns_once_and_goes_on(app: Application) -> None:
+def test_an_interrupted_spot_job_warns_once_and_continues(app: Application) -> None:
     app.deployed.cloud.put_faults([{"match": "spot1", "interrupts": True}])
     spot = {
         "EnableManagedSpotTraining": True,

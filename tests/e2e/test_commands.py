@@ -129,8 +129,8 @@ def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_p
                 _, errors = refused.communicate(timeout=60)
             assert refused.returncode == 1
             assert (
-                errors
-                == f"Port {port} of this machine cannot be used: Address already in use. Omit the port to use a free one.\n"
+                errors == f"Port {port} of this machine cannot be used: Address already in use. "
+                "Omit the port to use a free one.\n"
             )
             assert_nothing_is_left(second)
     with up(first) as (process, words):

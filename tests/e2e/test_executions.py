@@ -1,4 +1,4 @@
-"""Executions on the embedded AWS: as Step Functions does."""
+"""Executions on the embedded AWS behave as in Step Functions."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""Functions of the embedded AWS, and what calls them: as Lambda and EventBridge do."""
+"""Functions and their callers on the embedded AWS behave as in Lambda and EventBridge."""
 
 import json
 import re
@@ -145,7 +145,7 @@ def test_a_log_group_that_was_deleted_comes_back_where_the_functions_role_may_ma
 
 
 def logged(shop: Workshop, group: str) -> bool:
-    """Say whether a log group is there, with "hello" in it."""
+    """Return whether a log group exists and contains "hello"."""
     logs = shop.cloud.client("logs")
     try:
         events = logs.filter_log_events(logGroupName=group)["events"]

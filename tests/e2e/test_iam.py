@@ -1,4 +1,4 @@
-"""The embedded AWS checks what a policy says of a request, its resource and its conditions, as AWS does."""
+"""The embedded AWS checks a request's action, resource and conditions against policies, as AWS does."""
 
 import json
 import uuid
@@ -17,7 +17,7 @@ OWNER = f"arn:aws:iam::{ACCOUNT_ID}:root"
 
 
 class Caller:
-    """Somebody with a role that may do what its statements say."""
+    """A caller with a role that has these statements."""
 
     def __init__(self, cloud: LocalCloud, *statements: dict[str, Any]) -> None:
         self._cloud, name = cloud, f"caller-{uuid.uuid4().hex[:8]}"
@@ -50,13 +50,13 @@ def make_role(cloud: LocalCloud, name: str, principal: dict[str, str], **conditi
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """An embedded AWS with nothing deployed: much is denied here, as it should be."""
+    """An embedded AWS without a deployment, because these tests cause denials on purpose."""
     with embedded_cloud(tmp_path_factory.mktemp("cloud"), speed=60.0) as cloud:
         yield cloud
 
 
 def denied(call: Any, **request: Any) -> bool:
-    """Whether IAM denies a call; another failure is its own."""
+    """Return whether IAM denies a call; other failures do not count."""
     try:
         call(**request)
     except ClientError as error:
@@ -135,7 +135,7 @@ def test_a_training_job_is_tagged_while_it_is_created_and_stopped_by_its_tag(clo
     theirs = training_request(role, Tags=tags("theirs"))
     other = cloud.client("sagemaker").create_training_job(**theirs)["TrainingJobArn"]
     assert denied(client.stop_training_job, TrainingJobName=theirs["TrainingJobName"])
-    # A tag that is added later would make another's job ours to stop.
+    # By adding a tag later, a function could make another's job one that it may stop.
     assert denied(client.add_tags, ResourceArn=other, Tags=tags("mine"))
     assert denied(client.add_tags, ResourceArn=arn, Tags=tags("mine"))
     assert denied(client.stop_training_job, TrainingJobName="no-such-job")

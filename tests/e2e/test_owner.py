@@ -1,4 +1,4 @@
-"""The embedded AWS takes requests of its owner, and of those to whom it gave a key: of nobody else."""
+"""The embedded AWS accepts requests only from its owner and from sessions with keys that it issued."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def cloud(app: Application) -> LocalCloud:
 
 
 def query(key: str, service: str, **parameters: str) -> str:
-    """Write a request as an address, with a signature that is made up."""
+    """Return a request as a query string with an invalid signature."""
     return urlencode(
         {
             **parameters,
@@ -45,7 +45,7 @@ def query(key: str, service: str, **parameters: str) -> str:
 @pytest.mark.parametrize(
     "headers", [{}, BROWSER, {"Referer": "https://evil.example/"}], ids=["program", "page", "link"]
 )
-def test_whoever_has_no_key_of_ours_creates_no_stack(cloud: LocalCloud, key: str, headers: dict[str, str]) -> None:
+def test_a_caller_without_a_key_of_ours_creates_no_stack(cloud: LocalCloud, key: str, headers: dict[str, str]) -> None:
     asked = f"{cloud.url}/?{query(key, 'cloudformation', **STACK)}"
     assert urllib3.request("GET", asked, headers=headers).status == 403
     claimed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={key}/20260101/{REGION}/cloudformation/aws4_request"}
@@ -55,7 +55,7 @@ def test_whoever_has_no_key_of_ours_creates_no_stack(cloud: LocalCloud, key: str
     assert "pwn" not in [stack["StackName"] for stack in stacks]
 
 
-def test_whoever_knows_the_owners_key_but_not_its_secret_creates_no_stack(cloud: LocalCloud) -> None:
+def test_a_caller_with_the_owners_key_but_not_its_secret_creates_no_stack(cloud: LocalCloud) -> None:
     answer = urllib3.request("GET", f"{cloud.url}/?{query(cloud.access_key, 'cloudformation', **STACK)}")
     assert answer.status == 403
     assert b"SignatureDoesNotMatch" in answer.data
@@ -76,7 +76,7 @@ def test_whoever_knows_the_owners_key_but_not_its_secret_creates_no_stack(cloud:
     ],
     ids=str,
 )
-def test_what_a_browser_sends_is_refused_whoever_signed_it(cloud: LocalCloud, headers: dict[str, str]) -> None:
+def test_a_request_from_a_browser_is_refused_even_if_it_is_signed(cloud: LocalCloud, headers: dict[str, str]) -> None:
     owner = {"Authorization": f"Bearer {cloud.secret_key}"}
     assert urllib3.request("GET", f"{cloud.url}/_local/health", headers=owner).status == 200
     assert urllib3.request("GET", f"{cloud.url}/_local/health", headers=owner | headers).status == 403

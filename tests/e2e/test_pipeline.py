@@ -1,4 +1,4 @@
-"""From a queued run to what W&B says of it, through the real template, functions and state machine."""
+"""From a queued run to its outcome in W&B, through the real template, functions and state machine."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -208,7 +208,7 @@ def test_pollers_at_the_same_time_launch_every_item_once(app: Application) -> No
     assert all(len(app.training_jobs(item)) == 1 for item in items)
 
 
-def test_an_operator_stops_polling_in_wandb_and_lets_it_go_on(app: Application) -> None:
+def test_an_operator_stops_polling_in_wandb_and_resumes_it(app: Application) -> None:
     agent = wait_for(lambda: next(reversed(app.server.state.agents.values()), None))
     agent.stop_polling = True
     wait_for(lambda: agent.agent_status == "KILLED")
@@ -234,7 +234,7 @@ def test_polls_at_the_same_time_register_one_agent(app: Application) -> None:
         with ThreadPoolExecutor(6) as pool:
             list(
                 pool.map(lambda _: app.poll(), range(6))
-            )  # six warm environments, or the first is done before the next
+            )  # six warm environments; otherwise the first ends before the next starts
             app.server.state.agents.clear()
             answers = list(pool.map(lambda _: app.poll(), range(6)))
         assert all("status" in answer for answer in answers), answers
@@ -242,7 +242,7 @@ def test_polls_at_the_same_time_register_one_agent(app: Application) -> None:
         assert len(app.server.state.agents) == 1
 
 
-def test_an_agent_that_wandb_no_longer_knows_is_registered_anew(app: Application) -> None:
+def test_an_agent_that_wandb_no_longer_knows_is_registered_again(app: Application) -> None:
     app.poll()
     (known,) = app.server.state.agents
     del app.server.state.agents[known]

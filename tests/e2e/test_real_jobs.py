@@ -1,4 +1,4 @@
-"""Jobs as people have them, each built into a true image and run: what they install, and what runs with that."""
+"""Typical users' jobs, each built into a real image and run: what they install, and that it works."""
 
 import json
 import subprocess
@@ -94,9 +94,9 @@ run.finish()
 
 
 def test_jobs_as_people_have_them_are_built_and_run(app: Application, client: Client) -> None:
-    """All are queued at once, since most of the time goes into what they download."""
+    """All are queued together, because most of the time goes into downloads."""
     if app.deployed.cloud.get("containers")["tool"] == "none":
-        pytest.skip("this machine has neither buildah, podman nor a Docker engine")
+        pytest.skip("this machine has no buildah, podman or Docker engine")
     items = queue_all(app, client)
     logs = {name: trained(app, item) for name, item in items.items()}
     missing = {name: [words for words in SAID[name] if words not in log] for name, log in logs.items()}
@@ -108,7 +108,7 @@ def test_jobs_as_people_have_them_are_built_and_run(app: Application, client: Cl
 
 
 def queue_all(app: Application, client: Client) -> dict[str, RunQueueItem]:
-    """Make the jobs with the real client, and queue a run of each."""
+    """Create the jobs with the real client, and queue a run of each."""
     make_repository({"pyproject.toml": LIBRARY, "lib.py": "VERSION = '4.5'\n"}, app.repositories / "lib.git")
     jobs: dict[str, tuple[dict[str, Any], Mapping[str, str], str]] = {
         name: ({"entrypoint": ["python", "train.py"]}, filled(files, app), FROZEN.get(name, ""))
@@ -131,7 +131,7 @@ def filled(files: Mapping[str, str], app: Application) -> dict[str, str]:
 
 
 def versioned_job(app: Application) -> dict[str, Any]:
-    """Make a repository whose project takes its version from a tag, and whose .dockerignore lets hardly a file in."""
+    """Create a repository whose project takes its version from a tag, and whose .dockerignore excludes most files."""
     files = {
         ".dockerignore": "*\n!src\n",
         "requirements.txt": "-e .\n",
@@ -147,6 +147,6 @@ def versioned_job(app: Application) -> dict[str, Any]:
 
 
 def trained(app: Application, item: RunQueueItem) -> str:
-    """Wait for the end of a run; return what it printed."""
+    """Wait for a run to finish; return its output."""
     assert app.outcome(item, within=300)["verdict"] == "finished", app.error_log(item)
     return app.training_log(item)

@@ -105,7 +105,7 @@ def test_logs_are_of_a_run(cloud: LocalCloud, stack: str) -> None:
     assert "make logs RUN=run-id" in refusal(cloud, "logs", "--run", "", "--stack", stack)
 
 
-def test_without_credentials_one_is_told_to_sign_in(cloud: LocalCloud, stack: str) -> None:
+def test_without_credentials_the_message_says_to_sign_in(cloud: LocalCloud, stack: str) -> None:
     write(stack)
     without = cloud._replace(folder=cloud.folder / "nowhere")
     assert "config profile" in refusal(without, "deploy", "--stack", stack)

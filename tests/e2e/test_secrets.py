@@ -1,4 +1,4 @@
-"""No API key in anything the application writes, but in the training job that needs it."""
+"""API keys are nowhere in the application's data, except in the training job that needs them."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def test_keys_that_a_run_spec_or_a_queue_brings_are_nowhere_else_either(app: App
     keys = [app.training_jobs(item)[0]["Environment"]["WANDB_API_KEY"] for item in (of_the_spec, of_the_queue)]
     assert keys == [KEY_OF_THE_RUN_SPEC, KEY_OF_THE_QUEUE]
     dump(app.deployed, tmp_path)
-    (tmp_path / "wandb.json").unlink()  # W&B has the run specs, keys and all: they came from there
+    (tmp_path / "wandb.json").unlink()  # W&B has the run specs with their keys, because they come from there
     assert places(tmp_path, KEY_OF_THE_RUN_SPEC) == IN_THE_TRAINING_JOB
     assert places(tmp_path, KEY_OF_THE_QUEUE) == IN_THE_TRAINING_JOB
 

@@ -1,4 +1,4 @@
-"""Stacks on the embedded AWS: what CloudFormation refuses, and removes."""
+"""Stacks on the embedded AWS: refused and removed as in CloudFormation."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def test_a_secrets_ref_is_its_arn(shop: Workshop) -> None:
 
 
 def schedule(name: str) -> dict[str, Any]:
-    """A schedule that never comes."""
+    """A schedule that never runs."""
     target = {"Arn": "arn:aws:lambda:us-east-1:000000000000:function:f", "RoleArn": "arn:aws:iam::000000000000:role/r"}
     properties = {"Name": name, "ScheduleExpression": "at(2999-01-01T00:00:00)", "FlexibleTimeWindow": {"Mode": "OFF"}}
     return {"Type": "AWS::Scheduler::Schedule", "Properties": {**properties, "Target": target}}
@@ -54,7 +54,7 @@ def test_a_name_that_is_taken_is_refused_and_what_has_it_stays(shop: Workshop, r
 
 
 def taken(shop: Workshop, name: str) -> list[dict[str, Any]]:
-    """Return the schedules and the log groups of a name."""
+    """Return the schedules and log groups with this name."""
     schedules = shop.cloud.client("scheduler").list_schedules(NamePrefix=name)["Schedules"]
     groups = shop.cloud.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
     return [*schedules, *({"Name": group["logGroupName"]} for group in groups)]

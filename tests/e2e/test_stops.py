@@ -1,4 +1,4 @@
-"""A stop is a stop, in whichever phase and from whichever console: nothing goes on, and it is stopped everywhere."""
+"""A stop in any phase and from any console stops the run everywhere; nothing continues."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def status_of(app: Application, name: str) -> str:
 
 
 def waiting_for_quota(app: Application, run_id: str) -> Any:
-    """Return an item whose execution waits for capacity and will for long."""
+    """Return an item whose execution waits for capacity for a long time."""
     app.deployed.cloud.put_faults([{"match": run_id, "code": "ResourceLimitExceeded", "message": QUOTA, "times": 1000}])
     item = app.quick(run_id=run_id)
     wait_for(lambda: (record := app.record(item)) and "capacity_awaited_since" in record)
@@ -31,7 +31,7 @@ def waiting_for_quota(app: Application, run_id: str) -> Any:
 
 
 def test_a_run_stopped_in_wandb_that_does_not_end_has_its_training_job_stopped(app: Application) -> None:
-    # The run is there before wandb.init returns: from then on a stop interrupts what does not ignore it.
+    # The run exists before wandb.init returns; from then on, a stop interrupts a process that does not ignore SIGINT.
     script = "import signal, time, wandb; signal.signal(signal.SIGINT, signal.SIG_IGN); wandb.init(); time.sleep(600)"
     item = app.push(app.image("stubborn", str(WANDB_PYTHON), "-c", script))
     wait_for(lambda: (run := app.run(item)) and run.state == "running")
@@ -45,7 +45,7 @@ def test_a_run_stopped_in_wandb_that_does_not_end_has_its_training_job_stopped(a
 def test_a_run_whose_process_ends_by_itself_when_it_is_stopped_in_wandb_was_stopped(
     app: Application, tmp_path: Path
 ) -> None:
-    """As where the client interrupts it: the process exits as one that failed, before a poll has it stopped."""
+    """Like when the client interrupts it: the process exits as failed, before a poll stops the job."""
     interrupt = tmp_path / "interrupt"
     script = (
         "import pathlib, sys, time, wandb; wandb.init()\n"

@@ -1,4 +1,4 @@
-"""What no event tells, a sweep finds: ends that got lost, executions that died, training jobs without a run."""
+"""A sweep finds what no event reports: lost ends, dead executions, training jobs without a run."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def test_a_run_of_an_execution_that_timed_out_is_reported_and_its_job_stopped(ap
     assert item.state == "FAILED"
 
 
-def test_a_wrong_count_of_slots_is_mended_when_no_run_comes_or_goes(app: Application) -> None:
+def test_a_wrong_count_of_slots_is_corrected_when_no_run_comes_or_goes(app: Application) -> None:
     wait_for(lambda: app.slots() == 0)
     table, key = app.deployed.outputs["RunsTable"], {"pk": {"S": f"agent#{ENTITY}"}}
     app.deployed.cloud.client("dynamodb").update_item(
@@ -67,7 +67,7 @@ def test_a_training_job_that_no_run_waits_for_is_stopped(app: Application) -> No
     app.deployed.cloud.put_faults([])
 
 
-def test_a_launch_that_failed_is_redriven_when_its_cause_is_mended(app: Application) -> None:
+def test_a_launch_that_failed_is_redriven_when_its_cause_is_fixed(app: Application) -> None:
     app.deployed.cloud.put_faults([{"match": "redriven1", "code": "ValidationException", "message": "no such role"}])
     item = app.quick(run_id="redriven1")
     execution = app.ended(item)

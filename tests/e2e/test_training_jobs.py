@@ -1,4 +1,4 @@
-"""Training jobs on the embedded AWS: what SageMaker refuses, runs and tells."""
+"""Training jobs on the embedded AWS: refused, run and reported as in SageMaker."""
 
 import json
 import uuid
@@ -29,7 +29,7 @@ def training_request(app: Application, name: str, **changes: Any) -> dict[str, A
 
 
 def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Return what sets, or with None removes, a value in a request."""
+    """Return a function that sets a value in a request, or removes it if the value is None."""
 
     def apply(request: dict[str, Any]) -> None:
         *folders, last = path.split(".")
@@ -81,7 +81,7 @@ def test_sagemaker_refuses_what_it_refuses(app: Application, path: str, value: A
 
 
 def _raw(cloud: LocalCloud, operation: str, request: dict[str, Any]) -> Any:
-    """Call SageMaker past botocore's own validation."""
+    """Call SageMaker without botocore's own validation."""
     signed = AWSRequest(
         "POST",
         cloud.url,
@@ -336,7 +336,7 @@ def test_a_capacity_error_ends_a_job_before_it_runs(app: Application) -> None:
     assert "TrainingStartTime" not in job
 
 
-def test_a_container_that_does_not_heed_sigterm_is_ended(app: Application) -> None:
+def test_a_container_that_ignores_sigterm_is_killed(app: Application) -> None:
     name = f"stubborn-{uuid.uuid4().hex[:8]}"
     script = "trap '' TERM; echo up; while :; do sleep 0.1; done"
     specification = {"TrainingImage": app.image("stubborn", "sh", "-c", script), "TrainingInputMode": "File"}

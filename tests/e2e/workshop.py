@@ -1,4 +1,4 @@
-"""Makes roles, functions and state machines on the embedded AWS, for tests of what it does."""
+"""Creates roles, functions and state machines on the embedded AWS, for tests of its behaviour."""
 
 import io
 import json
@@ -18,7 +18,7 @@ LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents")
 
 
 class Workshop:
-    """Makes roles, functions and machines on the embedded AWS."""
+    """Creates roles, functions and state machines on the embedded AWS."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
@@ -34,7 +34,7 @@ class Workshop:
         return str(made["Role"]["Arn"])
 
     def client(self, service: str, role: str) -> Any:
-        """Return a client of a role's session."""
+        """Return a client with a role's session."""
         name = role.rpartition("/")[2]
         keys = self.cloud.client("sts").assume_role(RoleArn=role, RoleSessionName=name)["Credentials"]
         session = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], REGION)
@@ -55,12 +55,12 @@ class Workshop:
         return str(made["FunctionArn"])
 
     def invoke(self, function: str, event: Any = None) -> tuple[Any, bool]:
-        """Return what the function answered, and whether it failed."""
+        """Return the function's answer, and whether it failed."""
         answer = self.cloud.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event or {}))
         return json.loads(answer["Payload"].read() or b"null"), "FunctionError" in answer
 
     def ear(self, then: str = "pass") -> tuple[str, Callable[[], list[Any]]]:
-        """Make a function that keeps its events, and then does something; return its ARN, and what tells the events."""
+        """Create a function that records its events and then runs `then`; return its ARN, and a way to list them."""
         table = f"heard-{uuid.uuid4().hex[:8]}"
         dynamodb = self.cloud.client("dynamodb")
         dynamodb.create_table(
@@ -80,7 +80,7 @@ def handler(event, context):
         return function, lambda: [json.loads(item["event"]["S"]) for item in dynamodb.scan(TableName=table)["Items"]]
 
     def stack(self, **resources: Any) -> tuple[str, str]:
-        """Create a stack; return its name, and in which status it came to rest."""
+        """Create a stack; return its name and its final status."""
         name = f"stack-{uuid.uuid4().hex[:8]}"
         self.cloud.client("cloudformation").create_stack(
             StackName=name, TemplateBody=json.dumps({"Resources": resources}), Capabilities=["CAPABILITY_IAM"]
@@ -88,7 +88,7 @@ def handler(event, context):
         return name, self.stack_status(name)
 
     def stack_status(self, name: str) -> str:
-        """Return the status in which a stack comes to rest."""
+        """Wait for a stack's final status; return it."""
         cloudformation = self.cloud.client("cloudformation")
 
         def look() -> str | None:
@@ -129,7 +129,7 @@ def handler(event, context):
         return wait_for(look, within=30)
 
     def token(self, execution: str) -> str:
-        """Return the task token that an execution has handed out."""
+        """Return the task token that an execution has passed to its task."""
         states = self.cloud.client("stepfunctions")
 
         def look() -> str | None:

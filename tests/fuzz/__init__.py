@@ -1,4 +1,4 @@
-"""Parsers against anything at all. Each module has `PARSERS`: by name, a strategy and what parses the values it gives.
+"""Fuzzes all parsers. Each module has `PARSERS`: by name, a strategy and the function that parses its values.
 
 A parser may raise a LaunchError and nothing else.
 """

@@ -1,4 +1,4 @@
-"""`make fuzz`: every parser against anything at all; prints, for each, what became of how many examples.
+"""`make fuzz`: gives every parser random examples, and prints the numbers of each parser's results.
 
 python -m tests.fuzz [--examples N] [--seed S] [WORDS ...]
 """
@@ -20,7 +20,7 @@ from launch_agent.errors import LaunchError
 
 
 class Parser(NamedTuple):
-    """A parser, and what it is given."""
+    """A parser, and the strategy for its examples."""
 
     name: str
     strategy: SearchStrategy[Any]
@@ -28,13 +28,13 @@ class Parser(NamedTuple):
 
 
 class Fuzzed(NamedTuple):
-    """What became of the examples given to a parser."""
+    """The results of a parser's examples."""
 
     examples: int
     refused: int
     slowest_seconds: float
     foreign: str
-    """The shortest example that raised something else than a LaunchError, and what; empty where there is none."""
+    """The shortest example that raised an error other than a LaunchError, and the error; empty if none did."""
 
 
 def parsers() -> Iterator[Parser]:
@@ -46,7 +46,7 @@ def parsers() -> Iterator[Parser]:
 
 
 def fuzz(parser: Parser, *, examples: int, seeded: int) -> Fuzzed:
-    """Give a parser so many examples."""
+    """Give a parser this many examples."""
     counts: Counter[str] = Counter()
     slowest = 0.0
 
@@ -66,14 +66,14 @@ def fuzz(parser: Parser, *, examples: int, seeded: int) -> Fuzzed:
 
     try:
         attempt()
-    except Exception as error:  # noqa: BLE001 - whatever comes out is what this looks for
+    except Exception as error:  # noqa: BLE001 - any other error is what this command looks for
         foreign = "\n".join([f"{type(error).__name__}: {error}"[:500], *getattr(error, "__notes__", [])])
         return Fuzzed(counts["examples"], counts["refused"], slowest, foreign)
     return Fuzzed(counts["examples"], counts["refused"], slowest, "")
 
 
 def main() -> int:
-    """Fuzz all parsers, or those whose names have one of the words."""
+    """Fuzz all parsers, or those whose names contain one of the words."""
     options = argparse.ArgumentParser(prog="make fuzz")
     options.add_argument("--examples", type=int, default=1_000)
     options.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""What a job's code is made of: artifacts and their manifests, patches, notebooks, requirements, and failed builds."""
+"""The parts of a job's code: artifacts and their manifests, patches, notebooks, requirements, and failed builds."""
 
 import base64
 import hashlib
@@ -49,10 +49,10 @@ JOB = json.loads((ROOT / "tests/golden/code-job/wandb-job.json").read_text())
 
 
 class Store:
-    """W&B's artifacts: right answers, but for one."""
+    """W&B's artifacts, with valid answers except for some paths."""
 
     def __init__(self, instead: Mapping[str, bytes]) -> None:
-        """Take what is answered instead, by path."""
+        """Answer these paths with the given bytes instead."""
         self._answers = {
             "/graphql": json.dumps({"data": {"artifact": ARTIFACT, **NAMED}}).encode(),
             "/manifest": json.dumps(MANIFEST).encode(),
@@ -69,7 +69,7 @@ class Store:
 
 
 def reading(path: str, call: Callable[[Artifacts, Path], object]) -> Callable[[bytes], object]:
-    """Return what reads artifacts where the answer of a path is other bytes."""
+    """Return a function that reads artifacts, with its argument as the answer for `path`."""
 
     def read(content: bytes) -> object:
         store = Store({path: content})
@@ -80,14 +80,14 @@ def reading(path: str, call: Callable[[Artifacts, Path], object]) -> Callable[[b
 
 
 def fuzz_patch(patch: bytes) -> object:
-    """Apply a patch to a folder with a file."""
+    """Apply a patch to a folder with one file."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "train.py").write_text("print(1)\n")
         return apply(patch, Path(folder))
 
 
 def fuzz_requirements(content: bytes) -> object:
-    """Read the same bytes as each kind of file that says what to install."""
+    """Read the same bytes as each kind of requirements file."""
     files = ("requirements.txt", "pyproject.toml", "requirements.frozen.txt")
     return [list(wandb_warning(find_requirements({name: content, "more.txt": content}))) for name in files]
 

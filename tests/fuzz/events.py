@@ -1,4 +1,4 @@
-"""What EventBridge sends, and texts of others: both can be anything."""
+"""Events from EventBridge, and texts from others: both can be anything."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Run specs, jobs and launch-config.yaml: what people and W&B write, and what is decided of it."""
+"""Run specs, jobs and launch-config.yaml from people and W&B, and the plans made from them."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ CONFIGS = ["queues: [sm]", "{queues: [sm], secure_mode: true, builder: {type: do
 
 
 def fuzz_run_spec(raw: Any) -> object:
-    """Parse a run spec, and plan its run as it stands."""
+    """Parse a run spec, and plan its run."""
     item = QueueItem(id="item", run_spec=raw)
     ref = item_ref(item.id, run_id=item.run_id)
     spec = parse_run_spec(raw)
@@ -40,7 +40,7 @@ def fuzz_job(description: Any) -> object:
 
 
 def fuzz_launch_config(content: str | bytes) -> object:
-    """Parse a launch-config.yaml, and do with it what is done with one."""
+    """Parse a launch-config.yaml, and use it."""
     config = parse_launch_config(content)
     return config.fingerprint, list(config.warnings()), config.image_destination, config.model_dump_json()
 

@@ -1,4 +1,4 @@
-"""A bounded number of examples for each parser; `make fuzz` takes more."""
+"""A limited number of examples for each parser; `make fuzz` uses more."""
 
 import pytest
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Values that parsers are given: anything, what is almost right, and what is almost JSON."""
+"""Values for parsers: any values, almost valid documents, and almost valid JSON."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 Parsers = dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]]
-"""By name, what a parser is given and what it is; it may raise a LaunchError and nothing else."""
+"""By name, a strategy and a parser of its values; a parser may raise a LaunchError and nothing else."""
 
 ODD_TEXTS = ["", "\0", "\ud800", "a" * 600, "-" * 70, "../..", "\\", '"', "\n", "1e999", "\x1b[0m"]
 ODD_TEXTS += ["${run_id}", "${author}", "{{x}}", "ml.g5.xlarge", "s3://b/o"]
@@ -40,13 +40,13 @@ def _nested(depth: int) -> Any:
 
 
 def changed(documents: list[Any], value: SearchStrategy[Any] | None = None) -> SearchStrategy[Any]:
-    """Make documents of those that are there, each with up to three values replaced: by anything, or by `value`."""
+    """Draw one of these documents with up to three values replaced: by anything, or from `value`."""
     change = st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=5), ANY | DEEP if value is None else value)
     return st.tuples(st.sampled_from(documents), st.lists(change, max_size=3)).map(lambda drawn: _changed(*drawn))
 
 
 def almost_json(documents: list[Any]) -> SearchStrategy[bytes]:
-    """Make bytes of documents, most of them JSON, some damaged, and bytes of nothing at all."""
+    """Draw bytes: documents as JSON, some of them damaged, and random bytes."""
     whole, other = st.sampled_from(documents).map(_written), changed(documents).map(_written)
     cut = st.tuples(st.integers(0, 5_000), st.integers(0, 60), st.binary(max_size=6) | st.sampled_from(_RAW))
     damaged = st.tuples(whole | other, st.lists(cut, min_size=1, max_size=3)).map(lambda drawn: _damaged(*drawn))
@@ -54,7 +54,7 @@ def almost_json(documents: list[Any]) -> SearchStrategy[bytes]:
 
 
 def pumped(pieces: list[str], *, at_most: int = 1_000_000) -> SearchStrategy[str]:
-    """Make texts of up to a megabyte out of a few pieces, again and again: what takes more than linear time shows."""
+    """Draw texts of up to a megabyte that repeat a few pieces, to find parsers that take more than linear time."""
     few = st.lists(st.sampled_from(pieces) | st.text(max_size=3), max_size=4).map("".join)
     return st.tuples(few, few, few, st.sampled_from([0, 1, 100, 10_000, at_most])).map(
         lambda drawn: (drawn[0] + drawn[1] * (drawn[3] // max(len(drawn[1]), 1)) + drawn[2])[:at_most]
@@ -86,7 +86,7 @@ def _written(document: Any) -> bytes:
 
 
 def _damaged(content: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
-    """Replace pieces of a content by other bytes."""
+    """Replace pieces of the content with other bytes."""
     for at, length, instead in cuts:
         start = at % (len(content) + 1)
         content = content[:start] + instead + content[start + length :]

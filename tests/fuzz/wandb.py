@@ -1,4 +1,4 @@
-"""W&B's answers, as bytes and with any status, to all that it is asked."""
+"""W&B's answers to all requests, as any bytes with any status."""
 
 import json
 from collections.abc import Callable
@@ -27,20 +27,18 @@ STATUS = st.sampled_from([200] * 12 + [201, 302, 400, 401, 403, 404, 409, 413, 4
 
 
 class Answers:
-    """W&B that answers everything alike, and no AWS."""
+    """A W&B that gives the same answer to every request, without AWS."""
 
     def __init__(self, status: int, content: bytes) -> None:
-        """Take the answer."""
         self._answer = status, content
         self.objects: dict[str, bytes] = {}
 
     def answer(self, *_: Any) -> Any:
-        """Give it."""
         return self._answer
 
 
 def asking(call: Callable[[Wandb], object]) -> Callable[[tuple[int, bytes]], object]:
-    """Return what makes a call and is answered with a status and bytes."""
+    """Return a function that makes a call, with its argument as W&B's answer: a status and bytes."""
 
     def ask(answer: tuple[int, bytes]) -> object:
         answers = Answers(*answer)
@@ -51,7 +49,7 @@ def asking(call: Callable[[Wandb], object]) -> Callable[[tuple[int, bytes]], obj
 
 
 class Call(NamedTuple):
-    """Something that is asked of W&B, and the data of a right answer to all of it."""
+    """A call to W&B, and the data of a valid answer to its requests."""
 
     ask: Callable[[Wandb], object]
     data: dict[str, Any]
@@ -96,7 +94,7 @@ CALLS = {
 
 
 def answers_to(data: dict[str, Any]) -> SearchStrategy[tuple[int, bytes]]:
-    """Draw answers: right ones and refusals, most of them damaged."""
+    """Draw valid answers and refusals, most of them damaged."""
     refused = {"errors": [{"message": "no", "path": ["pop1"]}]}
     return st.tuples(STATUS, almost_json([{"data": data}, {"data": data}, {"data": data, **refused}, refused]))
 

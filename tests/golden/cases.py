@@ -1,11 +1,11 @@
-"""Golden cases: a folder each, with a run spec and what comes of it. `make golden` writes the expectations anew.
+"""Golden cases: a folder for each, with a run spec and its result. `make golden` rewrites the expectations.
 
-run_spec.json       what the queue hands out
-wandb-job.json      the job artifact, where the run spec names a job
-launch-config.json  keys of launch-config.yaml, where the case is about them
+run_spec.json       the run spec from the queue
+wandb-job.json      the job artifact, if the run spec names a job
+launch-config.json  keys of launch-config.yaml, if the case needs them
 plan.json           the launch plan
-error.txt           or what a person reads instead
-differences.json    where the request is not the reference launch agent's: path -> {"reference", "ours"}
+error.txt           or the error message
+differences.json    differences from the reference launch agent's request: path -> {"reference", "ours"}
 """
 
 import json
@@ -42,18 +42,18 @@ CASES = sorted(path.parent.name for path in HERE.glob("*/run_spec.json"))
 
 
 def load(case: str, name: str) -> Any:
-    """Return the contents of one JSON file of a case; None when it has no such file."""
+    """Return one JSON file of a case, parsed; None if the case does not have it."""
     path = HERE / case / name
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def item_of(spec: Any) -> ItemRef:
-    """Return the item that handed out a run spec."""
+    """Return the run queue item of a run spec."""
     return ItemRef(id=ITEM_ID, queue="sm", entity="team", run_id=QueueItem(id=ITEM_ID, run_spec=spec).run_id)
 
 
 def plan(case: str, raw: Any = None) -> LaunchPlan:
-    """Plan the run of a case, from its run spec in `raw` where that is loaded. Raises what planning raises."""
+    """Plan a case's run; `raw` is its run spec if it is already loaded. Raises planning's errors."""
     raw, job = raw or load(case, "run_spec.json"), load(case, "wandb-job.json")
     spec = parse_run_spec(raw)
     artifact = parse_job_artifact(spec.job, job, artifact_id="job", digest="d1") if spec.job and job else None
@@ -64,13 +64,13 @@ def plan(case: str, raw: Any = None) -> LaunchPlan:
 
 
 def planned() -> list[str]:
-    """Name the cases from which a plan comes."""
+    """Return the names of the cases that have a plan."""
     return [case for case in CASES if (HERE / case / "plan.json").exists()]
 
 
 @cache
 def reference_requests() -> dict[str, dict[str, Any]]:
-    """Return what the reference launch agent submits in each planned case; it runs in an environment of its own."""
+    """Return the reference launch agent's request in each planned case. It runs in the training environment."""
     names = planned()
     cases = [
         {
@@ -95,7 +95,7 @@ def reference_requests() -> dict[str, dict[str, Any]]:
 
 
 def differences(case: str) -> dict[str, Any]:
-    """Compare our request of a case with the reference's, path by path."""
+    """Compare our request in a case with the reference's, path by path."""
     reference = reference_requests()[case]
     if "error" in reference:
         return {"": {"reference": reference["error"], "ours": "a request"}}
@@ -103,7 +103,7 @@ def differences(case: str) -> dict[str, Any]:
 
 
 def _comparable(request: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is the same difference in every case: the API key, and the tags beside WandbRunId."""
+    """Remove the parts that differ in every case: the API key, and the tags other than WandbRunId."""
     ours = {"WandbRunQueueItemId", "WandbEntity", "WandbProject", "WandbQueue", "LaunchStack"}
     environment = {name: value for name, value in request["Environment"].items() if name != API_KEY}
     tags = [tag for tag in request.get("Tags", []) if tag["Key"] not in ours]
@@ -119,7 +119,7 @@ def _differences(reference: Any, ours: Any, path: str) -> Any:
 
 
 def main() -> None:
-    """Write every expectation anew, for a person to review."""
+    """Rewrite all expectations, for a person to review."""
     for case in CASES:
         for name in ("plan.json", "error.txt", "differences.json"):
             (HERE / case / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Every golden case: what is planned, what is said, and where we differ from the reference launch agent."""
+"""All golden cases: the plans, the messages, and the differences from the reference launch agent."""
 
 from contextlib import suppress
 

@@ -82,7 +82,7 @@ def test_a_role_of_ones_own_writes_where_it_may() -> None:
     assert faults({**CONFIG, "OutputDataConfig": {"S3OutputPath": "s3://theirs/output"}}, bucket="") == ""
 
 
-def test_a_queue_without_a_configuration_is_told_to_get_one() -> None:
+def test_a_queue_without_a_configuration_needs_one() -> None:
     assert faults({}) == "it has no configuration yet. Paste the configuration above."
 
 

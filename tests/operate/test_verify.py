@@ -45,7 +45,7 @@ def test_a_failure_counts_until_the_next_state_is_entered() -> None:
     assert history.failure([*seen, *events(("TaskStateEntered", "Report failure"))]) is None
 
 
-def test_an_execution_that_goes_on_has_not_ended() -> None:
+def test_an_execution_that_continues_has_not_ended() -> None:
     assert not any(history.has_ended(seen) for seen in ([], events(("ExecutionStarted", {})), ended("TaskStarted")))
     assert history.has_ended(ended("ExecutionAborted"))
 

@@ -1,5 +1,5 @@
-"""The application in a simulated world: its real handlers and its real state machine, in one process, in virtual time.
+"""The application in a simulated world: real handlers and the real state machine, in one process, in virtual time.
 
-What stands for AWS and W&B takes the requests of the real clients and answers, fails, is late or is silent, all drawn
+The simulated AWS and W&B get the real clients' requests, and answer, fail, delay or do not answer. All this is drawn
 from one seed: the same seed gives the same schedule.
 """

@@ -1,4 +1,4 @@
-"""`make faults`: whatever can go wrong at each call to the outside, and with events; once, or for good.
+"""`make faults`: every possible fault at each call to the outside, and with events, once or permanently.
 
 python -m tests.simulation [--everywhere] [--times N]
 """
@@ -13,7 +13,7 @@ from tests.simulation.refusals import refusals
 
 
 def main() -> int:
-    """Attack, list every attack with its outcome, and count."""
+    """Run all attacks, and print each with its outcome, and the counts."""
     parser = argparse.ArgumentParser(prog="make faults")
     parser.add_argument("--everywhere", action="store_true", help="in every scenario, at each of the first six calls")
     parser.add_argument("--times", type=int, default=1, help="how many calls fail in a row")

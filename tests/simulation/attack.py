@@ -1,7 +1,7 @@
-"""Everything that can go wrong at every call to the outside, one at a time.
+"""Every possible fault at every call to the outside, one at a time.
 
-The calls are found by letting each scenario run undisturbed: a new one is attacked without a word here. After the fault
-the run has to end as it does on a quiet day, and nothing may be lost, doubled or left behind.
+An undisturbed run of each scenario finds the calls, so that new calls are attacked automatically. After the fault, the
+run must end as it does without one, and nothing may be lost, duplicated or left behind.
 """
 
 import itertools
@@ -24,17 +24,17 @@ SEED = 7
 
 
 class Scenario(NamedTuple):
-    """Something that users do, what becomes of it, and what is special about the world."""
+    """A user's actions, the expected verdict, and the settings of the world."""
 
     act: Callable[[World], RunQueueItem]
     verdict: str
     different: dict[str, Any]
     until: Callable[[World], object] = lambda _: True
-    """What has to have happened before the world is asked whether all has ended."""
+    """Must be true before the scenario may end."""
 
 
 class Ended(NamedTuple):
-    """How a scenario ended: the verdict, and what must not be."""
+    """How a scenario ended: the verdict, and everything that is wrong."""
 
     verdict: str
     wrong: list[str]
@@ -49,20 +49,20 @@ def _code(made: World) -> RunQueueItem:
 
 
 def _code_again(made: World) -> RunQueueItem:
-    """Code whose image is there already."""
+    """Code whose image exists already."""
     made.push(job=JOB)
     made.run_until_idle()
     return made.push(job=JOB)
 
 
 def _code_at_once(made: World) -> RunQueueItem:
-    """Code whose image another run has built at this time."""
+    """Code whose image another run builds at the same time."""
     made.push(job=JOB)
     return made.push(job=JOB)
 
 
 def _code_gone(made: World) -> RunQueueItem:
-    """Code whose image was built, and has been deleted since."""
+    """Code whose image was built and then deleted."""
     made.push(job=JOB)
     made.run_until_idle()
     made.builds.images.clear()
@@ -70,7 +70,7 @@ def _code_gone(made: World) -> RunQueueItem:
 
 
 def _redriven(made: World) -> RunQueueItem:
-    """A run whose role SageMaker refuses, until the operator has mended it and redrives the execution."""
+    """A run whose role SageMaker refuses, until the operator fixes it and redrives the execution."""
     made.training.refuses = "ValidationException"
     item = made.push()
 
@@ -87,7 +87,7 @@ def _redriven(made: World) -> RunQueueItem:
 
 
 def _around_create(made: World, *, before: Callable[[], None], after: Callable[[], None], times: int = 1) -> None:
-    """Have something happen around the first calls of CreateTrainingJob."""
+    """Run functions before and after the first calls of CreateTrainingJob."""
     answer, calls = made.training.answer, itertools.count()
 
     def around(operation: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _nothing() -> None:
 
 
 def _opened_by_a_dead_function(made: World) -> RunQueueItem:
-    """A run whose execution no function lived to start, and whose lease does not end for an hour."""
+    """A run whose execution was not started because the function died, and whose lease lasts an hour."""
     made.server.state.behaviour = Behaviour(lease_seconds=HOUR)
     (stack,) = made.stacks.values()
     answer, calls = stack.machine.answer, itertools.count()
@@ -126,19 +126,19 @@ def _opened_by_a_dead_function(made: World) -> RunQueueItem:
 
 
 def _made_by_a_dead_function(made: World) -> RunQueueItem:
-    """A training job that has ended before another try of its function finds it."""
+    """A training job that ends before a retry of its function finds it."""
     _around_create(made, before=_nothing, after=_dies)
     return made.push()
 
 
 def _made_by_functions_that_all_die(made: World) -> RunQueueItem:
-    """A training job that no function lives to know of."""
+    """A run whose function always dies just after it has created the training job."""
     _around_create(made, before=_nothing, after=_dies, times=100)
     return made.push()
 
 
 def _stopped_while_it_starts(made: World) -> RunQueueItem:
-    """A run that is stopped, and closed, while the call that makes its training job is on its way."""
+    """A run that is stopped and closed during the call that creates its training job."""
     item = made.push()
 
     def stop() -> None:
@@ -150,7 +150,7 @@ def _stopped_while_it_starts(made: World) -> RunQueueItem:
 
 
 def _stopped(stop: str, state: str, push: Callable[[World], RunQueueItem]) -> Callable[[World], RunQueueItem]:
-    """Queue a run that is stopped two minutes after it came into a state."""
+    """Queue a run that is stopped two minutes after it enters a state."""
 
     def act(made: World) -> RunQueueItem:
         item = push(made)
@@ -182,7 +182,7 @@ def _without_room(made: World) -> RunQueueItem:
 
 
 def _stray(made: World) -> RunQueueItem:
-    """A training job that the application knows nothing of any more, beside a run that ends well."""
+    """A training job that the application no longer knows, in addition to a run that finishes."""
     item = made.push()
 
     def again() -> None:
@@ -196,7 +196,7 @@ def _stray(made: World) -> RunQueueItem:
 
 
 def _fails(failure: str, *, pending: float = 30, times: int = 1) -> Callable[[dict[str, Any]], Script]:
-    """Let the first training jobs of a run fail."""
+    """Make a run's first training jobs fail."""
     left = [times]
 
     def script(_: dict[str, Any]) -> Script:
@@ -207,7 +207,7 @@ def _fails(failure: str, *, pending: float = 30, times: int = 1) -> Callable[[di
 
 
 def scenarios() -> dict[str, Scenario]:
-    """Return all scenarios by their names, made anew: some count."""
+    """Return new scenarios, by name. They cannot be reused, because some have counters."""
     lost = {"delivery": Delivery(dropped=1)}
     long = {"script": lambda _: Script(training=2 * HOUR)}
     error = "AlgorithmError: exit code 1"
@@ -265,7 +265,7 @@ def scenarios() -> dict[str, Scenario]:
 
 
 def ended(name: str, faults: Faults, **different: Any) -> Ended:
-    """Let a scenario run among faults."""
+    """Run a scenario with faults."""
     scenario = scenarios()[name]
     with world(SEED, faults, **{**scenario.different, **different}) as made:
         item = scenario.act(made)
@@ -279,7 +279,7 @@ def ended(name: str, faults: Faults, **different: Any) -> Ended:
 
 @cache
 def sites() -> dict[str, Counter[Site]]:
-    """Return, for each scenario, how often it calls what from where."""
+    """Return each scenario's calls, and how often it makes each."""
     found = {}
     for name in scenarios():
         quiet = NoFaults()
@@ -294,24 +294,23 @@ DISTURBANCES: dict[str, dict[str, Any]] = {
     "events arrive late and out of order": {"delivery": Delivery(late=1)},
     **{f"{name} runs twice at a time": {"duplicated": (name,)} for name in NAMES},
 }
-"""What can be wrong with a world all the time."""
+"""Permanent disturbances of a world."""
 
 
 class Case(Protocol):
-    """Something that goes wrong in a scenario."""
+    """A scenario with a fault or a disturbance."""
 
     def run(self, times: int) -> Ended:
-        """Let the scenario run, with so many calls in a row going wrong where calls do."""
+        """Run the scenario; if calls fail, this many fail in a row."""
 
 
 class Disturbance(NamedTuple):
-    """Something that is wrong with the world all the time, in one scenario."""
+    """A permanent disturbance of the world, in one scenario."""
 
     words: str
     scenario: str
 
     def run(self, times: int) -> Ended:
-        """Let the scenario run."""
         return ended(self.scenario, NoFaults(), **DISTURBANCES[self.words])
 
     def __str__(self) -> str:
@@ -320,16 +319,16 @@ class Disturbance(NamedTuple):
 
 
 class Attack(NamedTuple):
-    """One thing that goes wrong in one scenario."""
+    """One fault in one scenario."""
 
     site: Site
     fault: Fault
     scenario: str
     call: int
-    """Which call of that site it is that fails."""
+    """The index of the failing call among the site's calls."""
 
     def run(self, times: int) -> Ended:
-        """Let the scenario run, with so many calls in a row going wrong."""
+        """Run the scenario, with this many failing calls in a row."""
         faults = FaultsAt(self.site, self.fault, skip=self.call, times=times)
         end = ended(self.scenario, faults)
         return end if faults.happened else Ended(end.verdict, [*end.wrong, "the fault did not happen"])
@@ -340,7 +339,7 @@ class Attack(NamedTuple):
 
 
 def attacks(*, everywhere: bool) -> Iterator[Attack]:
-    """Yield every place with every fault: in the scenario that calls it least, or at every call of every scenario."""
+    """Yield each site with each fault: in the scenario that calls it least, or at each scenario's first six calls."""
     seen = sites()
     for site in sorted({site for counts in seen.values() for site in counts}):
         calling = [name for name in seen if seen[name][site]]
@@ -349,17 +348,17 @@ def attacks(*, everywhere: bool) -> Iterator[Attack]:
                 for name in calling:
                     yield from (Attack(site, fault, name, call) for call in range(min(seen[name][site], 6)))
             else:
-                # The scenario whose own work it is.
+                # The scenario that tests this call most specifically.
                 yield Attack(site, fault, min(calling, key=lambda name: seen[name][site]), 0)
 
 
 def disturbances() -> Iterator[Disturbance]:
-    """Yield every scenario with everything that can be wrong with a world."""
+    """Yield each scenario with each disturbance."""
     yield from (Disturbance(words, name) for name in scenarios() for words in DISTURBANCES)
 
 
 def outcomes(chosen: Iterable[Case], *, times: int = 1) -> Iterator[tuple[Case, Ended]]:
-    """Run attacks, on all processors, and yield each with how it ended."""
+    """Run cases on all processors; yield each with how it ended."""
     listed = list(chosen)
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         yield from zip(listed, pool.map(_run_one, listed, itertools.repeat(times), chunksize=8), strict=True)

@@ -1,4 +1,4 @@
-"""CodeBuild, ECR and S3, as far as images of jobs are made there: a build takes its time, and pushes or fails."""
+"""CodeBuild, ECR and S3, as needed for images of jobs: a build takes some time, and pushes or fails."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch"
 
 @dataclass
 class Build:
-    """A build, and who waits for it."""
+    """A build, and the callback for its end."""
 
     id: str
     plan: BuildPlan
@@ -27,19 +27,19 @@ class Build:
 
 
 class Builds:
-    """The builds of the account, its images, and its bucket."""
+    """The account's builds, images and bucket."""
 
     def __init__(self, clock: Clock, *, seconds: float, fails: Callable[[], bool]) -> None:
-        """Take how long a build takes, and which ones fail."""
+        """Let each build take this many seconds, and fail if `fails` returns true."""
         self._clock, self._seconds, self._fails = clock, seconds, fails
         self.builds: dict[str, Build] = {}
         self.images: dict[str, str] = {}
         self.objects: dict[str, bytes] = {}
         self.reported: dict[str, Any] = {}
-        """What builds report in the place of what is so."""
+        """Values that builds report instead of the real ones."""
 
     def start(self, arguments: dict[str, Any], done: Done) -> str:
-        """Start a build as the state machine does; `done` hears of its end."""
+        """Start a build as the state machine does; call `done` at its end."""
         variables = {each["Name"]: each["Value"] for each in arguments["EnvironmentVariablesOverride"]}
         key = variables["BUILD_PLAN_KEY"]
         plan = BuildPlan.model_validate_json(self.objects[f"/{key}"])
@@ -50,7 +50,7 @@ class Builds:
         return build.id
 
     def stop(self, build_id: str) -> None:
-        """Stop a build; nobody waits for it any more."""
+        """Stop a build, without calling its `done`."""
         if self.builds[build_id].status == "IN_PROGRESS":
             self.builds[build_id].status = "STOPPED"
 
@@ -66,7 +66,7 @@ class Builds:
         return {"imageDetails": [{"imageDigest": digest}]}
 
     def restore(self, build_id: str, plan_key: str, left: Mapping[str, Any], done: Done) -> None:
-        """Take up a build of an earlier version: it leaves objects and images of its own."""
+        """Continue a build of an earlier version, with the objects and images that this version leaves."""
         plan = BuildPlan.model_validate_json(self.objects[f"/{plan_key}"])
         build = self.builds[build_id] = Build(build_id, plan, plan_key, done)
 

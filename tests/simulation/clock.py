@@ -1,4 +1,4 @@
-"""Virtual time: what happens, and when. Everything random is drawn from one seed, so that a run can be repeated."""
+"""Virtual time: a schedule of callbacks. All random values come from one seed, so that a run can be repeated."""
 
 import heapq
 import itertools
@@ -11,10 +11,10 @@ import time_machine
 
 
 class Clock:
-    """A list of what is to happen; time goes from one thing to the next."""
+    """A list of scheduled callbacks; time jumps from one to the next."""
 
     def __init__(self, seed: int, start: float) -> None:
-        """Take the seed, and the time at which it begins, in seconds since the epoch."""
+        """Start at this time, in seconds since the epoch."""
         self.random = random.Random(seed)
         self.now = start
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -22,7 +22,7 @@ class Clock:
         self._travel = time_machine.travel(start, tick=False)
 
     def __enter__(self) -> Self:
-        """Let the whole process live in virtual time."""
+        """Switch the whole process to virtual time."""
         self._coordinates = self._travel.start()
         return self
 
@@ -31,11 +31,11 @@ class Clock:
         self._travel.stop()
 
     def after(self, seconds: float, happens: Callable[[], None]) -> None:
-        """Have something happen."""
+        """Call `happens` after this many seconds."""
         heapq.heappush(self._due, (self.now + seconds, next(self._numbers), happens))
 
     def run(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Let this many seconds pass."""
         end = self.now + seconds
         while self._due and self._due[0][0] <= end:
             self.now, _, happens = heapq.heappop(self._due)

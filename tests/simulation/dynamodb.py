@@ -1,7 +1,7 @@
-"""A DynamoDB table in memory, for the operations, expressions and limits that the application meets.
+"""A DynamoDB table in memory, with the operations, expressions and limits that the application needs.
 
-moto copies its whole table for each transaction, which thousands of runs cannot wait for. The tests of the table's
-client run against both.
+moto copies its whole table for each transaction, which is too slow for thousands of runs. The tests of the table's
+client use both.
 """
 
 import re
@@ -25,10 +25,9 @@ _KEY_TOO_LONG = (
 
 
 class Refused(Exception):
-    """An error of DynamoDB's, with what its answer has beside the message."""
+    """An error from DynamoDB, with the additional fields of its answer."""
 
     def __init__(self, code: str, message: str = "", **more: Any) -> None:
-        """Take its code."""
         super().__init__(message or code)
         self.code, self.more = code, more
 
@@ -37,7 +36,7 @@ class Table:
     """One table, with a string `pk` as its key and sparse indexes."""
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        """Take the table's properties, as the template has them."""
+        """Create a table with these properties from the template."""
         (key,) = properties["KeySchema"]
         self._key = key["AttributeName"]
         self._indexes = {
@@ -88,7 +87,7 @@ class Table:
         return {}
 
     def _reason_against(self, kind: str, asked: Mapping[str, Any], item: Item) -> dict[str, str] | None:
-        """Return why a transaction cannot make a write; None when it can."""
+        """Return why a transaction cannot make a write; None if it can."""
         if not self._holds(asked, self._key_of(kind, asked)):
             return {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
         problem = _problem(kind, item)
@@ -108,7 +107,7 @@ class Table:
         return condition(text)(self.items.get(key, {}), names, values)
 
     def _written(self, kind: str, asked: Mapping[str, Any]) -> Item:
-        """Return an item as a write leaves it; without attributes when it deletes it."""
+        """Return the item after a write; empty if the write deletes it."""
         if kind == "Delete":
             return {}
         if kind == "Put":
@@ -131,7 +130,7 @@ class Table:
 
 
 def canceled(reasons: Sequence[Mapping[str, str] | None]) -> Refused:
-    """Make the error of a transaction that did nothing, with the reason against each of its writes."""
+    """Return the error of a canceled transaction, with the reason for each of its writes."""
     each = [reason or {"Code": "None"} for reason in reasons]
     codes = ", ".join(reason["Code"] for reason in each)
     words = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
@@ -139,7 +138,7 @@ def canceled(reasons: Sequence[Mapping[str, str] | None]) -> Refused:
 
 
 def conflict(operation: str) -> Refused:
-    """Make the error of a write while another one of the same item is under way."""
+    """Return the error of a write that conflicts with another write of the same item."""
     words = "Transaction is ongoing for the item"
     if operation == "TransactWriteItems":
         return canceled([{"Code": "TransactionConflict", "Message": words}, None])
@@ -147,14 +146,14 @@ def conflict(operation: str) -> Refused:
 
 
 def _problem(kind: str, item: Item) -> str:
-    """Say what is wrong with an item that would be stored; empty when nothing is."""
+    """Return what is wrong with an item to store; empty if nothing is."""
     if _size(item) > _MAX_ITEM:
         return f"Item size {'to update ' if kind == 'Update' else ''}has exceeded the maximum allowed size"
     return ""
 
 
 def _size(item: Item) -> int:
-    """Return the size of an item as DynamoDB counts it: the names of its attributes, and their values."""
+    """Return the size of an item as DynamoDB counts it: the attribute names and the values."""
     return sum(len(name.encode()) + _size_of(value) for name, value in item.items())
 
 
@@ -165,7 +164,7 @@ def _size_of(value: dict[str, Any]) -> int:
     if kind == "N":
         return len(content) // 2 + 1
     if kind == "B":
-        return len(content) * 3 // 4  # it comes in base64
+        return len(content) * 3 // 4  # it is in base64
     if kind == "M":
         return 3 + len(content) + _size(content)
     if kind == "L":
@@ -176,7 +175,7 @@ def _size_of(value: dict[str, Any]) -> int:
 
 
 def update(item: Item, asked: Mapping[str, Any]) -> None:
-    """Change an item as an UpdateExpression says."""
+    """Apply an UpdateExpression to an item."""
     names, values = asked["ExpressionAttributeNames"], asked.get("ExpressionAttributeValues", {})
     parts = _CLAUSE.split(asked["UpdateExpression"])[1:]
     for verb, clause in zip(parts[::2], parts[1::2], strict=True):
@@ -274,7 +273,7 @@ def _operand(token: str, item: Item, names: Names, values: Values) -> dict[str, 
 
 
 def _compare(left: dict[str, Any] | None, sign: str, right: dict[str, Any] | None) -> bool:
-    """Compare as DynamoDB does: what is not there, or of another type, compares with nothing."""
+    """Compare as DynamoDB does: missing values and values of different types differ."""
     if left is None or right is None or left.keys() != right.keys():
         return sign == "<>"
     (kind, a), (_, b) = *left.items(), *right.items()

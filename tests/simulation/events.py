@@ -1,4 +1,4 @@
-"""What EventBridge sends, in the shapes of tests/events; which of them comes is drawn at random."""
+"""EventBridge's events, in the forms in tests/events; the form of each event is random."""
 
 import json
 import random
@@ -12,12 +12,12 @@ _TIMES = ("CreationTime", "LastModifiedTime", "TrainingStartTime", "TrainingEndT
 
 
 def scheduled() -> dict[str, Any]:
-    """What EventBridge Scheduler sends."""
+    """An event from EventBridge Scheduler."""
     return sample_event("scheduler")
 
 
 def execution_ended(execution: Execution, draws: random.Random) -> dict[str, Any]:
-    """What tells that an execution ended badly; now and then its input is too long to be in it."""
+    """The event for an execution that did not succeed; sometimes without its input, as if that were too long."""
     event = sample_event("execution_aborted")
     given = json.dumps(execution.input) if draws.random() < 0.8 else None
     event["detail"] |= {
@@ -31,9 +31,9 @@ def execution_ended(execution: Execution, draws: random.Random) -> dict[str, Any
 
 
 def job_changed(job: Job, draws: random.Random) -> dict[str, Any]:
-    """What tells how a training job is now: with tags as a map, as a list or without; with nulls or without the keys.
+    """The event for a training job's status: with tags as a map, as a list or absent; with nulls or without the keys.
 
-    Now and then there is something in it that nobody can read.
+    Sometimes it contains an unreadable value.
     """
     event = sample_event("training_in_progress")
     as_time = draws.choice([int, str])

@@ -1,4 +1,4 @@
-"""Lambda: the real handlers, many at a time, each held up at every call to the outside, which may go wrong there."""
+"""Lambda: runs many real handlers at a time. Each pauses at every call to the outside, where a fault can happen."""
 
 import json
 import sys
@@ -16,35 +16,34 @@ from tests.simulation.machine import Done, TaskFailed
 
 Answer = TypeVar("Answer")
 _LATENCY = 0.02
-_RECURSION_LIMIT = 1_000  # Python's own, which jsonata raises
+_RECURSION_LIMIT = 1_000  # Python's default, which jsonata increases
 
 
 class Killed(BaseException):
-    """The function's environment is gone. Nothing in the function can catch it."""
+    """The function's environment was killed. No code in the function can catch this."""
 
     def __init__(self, error: str) -> None:
-        """Take Lambda's word for it."""
+        """Use Lambda's name for the error."""
         super().__init__(error)
         self.error = error
 
 
 class NoAnswer(Exception):
-    """Nothing came back; what the client's library raises for it is up to the transport."""
+    """No answer came; the transport raises the client library's error for it."""
 
 
 class Context:
-    """What Lambda gives a handler beside its event."""
+    """The context that Lambda passes to a handler."""
 
     memory_limit_in_mb = 512
     invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:f"
 
     def __init__(self, clock: Clock, function: str, request_id: str, deadline: float) -> None:
-        """Take what is asked for."""
         self.function_name, self.aws_request_id = function, request_id
         self._clock, self.deadline = clock, deadline
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return how long the function has left."""
+        """Return the function's remaining time."""
         return int((self.deadline - self._clock.now) * 1000)
 
 
@@ -52,7 +51,7 @@ class Invocation(greenlet):
     """One run of a handler."""
 
     def __init__(self, functions: "Functions", name: str, event: Any, done: Done) -> None:
-        """Take which function runs, on what, and who hears of its end."""
+        """Prepare to run a function on an event; call `done` at its end."""
         super().__init__(self._live, functions.loop)
         self.functions, self.name, self._event, self._done = functions, name, event, done
         clock = functions.clock
@@ -65,7 +64,7 @@ class Invocation(greenlet):
             result = self.functions.modules[self.name].handler(self._event, self.context)
         except Killed as killed:
             failure = TaskFailed(killed.error, "the environment is gone")
-        except Exception as error:  # noqa: BLE001 - as Lambda, which reports whatever a handler raises
+        except Exception as error:  # noqa: BLE001 - Lambda reports any error of a handler
             failure = TaskFailed(type(error).__name__, json.dumps({"errorMessage": str(error)}))
         self.functions.failed[self.name] += failure is not None
         self.functions.clock.after(0, lambda: self._done(result, failure))
@@ -75,24 +74,23 @@ class Functions:
     """The functions of one stack."""
 
     def __init__(self, environment: Mapping[str, str], clock: Clock, faults: Faults) -> None:
-        """Load them, each with those of the stack's variables that the template gives it."""
+        """Load each function with its own variables of the stack's environment."""
         self.clock, self.faults, self.loop = clock, faults, getcurrent()
         self.duplicated: Collection[str] = ()
-        """Functions of which every invocation happens twice, at about the same time."""
+        """Functions whose invocations all happen twice, at about the same time."""
         self.failed: Counter[str] = Counter()
-        """How many invocations of each function have failed."""
+        """The number of failed invocations, by function."""
         self.throttled_until = 0.0
-        """Until when the account runs as many functions as it may, and no other."""
+        """Until this time, the account's concurrency limit is reached and every invocation is throttled."""
         self._count = 0
         self.modules = {name: loaded(name, environment) for name in NAMES}
 
     def number(self) -> int:
-        """Return the number of the next invocation."""
         self._count += 1
         return self._count
 
     def invoke(self, name: str, event: Any, done: Done) -> None:
-        """Have a function run on an event; `done` hears of its end."""
+        """Invoke a function with an event; call `done` at its end."""
         if self.clock.now < self.throttled_until:
             self.clock.after(0, lambda: done(None, TaskFailed("Lambda.TooManyRequestsException", "Rate Exceeded.")))
             return
@@ -102,13 +100,13 @@ class Functions:
 
 
 def _ignore(result: Any, failure: TaskFailed | None) -> None:
-    """Be told of the end of an invocation for which nobody waits."""
+    """Ignore the end of an invocation."""
 
 
 def outside(service: str, operation: str, call: Callable[[], Answer], refuse: Callable[[Fault], Answer]) -> Answer:
-    """Make a call to the outside for the function that runs: take time, let others run, and let it go wrong.
+    """Make a call to the outside for the current function: let time pass, let others run, and apply a fault.
 
-    `refuse` answers as the service does when it fails. Raises NoAnswer.
+    `refuse` returns the service's own answer for a fault. Raises NoAnswer.
     """
     invocation = getcurrent()
     if not isinstance(invocation, Invocation):
@@ -131,7 +129,7 @@ def outside(service: str, operation: str, call: Callable[[], Answer], refuse: Ca
 
 
 def _fail_before(fault: Fault | None, invocation: Invocation) -> None:
-    """Let a call go wrong before anybody has heard of it. Raises Killed or NoAnswer."""
+    """Apply a fault that happens before the call takes effect. Raises Killed or NoAnswer."""
     if fault is Fault.SLOW:
         pause(invocation.context.deadline)
     if fault is Fault.KILLED_BEFORE:
@@ -141,7 +139,7 @@ def _fail_before(fault: Fault | None, invocation: Invocation) -> None:
 
 
 def pause(seconds: float) -> None:
-    """Let time pass for the function that runs; it ends there if its own time is over."""
+    """Let time pass for the current function; it ends if its time limit is reached."""
     invocation = getcurrent()
     if not isinstance(invocation, Invocation):
         return
@@ -155,5 +153,5 @@ def pause(seconds: float) -> None:
 
 @cache
 def timeout_of(name: str) -> float:
-    """Return for how many seconds a function may run."""
+    """Return a function's time limit in seconds."""
     return float(properties_of(name)["Timeout"])

@@ -1,4 +1,4 @@
-"""Run queue items that nobody would queue who means well. What becomes of one is its own affair."""
+"""Malicious run queue items. Each may fail, but must not affect other items."""
 
 import base64
 import random
@@ -13,7 +13,7 @@ Kind = Callable[[World], RunQueueItem]
 
 
 def nested(levels: int) -> list[Any]:
-    """Return a list in a list, and so on."""
+    """Return lists nested to this many levels."""
     value: list[Any] = []
     for _ in range(levels - 1):
         value = [value]
@@ -21,7 +21,7 @@ def nested(levels: int) -> list[Any]:
 
 
 def noise(length: int) -> str:
-    """Return a text that cannot be compressed much."""
+    """Return a text that compresses badly."""
     return base64.b64encode(random.Random(length).randbytes(length)).decode()[:length]
 
 
@@ -31,17 +31,17 @@ def _spec(**more: Any) -> dict[str, Any]:
 
 
 def _with(**more: Any) -> Kind:
-    """Queue a run whose spec has something else."""
+    """Queue a run with other keys in its spec."""
     return lambda made: made.push_raw(_spec(**more))
 
 
 def _args(**more: Any) -> Kind:
-    """Queue a run whose resource_args have something else."""
+    """Queue a run with other keys in its resource_args."""
     return _with(resource_args={"sagemaker": {**queue_config(), **more}})
 
 
 def _raw(text: bytes) -> Kind:
-    """Queue a run whose spec has JSON that is none, or none that Python can read."""
+    """Queue a run whose spec contains invalid JSON, or JSON that Python cannot read."""
     return lambda made: made.push_raw(_spec(junk=made.raw(text)))
 
 

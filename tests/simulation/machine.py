@@ -1,4 +1,4 @@
-"""Step Functions: executions of the real state machine, as far as its definition goes, in virtual time."""
+"""Step Functions: executes the real state machine in virtual time, with only the features that it uses."""
 
 import json
 import math
@@ -15,23 +15,22 @@ from tests.simulation.dynamodb import Refused
 
 MAX_PAYLOAD, MAX_CAUSE, MAX_TIMEOUT = 262_144, 32_768, 99_999_999
 _UNCATCHABLE = ("States.DataLimitExceeded", "States.Runtime")
-"""What a rule for States.ALL does not match."""
+"""Errors that a rule for States.ALL does not match."""
 _ILLEGAL_IN_A_NAME = re.compile(r"[\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]")
 Done = Callable[[Any, "TaskFailed | None"], None]
-"""What a task calls when it ends: with its result, or with what it failed with."""
+"""A task calls this at its end, with its result or its failure."""
 
 
 class TaskFailed(Exception):
-    """A task's error, as a Retry and a Catch see it."""
+    """A task's error, for Retry and Catch."""
 
     def __init__(self, error: str, cause: str = "") -> None:
-        """Take its name and its cause."""
         super().__init__(error)
         self.error, self.cause = error, cause
 
 
 class Tasks(Protocol):
-    """What executions call."""
+    """The tasks that executions call."""
 
     def invoke(self, function: str, payload: dict[str, Any], done: Done) -> None:
         """Invoke a Lambda function by its logical id."""
@@ -45,13 +44,13 @@ class Tasks(Protocol):
 
 @dataclass
 class Execution:
-    """One execution. `step` counts what it has entered or left: what belongs to an earlier step comes too late."""
+    """One execution. `step` counts its steps, so that late results of earlier steps can be ignored."""
 
     arn: str
     name: str
     input: dict[str, Any]
     definition: Mapping[str, Any] = field(repr=False)
-    """The state machine as it was when the execution began."""
+    """The state machine at the start of the execution."""
     status: str = "RUNNING"
     error: str = ""
     cause: str = ""
@@ -69,7 +68,7 @@ class Execution:
 
 
 class StateMachine:
-    """The state machine of one stack, its executions, and the API to them."""
+    """One stack's state machine, its executions, and the API for them."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class StateMachine:
         written: Callable[[Any], None],
         ended: Callable[[Execution], None],
     ) -> None:
-        """Take what it works with: `written` hears all that a history would show, `ended` of each execution's end."""
+        """Call `written` with all data that a history would show, and `ended` with each ended execution."""
         self.arn = arn
         self._definition, self._clock, self._tasks = definition, clock, tasks
         self._written, self._ended = written, ended
@@ -172,13 +171,13 @@ class StateMachine:
 
     # --- executions of an earlier time
     def is_awaited(self, token: str) -> bool:
-        """Say whether an execution waits for a task token."""
+        """Return whether an execution waits for a task token."""
         return token in self._waiting
 
     def restore(self, execution: Execution, *, awaits_token: bool) -> Done:
-        """Take up an execution where it was; return what the task that it waits for calls when it ends.
+        """Continue a stored execution; return the callback for the end of the task that it waits for.
 
-        One that waited neither for a token nor for a build calls its task again, as a Retry does.
+        If it waited neither for a token nor for a build, it calls its task again, like a Retry.
         """
         self.executions[execution.arn] = execution
         self._tokens = max(self._tokens, int(execution.token.rpartition("/")[2]))
@@ -199,7 +198,7 @@ class StateMachine:
         self._work(execution)
 
     def _work(self, execution: Execution) -> None:
-        """Do what the state says; a task calls `_done` when it ends."""
+        """Run the current state; a task calls `_done` at its end."""
         execution.step += 1
         state = execution.definition["States"][execution.state]
         if state["Type"] == "Succeed":
@@ -239,7 +238,7 @@ class StateMachine:
         self._tasks.invoke(arguments["FunctionName"].strip("${}"), arguments["Payload"], returned)
 
     def _done(self, execution: Execution, step: int, result: Any, failure: TaskFailed | None) -> None:
-        """Go on when a task has ended, however it did."""
+        """Continue after the end of a task."""
         if execution.status != "RUNNING" or execution.step != step:
             return
         execution.step += 1
@@ -259,7 +258,7 @@ class StateMachine:
             self._failed(execution, state, failure, step=step + 1)
 
     def _failed(self, execution: Execution, state: Mapping[str, Any], failure: TaskFailed, *, step: int) -> None:
-        """Try again, go on where the error is caught, or end."""
+        """Retry the task, continue where the error is caught, or end the execution."""
         self._written([failure.error, failure.cause])
         delay = self._delay_of_retry(execution, state, failure.error)
         if delay is not None:
@@ -283,7 +282,7 @@ class StateMachine:
                 if tried >= rule.get("MaxAttempts", 3):
                     return None
                 execution.tries[number] = tried + 1
-                # Long before the power is out of a float's reach, the limit holds.
+                # The limit applies long before the power exceeds a float.
                 delay = rule.get("IntervalSeconds", 1) * math.pow(rule.get("BackoffRate", 2), min(tried, 100))
                 delay = min(delay, rule.get("MaxDelaySeconds", math.inf))
                 return self._clock.random.uniform(0, delay) if rule.get("JitterStrategy") == "FULL" else delay
@@ -328,14 +327,14 @@ def _matches(names: list[str], error: str) -> bool:
 
 
 def _timeout(seconds: Any) -> int:
-    """Return a state's TimeoutSeconds. Raises TaskFailed for a value that is none."""
+    """Return a state's TimeoutSeconds. Raises TaskFailed for an invalid value."""
     if isinstance(seconds, int) and 0 < seconds <= MAX_TIMEOUT:
         return seconds
     raise TaskFailed("States.QueryEvaluationError", f"TimeoutSeconds is out of range: {seconds}")
 
 
 def _payload(value: Any) -> Any:
-    """Return what goes into a state, or out of it. Raises TaskFailed where it is too large."""
+    """Return a state's input or output unchanged. Raises TaskFailed if it is too large."""
     if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")) > MAX_PAYLOAD:
         words = "has a size exceeding the maximum number of bytes service limit"
         raise TaskFailed("States.DataLimitExceeded", f"The state/task {words}.")

@@ -1,7 +1,7 @@
-"""What belongs to others, in the same account and the same W&B: it may be looked for, and nothing else.
+"""Others' resources in the same account and the same W&B: the application may look them up, and nothing else.
 
-To learn whose a training job is, it has to be described. Nothing of what that says of another's may be shown, its log
-may not be read, and it may not be stopped.
+To find a training job's owner, the application must describe the job. It may not show the data of another's job, read
+its log, or stop it.
 """
 
 import copy
@@ -19,23 +19,23 @@ from tests.simulation.dynamodb import Refused
 from tests.simulation.training import STACK_TAG, Job, Script, Training
 
 MARK = "payroll-of-another-team"
-"""Stands in all that others' things say."""
+"""A text in all of the others' data."""
 
 FINISHED_JOB, LIVE_JOB = "payroll-2026", "payroll-2027"
 ENTITY, PROJECT, RUN = "others", "payments", "best-model"
 FORBIDDEN = "forbidden"
-"""An entity of which W&B shows the launch agent nothing."""
+"""An entity that W&B hides from the launch agent."""
 
 Found = Callable[[str], None]
 
 
 class Others:
-    """Another team's training jobs with their logs, and a run of theirs in W&B."""
+    """Another team's training jobs with logs, and their run in W&B."""
 
     def __init__(
         self, clock: Clock, training: Training, server: WandbServer, stacks: Mapping[str, Any], found: Found
     ) -> None:
-        """Put it into the world; `found` hears of what must not be."""
+        """Add the others' resources to the world; call `found` with each violation."""
         self._training, self._server, self._stacks, self._found = training, server, stacks, found
         for name, status in ((FINISHED_JOB, "Completed"), (LIVE_JOB, "InProgress")):
             training.of_others[name] = _job(name, status, clock.now)
@@ -52,27 +52,27 @@ class Others:
                 raise WandbRefused("permission denied", 403)
             return find(entity, name)
 
-        server.state.find_project = find_project  # type: ignore[method-assign]  # who may see what, W&B knows alone
+        server.state.find_project = find_project  # type: ignore[method-assign]  # only W&B knows these permissions
 
     def check(self) -> None:
-        """Look whether theirs is as it was."""
+        """Check that the others' resources are unchanged."""
         if self._shown() != self._as_it_was:
             self._found(f"the run {RUN} of others is {self._shown()}")
         if self._training.of_others[LIVE_JOB].shown["TrainingJobStatus"] != "InProgress":
             self._found(f"the training job {LIVE_JOB} of others was stopped")
 
     def check_call(self, service: str, operation: str, asked: Mapping[str, Any]) -> None:
-        """Look at a call to AWS."""
+        """Check a call to AWS."""
         if operation == "StopTrainingJob":
             self._check_job(asked["TrainingJobName"], "stopped")
         if operation == "CreateTrainingJob" and MARK in json.dumps(asked, default=str):
-            self._found(f"a training job is made of what is others': {asked['TrainingJobName']}")
+            self._found(f"a training job contains the others' data: {asked['TrainingJobName']}")
         if service == "cloudwatch-logs" and "TrainingJobs" in asked["logGroupName"]:
             stream = asked.get("logStreamName") or asked["logStreamNamePrefix"]
             self._check_job(stream.partition("/")[0], "read")
 
     def check_request(self, asked: Mapping[str, Any], agents: set[str]) -> None:
-        """Look at a GraphQL request to W&B by the launch agents of the stacks."""
+        """Check a GraphQL request to W&B from the stacks' launch agents."""
         if not any(word in asked["query"] for word in ("failRunQueueItem", "updateRunQueueItemWarning")):
             return
         item = self._server.state.items.get(asked["variables"]["input"]["runQueueItemId"])
@@ -80,7 +80,7 @@ class Others:
             self._found(f"item {item.id} of launch agent {item.launch_agent_id} is told of by another")
 
     def logs(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer for CloudWatch Logs: every training job that ran has a log. Raises Refused."""
+        """Answer a request to CloudWatch Logs: every training job that ran has a log. Raises Refused."""
         if "TrainingJobs" not in asked["logGroupName"]:
             raise Refused("ResourceNotFoundException", "The specified log group does not exist.")
         if operation == "GetLogEvents":

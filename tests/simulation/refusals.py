@@ -1,8 +1,7 @@
-"""What W&B or AWS refuse for good, at each call to the outside: every run closes all the same, and nothing is left.
+"""Permanent refusals by W&B or AWS, at each call to the outside: every run still closes, and nothing is left behind.
 
-A run closes by a write to the table, which the function that reports or the sweep makes. Where AWS refuses that write
-itself to the last that could make it, nothing of ours can close the run: `CLOSES_LATER` lists these calls. The run
-closes when AWS takes the call again.
+A run closes by a write to the table, from the reporting function or the sweep. If AWS refuses all of these writes,
+the application cannot close the run: `CLOSES_LATER` lists these calls. The run closes when AWS accepts the call again.
 """
 
 import math
@@ -21,23 +20,23 @@ CLOSES_LATER = {
     Site("sweep_runs", "dynamodb", "TransactWriteItems"): "stopped in the console while it trains",
     Site("sweep_runs", "sfn", "DescribeExecution"): "stopped in the console while it trains",
 }
-"""Calls without which nobody can close some run, each with a scenario that has one."""
+"""The calls that are necessary to close some runs, each with a scenario that has such a run."""
 
 _SECRET = "GetSecretValue"
-"""While the API key cannot be read, reports are tried for days: more keys are renewed than are gone for good."""
+"""While the API key cannot be read, reports are retried for days, because most such keys are replaced."""
 
 _QUIET = {"poll_every": 5 * MINUTE, "capacity_wait_hours": 2}
 
 
 class Refusal(NamedTuple):
-    """A call that is refused for good, from a certain one on, in one scenario."""
+    """A call that is permanently refused from a certain one on, in one scenario."""
 
     site: Site
     scenario: str
     call: int
 
     def run(self, times: int) -> Ended:
-        """Let the scenario run; a call that is refused for good is refused any number of times."""
+        """Run the scenario; `times` is ignored, because the refusal is permanent."""
         scenario = scenarios()[self.scenario]
         faults = FaultsAt(self.site, Fault.REFUSED, skip=self.call, times=math.inf)
         takes_days = self.site.operation == _SECRET
@@ -63,7 +62,7 @@ class Refusal(NamedTuple):
 
 @cache
 def calls() -> dict[str, Counter[Site]]:
-    """Return, for each scenario, how often it calls what from where in a world without refusals."""
+    """Return each scenario's calls, and how often it makes each, in a world without refusals."""
     found = {}
     for name, scenario in scenarios().items():
         quiet = NoFaults()
@@ -75,13 +74,13 @@ def calls() -> dict[str, Counter[Site]]:
 
 
 def refusals(*, everywhere: bool) -> Iterator[Refusal]:
-    """Yield every call of every scenario or, of each, that of the scenario that makes it least."""
+    """Yield a refusal of each site: in the scenario that calls it least, or at each scenario's first calls."""
     seen = calls()
     for site in sorted({site for counts in seen.values() for site in counts}):
         calling = [name for name in seen if seen[name][site]]
         if everywhere:
             for name in calling:
-                # A world that takes days polls less often.
+                # A world that takes days polls less often, so it makes fewer of these calls.
                 calls_of_it = 1 if site.operation == _SECRET else min(seen[name][site], 6)
                 yield from (Refusal(site, name, call) for call in range(calls_of_it))
         else:

@@ -1,7 +1,7 @@
-"""What AWS refuses by its own service models, in its words: they repeat the whole value that broke a limit.
+"""Checks requests against AWS's service models, with AWS's messages, which repeat the whole invalid value.
 
-botocore's clients check types, required members and lower bounds only; the rest is left to the service. Enums are left
-out: they grow faster than botocore is updated.
+botocore's clients check only types, required members and lower bounds; the service checks the rest. Enums are not
+checked here, because AWS extends them faster than botocore is updated.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,11 @@ from botocore.model import Shape
 from tests.simulation.dynamodb import Refused
 
 _NAMES = {"cloudwatch-logs": "logs", "secrets-manager": "secretsmanager", "sfn": "stepfunctions"}
-"""What botocore calls the services that it names otherwise in its events."""
+"""botocore's names of the services that have another name in its events."""
 
 
 def check_limits(service: str, operation: str, asked: Mapping[str, Any]) -> None:
-    """Raise Refused when a request breaks a limit of its service's model."""
+    """Raise Refused if a request breaks a limit of its service's model."""
     found = list(_violations(_shape(_NAMES.get(service, service), operation), asked, ""))
     if found:
         some = "1 validation error" if len(found) == 1 else f"{len(found)} validation errors"
@@ -49,7 +49,7 @@ def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
 
 
 def _of_members(member: Any, values: Any, who: str, whole: Any, path: str) -> Iterator[str]:
-    """Say of a list's or a map's plain members which constraints they have to satisfy, once for all of them."""
+    """Report the constraints of a list's or a map's plain members, once for all members."""
     if any(not holds for value in values for _, holds in _constraints(member, value)):
         words = ", ".join(words for words, _ in _constraints(member, next(iter(values))))
         shown = f"Value '{_in_java(whole)}' at '{path}'"
@@ -73,7 +73,7 @@ def _constraints(shape: Shape, value: Any) -> Iterator[tuple[str, bool]]:
 
 def _length(shape: Shape, value: Any) -> int:
     if shape.type_name in ("string", "list", "map"):
-        # The limits of texts that are kept secret are limits of payloads, which are counted in bytes.
+        # The limits of sensitive texts are limits of payloads, which are counted in bytes.
         return len(value.encode() if shape.metadata.get("sensitive") else value)
     return 0
 
@@ -88,7 +88,7 @@ def _camel(name: str) -> str:
 
 
 def _in_java(value: Any) -> str:
-    """Write a value as the services do, which print their maps and objects."""
+    """Return a value as text in Java's form, as the services do."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}={_in_java(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):

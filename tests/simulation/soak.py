@@ -1,4 +1,4 @@
-"""`make soak`: thousands of items through a world in which everything goes wrong now and then.
+"""`make soak`: runs thousands of items in a world with random faults at all calls.
 
 python -m tests.simulation.soak [--items N] [--seed S] [--verbose]
 """
@@ -32,14 +32,14 @@ _ENDS: tuple[tuple[float, dict[str, Any]], ...] = (
 
 
 def script_of(draws: random.Random) -> Script:
-    """Draw what becomes of a training job."""
+    """Draw a training job's phases and end."""
     shares, ends = zip(*_ENDS, strict=True)
     (end,) = draws.choices(ends, shares)
     return Script(pending=draws.uniform(20, 200), training=draws.uniform(5, 1800), **end)
 
 
 def base_image(draws: random.Random) -> dict[str, Any]:
-    """Draw what an image starts from, so that some runs share one and some do not."""
+    """Draw a base image, so that some runs share an image and some do not."""
     number = int(draws.expovariate(1 / 20))
     return {"resource_args": {"sagemaker": {"builder": {"base_image": f"base:{number}"}}}}
 
@@ -48,7 +48,7 @@ class Soak:
     """One soak, from one seed."""
 
     def __init__(self, items: int, seed: int) -> None:
-        """Take how many items there are, and what decides everything about them."""
+        """Prepare a soak of this many items; the seed determines everything else."""
         self._items, self._seed = items, seed
         self._draws = random.Random(seed)
         self.faults = WandbAway(RandomFaults(seed, rate=FAULT_RATE), Fault.BROKEN)
@@ -56,7 +56,7 @@ class Soak:
         self.virtual_days = 0.0
 
     def run(self) -> Found:
-        """Push everything, let it end, and return what must not be."""
+        """Queue all items, let them end, and return everything that is wrong."""
         with world(
             self._seed,
             self.faults,
@@ -79,7 +79,7 @@ class Soak:
             return found
 
     def _push(self, made: World, left: int) -> None:
-        """Queue some items, now and again later, and let users stop some of them."""
+        """Queue some items, schedule the rest for later, and let users stop some of them."""
         for _ in range(min(left, 2 * MAX_JOBS)):
             item = self._push_one(made)
             if self._draws.random() < 0.05:
@@ -97,7 +97,7 @@ class Soak:
         made.clock.after(self._draws.uniform(0, 90 * MINUTE), lambda: stop(item))
 
     def _outage(self, made: World) -> None:
-        """Let W&B be away for a while, now and then."""
+        """Make W&B unavailable for a while, at random intervals."""
         self.faults.is_away = not self.faults.is_away
         lasts = self._draws.expovariate(1 / (20 * MINUTE)) if self.faults.is_away else self._draws.uniform(1, 12) * HOUR
         made.clock.after(lasts, lambda: self._outage(made))

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, one thing at a time: it costs time, and nothing else."""
+"""All possible faults, one at a time: a fault only delays a run."""
 
 import re
 
@@ -13,19 +13,19 @@ from tests.simulation.refusals import CLOSES_LATER, Refusal, refusals
 
 IAM = {"cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
 WITHOUT_CALL = {
-    # Asked of IAM by SageMaker and CodeBuild for a call that is made; see the embedded AWS.
+    # SageMaker checks them as part of CreateTrainingJob; see the embedded AWS.
     "iam:PassRole",
     "sagemaker:AddTags",
-    # Asked by SageMaker and Secrets Manager where volumes and secrets have keys.
+    # SageMaker and Secrets Manager check them if volumes and secrets have keys.
     "kms:CreateGrant",
     "kms:Decrypt",
-    # Lambda delivers what a function prints, and the events with which it failed.
+    # Lambda delivers a function's output, and the events that it failed with.
     "logs:CreateLogStream",
     "logs:PutLogEvents",
     "sqs:SendMessage",
-    # No log is written in the simulated world.
+    # The simulated world writes no log.
     "logs:GetLogEvents",
-    # S3 asks for it to tell an object that is not there from one that is forbidden.
+    # S3 checks it to distinguish a missing object from a forbidden one.
     "s3:ListBucket",
 }
 
@@ -66,7 +66,7 @@ def test_every_call_that_a_function_is_allowed_to_make_is_attacked() -> None:
 
 
 def allowed_actions() -> dict[str, set[str]]:
-    """What the template allows each function, in its own policies and in those that it shares."""
+    """Each function's allowed actions in the template, in its own and in shared policies."""
     allowed: dict[str, set[str]] = {name: set() for name in NAMES}
     for holder, statement in statements():
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
@@ -79,7 +79,7 @@ def allowed_actions() -> dict[str, set[str]]:
 def holders(resource: str) -> set[str]:
     """The functions that have the permissions of a function's or a policy's resource in the template."""
     roles = template()["Resources"][resource]["Properties"].get("Roles", [{"Ref": resource}])
-    # A role can depend on a condition: it is held here to what it may where the condition holds.
+    # If a role depends on a condition, this uses its value when the condition is true.
     refs = [role["Fn::If"][1]["Ref"] if "Fn::If" in role else role["Ref"] for role in roles]
     names = [re.sub(r"(?<!^)([A-Z])", r"_\1", ref.removesuffix("Role")).lower() for ref in refs]
     return {name.removesuffix("_function") for name in names}

@@ -1,4 +1,4 @@
-"""How runs end: stopped, not shown by W&B, or naming what is others'; and what is told of them."""
+"""How runs end: stopped, hidden by W&B, or with the names of others' resources; and what is reported."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ LOG = ["postgres://payroll:HUNTER2@10.0.0.5/salaries", "row 17: J. Doe 184000"]
 
 
 def instead(made: World, answer: Callable[..., Any]) -> None:
-    """Let `answer` answer first for AWS (service, operation, request) and W&B (method, URL, headers, body)."""
+    """Ask `answer` first, with AWS's (service, operation, request) or W&B's (method, URL, headers, body)."""
     made_answer = made.answer
 
     def around(*asked: Any) -> Any:
@@ -29,14 +29,14 @@ def instead(made: World, answer: Callable[..., Any]) -> None:
 
 
 def told(made: World) -> str:
-    """Return all that W&B has been told: of items, and in files."""
+    """Return everything that W&B was sent: errors and warnings of items, and files."""
     items = [[item.error, item.warnings] for item in made.server.state.items.values()]
     files = [content.decode(errors="replace") for content in made.server.state.storage.values()]
     return json.dumps([items, files])
 
 
 def ended(made: World, item: RunQueueItem) -> dict[str, str]:
-    """Let everything end; return the outcome of an item's run."""
+    """Let everything end; return the outcome of an item's run, with nothing wrong."""
     assert made.run_until_idle(within=DAY), made.check().everything
     assert made.check().everything == []
     outcome = made.outcome(item)
@@ -44,7 +44,7 @@ def ended(made: World, item: RunQueueItem) -> dict[str, str]:
     return outcome
 
 
-# --- a stop in W&B interrupts the process at once
+# --- a stop in W&B interrupts the process immediately
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("delivery", [Delivery(), Delivery(dropped=1), Delivery(late=1)], ids=["told", "lost", "late"])
 @pytest.mark.parametrize("poll_every", [5, HOUR], ids=["polled before", "polled after"])
@@ -65,7 +65,7 @@ def test_a_run_whose_process_is_interrupted_was_stopped(seed: int, delivery: Del
 
 @pytest.mark.parametrize("failure", ["InternalServerError: sorry", "CapacityError: none left", "ClientError: no image"])
 def test_a_run_whose_training_job_fails_just_after_its_stop_was_stopped(failure: str) -> None:
-    """No poll has seen the stop yet: what is tried again is stopped by the next."""
+    """No poll has seen the stop yet; the next poll stops the retry."""
     with world(4, NoFaults(), script=lambda _: Script(training=3 * HOUR)) as made:
         item = made.push()
         while not (made.jobs(item) and made.jobs(item)[0].shown["SecondaryStatus"] == "Training"):
@@ -78,7 +78,7 @@ def test_a_run_whose_training_job_fails_just_after_its_stop_was_stopped(failure:
         assert item.state is ItemState.CLAIMED
 
 
-# --- nobody else's log
+# --- others' logs
 @pytest.mark.parametrize("refuses", ["AccessDeniedException", ""], ids=["refused", "its name is taken"])
 def test_the_log_of_a_training_job_that_is_not_the_runs_is_not_shown(refuses: str) -> None:
     def logs(service: str, operation: str, asked: Any, *_: Any) -> Any:
@@ -107,8 +107,8 @@ def test_a_training_job_of_ours_is_proven_so_whatever_the_case_of_its_arn() -> N
         assert ended(made, item)["verdict"] == "finished"
 
 
-# --- nobody else's run
-def test_the_run_of_somebody_else_is_not_written() -> None:
+# --- others' runs
+def test_the_run_of_another_user_is_not_written() -> None:
     with world(9, NoFaults(), script=lambda _: Script(calls_init=False)) as made:
         victim = made.run(ENTITY, "payments-prod", "best-model", state="finished")
         victim.config_values, victim.summary, victim.display_name = {"lr": {"value": 0.001}}, {"auc": 0.97}, "ours"
@@ -140,7 +140,7 @@ def test_the_run_of_an_algorithm_is_ours_by_its_item_when_the_report_is_made_aga
         assert run.config_values["_wandb"] == {"value": {"launch_trace_id": item.id}}
 
 
-# --- what W&B refuses for good ends the run all the same
+# --- permanent refusals by W&B: the run still ends
 @pytest.mark.parametrize("refused", ["RunState", "UpsertRun"])
 def test_a_refusal_when_the_outcome_is_reported_is_in_the_outcome(refused: str) -> None:
     def forbidden(*asked: Any) -> Any:
@@ -172,7 +172,7 @@ def test_an_item_of_which_w_and_b_refuses_to_say_who_has_it_keeps_no_slot() -> N
         assert made.stacks["launch"].open == set()
 
 
-# --- no text that leaves tells a secret
+# --- no outgoing text contains a secret
 ECHO = (
     "1 validation error detected: Value '{{{}}}' at 'environment' failed to satisfy constraint: Member must have length"
 )
@@ -192,7 +192,7 @@ def echo_each(asked: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("echo", [echo_whole, echo_cut, echo_each], ids=lambda echo: echo.__name__)
 @pytest.mark.parametrize("key_of_run", [KEY_OF_RUN, None], ids=["the run's key", "the agent's key"])
-def test_what_sagemaker_repeats_of_a_request_reaches_nobody(
+def test_what_sagemaker_repeats_of_a_request_is_not_passed_on(
     echo: Callable[[dict[str, Any]], str], key_of_run: str | None
 ) -> None:
     secrets = {"TOKEN": "ghp_0123456789abcdef", "DB_PIN": "9021", "URL": 'https://u:p"w@h/x y', "LONG": "z9" * 200}
@@ -213,7 +213,7 @@ def test_what_sagemaker_repeats_of_a_request_reaches_nobody(
         assert "SageMaker refused the training job" in outcome["reason"]
 
 
-# --- events of foreign training jobs
+# --- events of others' training jobs
 @pytest.mark.parametrize("is_denied", [False, True])
 def test_a_foreign_training_job_costs_one_look(is_denied: bool) -> None:
     def denies(service: str, operation: str, asked: Any, *_: Any) -> Any:

@@ -1,4 +1,4 @@
-"""I11: no item changes what becomes of another, whatever is in it, and no run keeps another from being repaired."""
+"""I11: no item, whatever it contains, changes another's outcome, and no run prevents the repair of another."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from tests.simulation.world import DAY, HOUR, MINUTE, Delivery, World, world
 
 
 def ended_alike(made: World, honest: RunQueueItem, *, within: float = DAY) -> None:
-    """Let everything end; see that the honest run finished, nothing is left, and no poll and no sweep failed."""
+    """Let everything end; check that the honest run finished, nothing is left, and no poll and no sweep failed."""
     assert made.run_until_idle(within=within), made.check().everything
     assert made.check().everything == []
     assert (made.outcome(honest) or {}).get("verdict") == "finished"
@@ -50,7 +50,7 @@ def _denied(_: Any) -> Any:
 
 
 def _odd(found: Mapping[str, Any]) -> Any:
-    """Answer with an item and an execution that are none."""
+    """Return an answer with an invalid record and an invalid execution."""
     return {"Item": {"pk": found.get("Item", {}).get("pk", {"S": ""}), "state": {"S": "odd"}}}
 
 
@@ -59,7 +59,7 @@ def _odd(found: Mapping[str, Any]) -> Any:
 def test_i11_a_run_that_cannot_be_repaired_keeps_no_other_from_being_repaired(
     operation: str, answer: Callable[[Mapping[str, Any]], Any]
 ) -> None:
-    """Nobody is told that the executions were stopped: the sweep alone can close the runs."""
+    """The events of the stopped executions are lost: only the sweep can close the runs."""
     with world(11, NoFaults(), delivery=Delivery(dropped=1), script=lambda _: Script(training=DAY)) as made:
         items = sorted((made.push() for _ in range(3)), key=lambda item: item.id)
         while not all(made.jobs(item) for item in items):

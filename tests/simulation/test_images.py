@@ -1,4 +1,4 @@
-"""An image is used only for the job that it was built of: whatever digests, tags or notes somebody makes up."""
+"""An image is used only for the job that it was built from, even with forged digests, tags or notes."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ LIE = "0123456789abcdef0123456789abcdef"
 
 
 def make_job(made: World, project: str, patch: bytes) -> str:
-    """Make a job as the real client does, but for its digest, which is a lie; return its name."""
+    """Create a job like the real client, but with a forged digest; return its name."""
     state = made.server.state
     files = {"wandb-job.json": json.dumps(load("git-job", "wandb-job.json")).encode(), "diff.patch": patch}
     artifact = create_artifact(
@@ -49,7 +49,7 @@ def image_of(made: World, item: RunQueueItem) -> str:
 
 
 def refused(made: World, item: RunQueueItem) -> str:
-    """Let everything end, and see that the item failed without a training job; return why."""
+    """Let everything end, and check that the item failed without a training job; return why."""
     assert made.run_until_idle(), made.check().everything
     assert made.check().everything == []
     assert item.state is ItemState.FAILED
@@ -102,7 +102,7 @@ def test_an_image_in_the_repository_is_not_used_because_of_its_tag() -> None:
         ({"more": 1}, "left a note that is none"),
     ],
 )
-def test_a_note_that_does_not_fit_the_job_fails_the_run_and_nobody_elses(reported: dict[str, Any], words: str) -> None:
+def test_a_note_that_does_not_fit_the_job_fails_only_that_run(reported: dict[str, Any], words: str) -> None:
     with world(6, NoFaults()) as made:
         made.builds.reported = reported
         assert words in refused(made, made.push(job=JOB))

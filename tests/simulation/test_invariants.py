@@ -1,4 +1,4 @@
-"""What holds whatever happens: a test for each promise, named for it, that tries to break it.
+"""The invariants: each test is named after a promise, and tries to break it.
 
 The promises are those of docs/architecture.md, "What holds whatever happens".
 """
@@ -17,15 +17,15 @@ from tests.simulation.world import DAY, ENTITY, HOUR, JOB, MINUTE, SECRET_OF_QUE
 
 
 def ended_well(made: World, verdict: str = "finished", *, within: float = DAY) -> None:
-    """Let everything end, and see that it ended alike and left nothing."""
+    """Let everything end, and check that all runs have this verdict and nothing is left."""
     assert made.run_until_idle(within=within), made.check().everything
     assert made.check().everything == []
     assert set(made.verdicts()) == {verdict}
 
 
-# --- I1: an item that W&B handed out is acknowledged and has one outcome, or goes back. It is never lost.
+# --- I1: an item that W&B leased is acknowledged and has one outcome, or is returned. It is never lost.
 @pytest.mark.parametrize("fault", [Fault.LOST_ANSWER, Fault.KILLED_DURING, Fault.KILLED_AFTER])
-def test_i1_an_acknowledgement_that_nobody_lived_to_hear_of_loses_no_item(fault: Fault) -> None:
+def test_i1_an_acknowledgement_whose_answer_was_not_received_loses_no_item(fault: Fault) -> None:
     faults = FaultsAt(Site("plan_run", "wandb", "AckItem"), fault, times=50)
     with world(1, faults) as made:
         item = made.push()
@@ -45,7 +45,7 @@ def test_i1_an_item_that_cannot_be_acknowledged_goes_back_and_runs_later() -> No
 
 
 def test_i1_a_table_that_is_throttled_after_the_acknowledgement_loses_no_item() -> None:
-    """botocore asks three times, and the state machine for minutes: W&B hands out an acknowledged item to nobody."""
+    """botocore tries three times, and the state machine for minutes: W&B does not lease an acknowledged item again."""
     with world(1, FaultsAt(Site("plan_run", "dynamodb", "UpdateItem"), Fault.THROTTLED, times=3 * 12)) as made:
         made.push()
         ended_well(made)
@@ -64,7 +64,7 @@ def test_i1_an_account_that_runs_no_more_functions_for_minutes_loses_no_item(sec
 # --- I2: an item has at most one training job at a time.
 @pytest.mark.parametrize("fault", [Fault.LOST_ANSWER, Fault.KILLED_DURING, Fault.KILLED_AFTER])
 @pytest.mark.parametrize("times", [1, 3])
-def test_i2_a_training_job_of_which_nobody_heard_is_taken_over(fault: Fault, times: int) -> None:
+def test_i2_a_training_job_whose_creation_was_not_recorded_is_taken_over(fault: Fault, times: int) -> None:
     faults = FaultsAt(Site("start_training", "sagemaker", "CreateTrainingJob"), fault, times=times)
     with world(2, faults) as made:
         item = made.push()
@@ -81,7 +81,7 @@ def test_i2_functions_that_run_twice_at_a_time_make_one_training_job(quota: int)
 
 
 def test_i2_a_job_follows_another_only_when_that_has_ended() -> None:
-    """What is heard late of the first jobs does not end the last."""
+    """Late events of the first jobs do not end the last."""
     made_for: Counter[str] = Counter()
 
     def script(asked: dict[str, Any]) -> Script:
@@ -113,7 +113,7 @@ def test_i3_pollers_that_overlap_open_no_more_runs_than_there_are_slots(max_jobs
         assert made.stacks["launch"].table.items[f"agent#{ENTITY}"]["jobs_open"] == {"N": "0"}
 
 
-def test_i3_a_count_that_is_wrong_is_mended() -> None:
+def test_i3_a_count_that_is_wrong_is_corrected() -> None:
     with world(3, NoFaults()) as made:
         made.push()
         ended_well(made)
@@ -127,14 +127,14 @@ def test_i3_a_count_that_is_wrong_is_mended() -> None:
 
 
 def test_i3_sweeps_among_runs_that_come_and_go_count_nothing_wrong() -> None:
-    """A list of open runs is of another moment than the count: both may differ, and differ alike twice."""
+    """The list of open runs is older than the count: they may differ, even twice by the same number."""
     with world(3, NoFaults(), max_jobs=3, poll_every=1, script=lambda _: Script(1, 1, 1)) as made:
         for _ in range(60):
             made.push()
         ended_well(made)
 
 
-# --- I4: whatever ends an execution ends its build and its training job, is reported, and frees the slot.
+# --- I4: the end of an execution ends its build and its training job, is reported, and frees the slot.
 @pytest.mark.parametrize("state", ["Plan run", "Build image", "Train", "Report outcome"])
 @pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])
 @pytest.mark.parametrize("event", ["told", "not told"])
@@ -177,7 +177,7 @@ def test_i4_a_stop_is_a_stop(stop: str, after: float) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_i4_a_run_that_was_stopped_is_not_tried_again(seed: int) -> None:
-    """SageMaker fails the job just after somebody has stopped the run in W&B, and before it is stopped for that."""
+    """SageMaker fails the job just after a user stops the run in W&B, before the stop reaches the job."""
     with world(seed, NoFaults(), script=lambda _: Script(pending=HOUR)) as made:
         item = made.push()
         while not made.jobs(item):
@@ -208,7 +208,7 @@ def test_i4_a_training_job_of_a_closed_run_is_stopped(dropped: float, within: fl
 
 
 def test_i4_a_training_job_that_outlives_its_own_limits_is_stopped() -> None:
-    """SageMaker stops a job at its limits; where it does not, the state machine's timeout is the last resort."""
+    """SageMaker stops a job at its limits; if it does not, the state machine's timeout is the last resort."""
     with world(4, NoFaults(), script=lambda _: Script(training=10 * DAY), poll_every=HOUR) as made:
         item = made.push()
         ended_well(made, "not launched", within=2 * DAY)
@@ -217,7 +217,7 @@ def test_i4_a_training_job_that_outlives_its_own_limits_is_stopped() -> None:
         assert [job.shown["TrainingJobStatus"] for job in made.jobs(item)] == ["Stopped"]
 
 
-# --- I5: no secret is where it must not be. Every world looks; here it looks where errors are.
+# --- I5: secrets are only where they are allowed. Every world checks this; these tests check it for errors.
 def test_i5_no_secret_is_in_what_a_failing_launch_leaves_behind() -> None:
     with world(5, NoFaults()) as made:
         made.training.refuses = "ValidationException"
@@ -227,7 +227,7 @@ def test_i5_no_secret_is_in_what_a_failing_launch_leaves_behind() -> None:
         assert "hunter2" not in json.dumps(item.error)
 
 
-# --- I6: W&B may be away as long as it likes.
+# --- I6: W&B may be unavailable for any length of time.
 @pytest.mark.parametrize(
     "away", [Fault.BROKEN, Fault.THROTTLED, Fault.NO_ANSWER, Fault.MALFORMED, Fault.KEY_REJECTED, Fault.SLOW]
 )
@@ -240,7 +240,7 @@ def test_i6_an_outage_of_a_week_loses_nothing() -> None:
 
 
 def outage(away: Fault, *, lasts: float, poll_every: float) -> None:
-    """Let W&B be away while runs train, and while others wait in its queue."""
+    """Make W&B unavailable while runs train, and while others wait in its queue."""
     faults = WandbAway(NoFaults(), away)
     with world(6, faults, script=lambda _: Script(training=HOUR), poll_every=poll_every) as made:
         before = [made.push() for _ in range(3)]
@@ -249,7 +249,7 @@ def outage(away: Fault, *, lasts: float, poll_every: float) -> None:
         faults.is_away = True
         during = [made.push() for _ in range(3)]
         made.clock.run(lasts)
-        assert made.undelivered > 0  # polls fail, and whoever watches them is told
+        assert made.undelivered > 0  # polls fail, which raises the alarm
         assert [made.outcome(item) for item in before + during] == [None] * 6
         assert not any(job.is_live for job in made.training.jobs.values())
         faults.is_away = False
@@ -267,11 +267,11 @@ def test_i6_an_outage_is_no_storm() -> None:
         faults.is_away = True
         made.clock.run(DAY)
         asked = {site: count for site, count in faults.asked.items() if site.function != "poll_queues"}
-        # Four reports, each asked again after ever longer, up to an hour, with one more try at once.
+        # Four reports, each retried after growing delays of up to an hour, with one immediate retry.
         assert sum(asked.values()) < 4 * 2 * 60
 
 
-# --- I7: events make it fast; without them it takes one sweep longer.
+# --- I7: events make it fast; without them, a run takes one sweep longer.
 @pytest.mark.parametrize(
     "delivery", [Delivery(dropped=1), Delivery(twice=1), Delivery(late=1)], ids=["dropped", "twice", "late"]
 )
@@ -288,9 +288,9 @@ def test_i7_what_becomes_of_events_changes_nothing_but_latency(delivery: Deliver
         assert made.check().everything == []
 
 
-# --- I8: what is not known never crashes anything, and never counts as success.
+# --- I8: unknown values never crash anything, and never count as success.
 @pytest.mark.parametrize(("status", "secondary"), [("Rewound", "Rewound"), ("InProgress", "Pondering")])
-def test_i8_a_status_nobody_has_heard_of_is_waited_on(status: str, secondary: str) -> None:
+def test_i8_an_unknown_status_is_waited_on(status: str, secondary: str) -> None:
     with world(8, NoFaults()) as made:
         item = made.push()
         while not made.jobs(item):
@@ -317,7 +317,7 @@ def test_i8_a_status_nobody_has_heard_of_is_waited_on(status: str, secondary: st
     ],
     ids=lambda spec: json.dumps(spec),
 )
-def test_i8_a_run_spec_that_nobody_expected_ends_with_words_or_runs(spec: dict[str, Any]) -> None:
+def test_i8_an_unexpected_run_spec_ends_with_words_or_runs(spec: dict[str, Any]) -> None:
     with world(8, NoFaults()) as made:
         item = made.push(**spec)
         made.push()
@@ -342,7 +342,7 @@ def test_i8_an_event_that_says_nothing_is_no_success() -> None:
         ended_well(made)
 
 
-# --- I10: whoever else serves the queue, an item runs once.
+# --- I10: an item runs once, even if others serve the queue too.
 def test_i10_two_stacks_on_one_queue_run_every_item_once() -> None:
     with world(10, NoFaults(), stacks=2, duplicated=("poll_queues",), delivery=Delivery(twice=0.5)) as made:
         items = [made.push() for _ in range(20)]
@@ -352,7 +352,7 @@ def test_i10_two_stacks_on_one_queue_run_every_item_once() -> None:
 
 
 def test_i10_an_acknowledgement_that_is_late_is_not_believed() -> None:
-    """W&B takes it from whoever gives it, and both stacks would have the run under the same id."""
+    """W&B accepts it from any agent, and both stacks would have a run with the same id."""
     with world(10, FaultsAt(Site("plan_run", "wandb", "AckItem"), Fault.SLOW), stacks=2) as made:
         item = made.push()
         while item.state is not ItemState.LEASED:
@@ -366,7 +366,7 @@ def test_i10_an_acknowledgement_that_is_late_is_not_believed() -> None:
 
 
 def test_i10_an_item_whose_lease_another_agent_got_is_left_to_it() -> None:
-    """Acknowledging takes longer than the lease: the other agent has the item by then."""
+    """Acknowledging takes longer than the lease: by then, another agent has the item."""
     with world(10, FaultsAt(Site("plan_run", "wandb", "AckItem"), Fault.NO_ANSWER, times=8), max_jobs=1) as made:
         item = made.push()
         while item.state is not ItemState.LEASED:
@@ -397,7 +397,7 @@ def _rival_takes(made: World, item: RunQueueItem) -> str:
     return agent
 
 
-# --- and the quota's own words are understood
+# --- and the quota's error message is understood
 def test_a_quota_that_is_used_up_is_named_on_the_queue_item_once() -> None:
     with world(11, NoFaults(), quota=0) as made:
         item = made.push()
@@ -410,7 +410,7 @@ def test_a_quota_that_is_used_up_is_named_on_the_queue_item_once() -> None:
         ]
 
 
-# --- and what an operator has mended goes on
+# --- and runs continue after an operator fixes their cause
 def test_an_execution_that_is_redriven_launches_its_run_again() -> None:
     with world(12, NoFaults()) as made:
         made.training.refuses = "ValidationException"
@@ -422,7 +422,7 @@ def test_an_execution_that_is_redriven_launches_its_run_again() -> None:
         assert (execution.status, execution.error) == ("FAILED", "LaunchFailed")
         redrive(made, item)
         assert made.run_until_idle()
-        assert made.verdicts() == {"not launched": 1}  # the mistake was not mended
+        assert made.verdicts() == {"not launched": 1}  # the mistake was not fixed
         made.training.refuses = ""
         redrive(made, item)
         assert made.run_until_idle()
@@ -453,7 +453,7 @@ def test_a_redriven_run_waits_for_a_slot(max_jobs: int) -> None:
 @pytest.mark.parametrize(
     ("after", "jobs"), [(1, ["Completed"]), (6 * MINUTE, ["Stopped", "Completed"])], ids=["at once", "later"]
 )
-def test_a_stopped_execution_that_is_redriven_goes_on_or_begins_anew(after: float, jobs: list[str]) -> None:
+def test_a_stopped_execution_that_is_redriven_continues_or_starts_over(after: float, jobs: list[str]) -> None:
     no_events = Delivery(dropped=1)
     with world(12, NoFaults(), script=lambda _: Script(training=HOUR), delivery=no_events) as made:
         item = made.push()
@@ -468,12 +468,12 @@ def test_a_stopped_execution_that_is_redriven_goes_on_or_begins_anew(after: floa
 
 
 def redrive(made: World, item: RunQueueItem) -> None:
-    """Redrive an item's execution, and see that it runs."""
+    """Redrive an item's execution, and check that it runs."""
     made.redrive(item)
     made.clock.run(1)
 
 
-# --- and the queue item says what is going on
+# --- and the queue item reports the current state
 @pytest.mark.parametrize(
     ("dropped", "created"),
     [(0, None), (1, None), (1, Fault.KILLED_AFTER)],
@@ -494,7 +494,7 @@ def test_what_hears_that_sagemaker_failed_warns_the_queue_item_once(dropped: flo
 
 
 def test_what_the_steps_log_is_searched_for_secrets() -> None:
-    """A step that has not read the run spec does not know that the run's id is a secret, and logs it."""
+    """A step that has not read the run spec cannot know that the run's id is a secret, and logs it."""
     with world(15, NoFaults()) as made:
         made.push(run_id=SECRET_OF_QUEUE)
         assert made.run_until_idle()

@@ -1,4 +1,4 @@
-"""The limits of AWS in the simulated world, and the words in which it refuses."""
+"""AWS's limits in the simulated world, and its error messages."""
 
 from typing import Any
 
@@ -65,27 +65,26 @@ def test_what_keeps_the_limits_is_not_refused() -> None:
 
 
 class Answering:
-    """Tasks that return one value, or fail."""
+    """Tasks that all return one value, or all fail."""
 
     def __init__(self, result: Any) -> None:
-        """Take it."""
         self._result = result
 
     def invoke(self, function: str, payload: dict[str, Any], done: Any) -> None:
-        """Answer at once."""
+        """Answer immediately."""
         is_failure = isinstance(self._result, TaskFailed)
         done(None if is_failure else self._result, self._result if is_failure else None)
 
     def start_build(self, arguments: dict[str, Any], done: Any) -> str:
-        """Start none."""
+        """Fail: no build is expected."""
         raise AssertionError
 
     def stop_build(self, build_id: str) -> None:
-        """Stop none."""
+        """Do nothing: there is no build."""
 
 
 def ended(result: Any, *, seconds: int = 10, **state: Any) -> tuple[str, str]:
-    """How an execution of one task ends that catches all errors: its status and its error."""
+    """Run an execution with one task that catches all errors; return its status and its error."""
     task = {
         "Type": "Task",
         "Resource": "arn:aws:states:::lambda:invoke",
@@ -99,7 +98,7 @@ def ended(result: Any, *, seconds: int = 10, **state: Any) -> tuple[str, str]:
     definition = {"StartAt": "T", "States": {"T": task, "Done": done, "Caught": done}}
     with Clock(1, 1_800_000_000) as clock:
         ends: list[Any] = []
-        written: Any = lambda _: None  # noqa: E731 - nobody reads it
+        written: Any = lambda _: None  # noqa: E731 - it ignores everything
         machine = StateMachine(
             ARN, definition, clock=clock, tasks=Answering(result), written=written, ended=ends.append
         )

@@ -1,4 +1,4 @@
-"""What is decided before anything is submitted, by the real handlers: what runs in secure_mode, and who gets a key."""
+"""The real handlers' decisions before anything is submitted: what runs in secure_mode, and who gets a key."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ EVIL = IMAGE.replace("train:v1", "evil:v1")
 
 
 def push(made: World, block: dict[str, Any], **spec: Any) -> Any:
-    """Queue a run with more in `resource_args.sagemaker` than its queue has."""
+    """Queue a run with its own keys in `resource_args.sagemaker`."""
     return made.push(resource="sagemaker", resource_args={"sagemaker": block}, **spec)
 
 

@@ -1,6 +1,6 @@
-"""Thousands of schedules: users, faults and outages in any order. `--hypothesis-profile=thorough` looks longer.
+"""Thousands of schedules: users, faults and outages in any order. `--hypothesis-profile=thorough` tests more.
 
-What fails is printed as the steps that lead there, the fewest that do; the same steps fail again.
+A failure is printed as the shortest list of steps that leads to it; the same steps fail again.
 """
 
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ STOPS = st.sampled_from(["stop_in_wandb", "stop_in_console", "stop_job"])
 
 
 class Schedule(RuleBasedStateMachine):
-    """One world, to which anything happens."""
+    """One world with random actions."""
 
     world: World
 
@@ -38,7 +38,7 @@ class Schedule(RuleBasedStateMachine):
     def begin(
         self, seed: int, rate: float, away: Fault, dropped: float, twice: float, late: float, max_jobs: int, stacks: int
     ) -> None:
-        """Make a world."""
+        """Create the world."""
         self.random_faults = RandomFaults(seed, rate=rate)
         self.faults = WandbAway(self.random_faults, away)
         self.items: list[RunQueueItem] = []
@@ -72,27 +72,27 @@ class Schedule(RuleBasedStateMachine):
     @precondition(lambda self: self.items)
     @rule(which=st.integers(0, 9), stop=STOPS)
     def stop(self, which: int, stop: str) -> None:
-        """Stop a run somewhere."""
+        """Stop a run in one of the consoles."""
         getattr(self.world, stop)(self.items[which % len(self.items)])
 
     @rule(quota=st.sampled_from([0, 1, 10]))
     def change_quota(self, quota: int) -> None:
-        """Take or give capacity."""
+        """Change the available capacity."""
         self.world.training.quota = quota
 
     @rule()
     def wandb_goes_or_comes(self) -> None:
-        """Let W&B be away, or be back."""
+        """Make W&B unavailable, or available again."""
         self.faults.is_away = not self.faults.is_away
 
     @invariant()
     def nothing_is_wrong_yet(self) -> None:
-        """Look at what must hold all the time."""
+        """Check the invariants that must always hold."""
         if hasattr(self, "world"):
             assert self.world.found.everything == []
 
     def teardown(self) -> None:
-        """Let everything be well again, and everything end; then look at all of it."""
+        """Remove all faults, let everything end, and check everything."""
         if not hasattr(self, "world"):
             return
         with self.stack:

@@ -1,4 +1,4 @@
-"""SageMaker: training jobs that go through their states in virtual time, and tell of it."""
+"""SageMaker: training jobs that go through their states in virtual time, and report each change."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -19,24 +19,24 @@ ITEM_TAG, STACK_TAG = "WandbRunQueueItemId", "LaunchStack"
 
 @dataclass
 class Script:
-    """What becomes of a training job: how long its phases take, and how it ends."""
+    """A training job's plan: how long its phases take, and how it ends."""
 
     pending: float = 30
     training: float = 120
     uploading: float = 10
     failure: str = ""
-    """A FailureReason, before the container runs for SageMaker's own failures and after for the others."""
+    """A FailureReason. SageMaker's own failures come before the container runs, others after."""
     given_up: bool = False
-    """SageMaker stops it by itself before it starts."""
+    """SageMaker itself stops the job before it starts."""
     interruptions: int = 0
     calls_init: bool = True
     heeds_stops: bool = False
-    """Its process is interrupted as soon as its run is stopped in W&B, as the wandb SDK does it."""
+    """Its process is interrupted as soon as its run is stopped in W&B, as with the wandb SDK."""
 
 
 @dataclass
 class Job:
-    """A training job, as DescribeTrainingJob shows it, and what is known of it beside."""
+    """A training job: DescribeTrainingJob's answer, and the simulation's own data."""
 
     request: dict[str, Any]
     shown: dict[str, Any]
@@ -47,22 +47,21 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Its name."""
         return str(self.shown["TrainingJobName"])
 
     @property
     def item(self) -> str:
-        """The run queue item it was made for."""
+        """The id of its run queue item."""
         return self.tags.get(ITEM_TAG, "")
 
     @property
     def is_live(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the job has not ended."""
         return self.shown["TrainingJobStatus"] not in TERMINAL
 
 
 class Training:
-    """The training jobs of the account, and the API to them."""
+    """The account's training jobs, and the API for them."""
 
     def __init__(
         self,
@@ -73,16 +72,16 @@ class Training:
         created: Callable[[Job], None],
         changed: Callable[[Job], None],
     ) -> None:
-        """Take who hears of jobs, how many can be in progress at once, and what becomes of each."""
+        """Allow `quota` jobs at a time; call `created` and `changed` with jobs, and `script` for each job's plan."""
         self._clock, self.quota, self._script = clock, quota, script
         self._created, self._changed = created, changed
         self.jobs: dict[str, Job] = {}
         self.live: dict[str, Job] = {}
         self.of_others: dict[str, Job] = {}
-        """Training jobs that nobody here made; they stay as they are."""
+        """Training jobs that were not created through this API; they do not change."""
         self.of_item: defaultdict[str, list[Job]] = defaultdict(list)
         self.refuses = ""
-        """The code with which every CreateTrainingJob is refused."""
+        """The error code for every CreateTrainingJob; empty for none."""
 
     # --- API
     def answer(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +99,7 @@ class Training:
         if self.refuses:
             raise Refused(self.refuses, "Could not assume role: please ensure that it exists.")
         used = len(self.live)
-        # The quota comes first: so does it for a job that is there already.
+        # The quota is checked first, even for a job that already exists.
         if used >= self.quota:
             raise Refused("ResourceLimitExceeded", QUOTA.format(limit=self.quota, used=used))
         name = asked["TrainingJobName"]
@@ -111,7 +110,7 @@ class Training:
         return {"TrainingJobArn": job.shown["TrainingJobArn"]}
 
     def made(self, asked: dict[str, Any], script: Script) -> Job:
-        """Make a training job, and begin its life."""
+        """Create a training job, and start it."""
         name = asked["TrainingJobName"]
         shown = {
             "TrainingJobName": name,
@@ -128,7 +127,7 @@ class Training:
         return job
 
     def restore(self, request: dict[str, Any], shown: dict[str, Any]) -> None:
-        """Take up a training job where it was."""
+        """Continue a stored training job."""
         tags = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
         name, script = shown["TrainingJobName"], self._script(request)
         job = self.jobs[name] = Job({**request, "TrainingJobName": name}, shown, script, tags)
@@ -176,14 +175,14 @@ class Training:
         return {"Results": found[start : start + 100], **more}
 
     def interrupt(self, job: Job) -> None:
-        """Let the process in a job's container exit with 1, as one does that is interrupted."""
+        """Make the process in a job's container exit with 1, like an interrupted process."""
         if job.shown["SecondaryStatus"] == "Training":
             job.shown["FailureReason"] = "AlgorithmError: , exit code: 1"
             self._next(job, 2, lambda job: self.end(job, "Failed", "Failed"))
 
     # --- a job's life
     def _next(self, job: Job, seconds: float, happens: Callable[[Job], None]) -> None:
-        """Go on after a while, unless something else happens to the job before."""
+        """Call `happens` after a while, unless the job changes before."""
         job.step += 1
         step = job.step
         self._clock.after(seconds, lambda: happens(job) if job.step == step else None)

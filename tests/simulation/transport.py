@@ -1,4 +1,4 @@
-"""Where the real clients' requests leave the process: botocore's and urllib3's. From here the simulation answers."""
+"""The points where requests leave the real clients, botocore and urllib3. From here, the simulation answers."""
 
 import asyncio
 import io
@@ -33,21 +33,21 @@ BROKEN = {
     "secrets-manager": "InternalServiceError",
     "sagemaker": "InternalFailure",
 }
-"""The codes with which services say that they are overloaded, or broken."""
+"""The services' error codes for being overloaded, or broken."""
 
 
 class Aws(Protocol):
-    """What answers for AWS."""
+    """The simulated AWS."""
 
     objects: dict[str, bytes]
-    """What is in S3, by its path."""
+    """The objects in S3, by path."""
 
     def answer(self, service: str, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Answer one request of a JSON service. Raises Refused."""
 
 
 class WandbApi(Protocol):
-    """What answers for W&B."""
+    """The simulated W&B."""
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         """Answer one request with a status and a body."""
@@ -59,13 +59,13 @@ _answering = SimpleNamespace(aws=None, wandb=None)
 
 @contextmanager
 def answered(aws: Aws, wandb: WandbApi) -> Iterator[None]:
-    """Let the simulation answer, until the block ends, whatever any client of this process asks."""
+    """Let the simulation answer all requests of this process's clients until the block ends."""
     _answering.aws, _answering.wandb = aws, wandb
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [("before-send", _sent), *_HANDLERS])
         for module in (botocore.endpoint, table):
             patch.setattr(module, "time", SimpleNamespace(sleep=pause))
-        # What one schedule has tried again must not count against the next.
+        # The retries of one schedule must not count against the next.
         patch.setattr(quota.RetryQuota, "acquire", lambda *_: True)
         patch.setattr(boto3, "client", _client)
         patch.setitem(urllib3.poolmanager.pool_classes_by_scheme, "http", _Pool)
@@ -74,16 +74,16 @@ def answered(aws: Aws, wandb: WandbApi) -> Iterator[None]:
 
 @cache
 def _client(service: str, *, config: Config) -> Any:
-    """Make a client once: thousands of schedules would make thousands."""
+    """Return a cached client, so that thousands of schedules do not create thousands of clients."""
     session = boto3.Session(aws_access_key_id="simulated", aws_secret_access_key="simulated", region_name="us-east-1")
-    # Nobody here looks at signatures or user agents, which take their time; with checksums a body would come in chunks.
+    # Signatures and user agents are slow and not used here; with checksums, a body would come in chunks.
     plain = Config(signature_version=UNSIGNED, user_agent="simulated", request_checksum_calculation="when_required")
     config = config.merge(plain)
     return session.client(service, config=config)  # type: ignore[call-overload]  # the name is not a literal
 
 
 def _sent(request: Any, event_name: str, **_: Any) -> AWSResponse:
-    """Answer a request of botocore's, in the place of the network."""
+    """Answer a request from botocore instead of the network."""
     service, operation = event_name.split(".")[1:]
     try:
         status, body = outside(
@@ -144,10 +144,10 @@ def _error(code: str, message: str = "simulated", **more: Any) -> bytes:
 
 
 class _Raw(io.BytesIO):
-    """A body, as botocore reads it."""
+    """A body in the form that botocore reads."""
 
     def stream(self, **_: Any) -> Iterator[bytes]:
-        """Yield it whole."""
+        """Yield the whole body."""
         yield self.read()
 
 
@@ -155,7 +155,7 @@ class _Pool(urllib3.HTTPConnectionPool):
     """A pool of connections to nowhere."""
 
     def _make_request(self, conn: Any, method: str, url: str, **how: Any) -> Any:  # type: ignore[override]
-        """Answer a request of urllib3's, in the place of the network."""
+        """Answer a request from urllib3 instead of the network."""
         path, headers, body = urlsplit(url).path, how["headers"] or {}, how["body"] or b""
         operation = _operation(path, body)
         try:
@@ -170,7 +170,7 @@ class _Pool(urllib3.HTTPConnectionPool):
 
 
 def _operation(path: str, body: bytes) -> str:
-    """Name what is asked of W&B: the GraphQL operation, or the kind of upload or download."""
+    """Return the name of a request to W&B: the GraphQL operation, or the kind of upload or download."""
     if path != "/graphql":
         return path.split("/")[1]
     words = json.loads(body)["query"].replace("(", " ").replace("{", " ").split()
@@ -189,7 +189,7 @@ def _wandb_fault(fault: Fault) -> tuple[int, bytes]:
 
 
 def asgi(app: Any, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-    """Ask an ASGI application without a server."""
+    """Send a request to an ASGI application, without a server."""
     split, status, content = urlsplit(url), [0], bytearray()
 
     async def receive() -> dict[str, Any]:

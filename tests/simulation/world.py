@@ -1,4 +1,4 @@
-"""A world: W&B with its queue, AWS with one stack or several, users, and time. It knows what must never be."""
+"""A world: W&B with its queue, AWS with one or more stacks, users, and time. It checks the invariants."""
 
 import base64
 import hashlib
@@ -48,12 +48,12 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 _DETAILS = "-details"
 _FORBIDDEN = "permission denied"
 _BEGINS = 1_800_057_600.0
-"""When every world begins. Each has clients of its own, so that none remembers a time that is still to come."""
+"""The start time of every world. Each has its own clients, so that no client remembers a later time."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What becomes of events: the shares of those that are dropped, come twice, or come much later."""
+    """The shares of events that are dropped, delivered twice, or delivered much later."""
 
     dropped: float = 0.0
     twice: float = 0.0
@@ -62,7 +62,7 @@ class Delivery:
 
 @dataclass
 class Found:
-    """What must not be, in words."""
+    """Descriptions of all violations."""
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -71,13 +71,13 @@ class Found:
     other: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Write it as the soak's last line has it."""
+        """Return the counts as in the soak's last line."""
         counts = {name: len(getattr(self, name)) for name in ("lost", "doubled", "leaked", "secrets")}
         return " ".join(f"{name} {count}" for name, count in counts.items())
 
     @property
     def everything(self) -> list[str]:
-        """All of it."""
+        """All violations."""
         return [*self.lost, *self.doubled, *self.leaked, *self.secrets, *self.other]
 
 
@@ -93,7 +93,7 @@ class Stack:
 
 
 class World:
-    """Everything, from one seed."""
+    """The whole simulation, from one seed."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class World:
         duplicated: tuple[str, ...] = (),
         poll_every: float = MINUTE,
     ) -> None:
-        """Take what is to be different from a quiet day."""
+        """Create a world; the arguments are its differences from an undisturbed one."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
         self._config = {"max_jobs": max_jobs, "secure_mode": secure_mode, "stopped_run_timeout": 30}
         self._duplicated, self._poll_every = duplicated, poll_every
@@ -146,7 +146,7 @@ class World:
             if type(handler) is logging.StreamHandler:
                 handler.stream = self
 
-    # --- what is there
+    # --- deployment and services
     def _deploy(self, name: str, faults: Faults, folder: Path, capacity_wait_hours: float) -> None:
         arn = f"arn:aws:states:us-east-1:123456789012:stateMachine:{name}"
         environment = {
@@ -189,7 +189,7 @@ class World:
         self.clock.after(self.clock.random.uniform(0, seconds), again)
 
     def answer(self, *asked: Any) -> Any:
-        """Answer for AWS (service, operation, request) and for W&B (method, URL, headers, body)."""
+        """Answer a request to AWS (service, operation, request) or W&B (method, URL, headers, body)."""
         return self._answer_for_wandb(*asked) if len(asked) == 4 else self._answer_for_aws(*asked)
 
     def _answer_for_aws(self, service: str, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class World:
 
     def _table(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
         writes = [next(iter(each.values())) for each in asked.get("TransactItems", [])] or [asked]
-        # One table holds the items of both: their keys end differently.
+        # One table contains the items of both tables; their keys have different suffixes.
         stack = self.stacks[writes[0]["TableName"].removesuffix(_DETAILS)]
         answer = stack.table.answer(operation, asked)
         if operation == "TransactWriteItems":
@@ -230,7 +230,7 @@ class World:
         self.others.check_request(asked, self._agents())
         answer, status = self.server.execute(asked["query"], asked["variables"])
         if any(_FORBIDDEN in error["message"] for error in answer.get("errors", [])):
-            status = 403  # as W&B does, whatever else it answers
+            status = 403  # W&B's status if any part is forbidden
         content = json.dumps(answer).encode()
         for marker, raw in self._raw.items():
             content = content.replace(marker, raw)
@@ -242,7 +242,7 @@ class World:
 
     # --- what happens
     def invoke(self, stack: Stack, function: str, given: Any, *, failures: int = 0) -> None:
-        """Invoke a function as EventBridge does: Lambda tries again as the function's properties say."""
+        """Invoke a function like EventBridge; Lambda retries according to the function's properties."""
 
         def done(_: Any, failure: TaskFailed | None) -> None:
             if failure is None:
@@ -257,7 +257,7 @@ class World:
         stack.functions.invoke(function, given, done)
 
     def _deliver(self, stack: Stack, function: str, given: Any) -> None:
-        """Deliver an event, or not, or twice, sooner or later."""
+        """Deliver an event once, twice or not at all, after a random delay."""
         draws, delivery = self.clock.random, self.delivery
         times = 0 if draws.random() < delivery.dropped else 2 if draws.random() < delivery.twice else 1
         for _ in range(times):
@@ -278,12 +278,12 @@ class World:
         self._tell_container(job)
         event = job_changed(job, self.clock.random)
         for stack in self.stacks.values():
-            # A rule of EventBridge cannot tell whose event it is where that has no tags.
+            # If an event has no tags, an EventBridge rule cannot find out which stack it belongs to.
             if job.tags.get(STACK_TAG) == stack.name or not event["detail"].get("Tags"):
                 self._deliver(stack, "resume_run", event)
 
     def _tell_container(self, job: Job) -> None:
-        """Let the code in the container do what it does: make its run, and end it."""
+        """Act as the code in the container: create the run, and end it."""
         environment, status = job.request["Environment"], job.shown["SecondaryStatus"]
         if not job.script.calls_init or status not in ("Training", "Completed", "Failed", "Stopped"):
             return
@@ -292,18 +292,18 @@ class World:
         try:
             run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
         except WandbRefused:
-            return  # the container may not write there either
+            return  # the container may not write to this entity either
         states = {"Training": "running", "Completed": "finished", "Failed": "killed" if run.stopped else "failed"}
         run.state = states.get(status, "killed")
 
     def run(self, entity: str, project_name: str, name: str, state: str = "pending") -> Run:
-        """Return a run in W&B; make it where it is not there."""
+        """Return a run in W&B; create it if needed."""
         project = self.server.state.project(entity, project_name)
         if name not in project.runs_by_id:
             project.runs_by_id[name] = Run(name, project, self.server.state.number(), state=state)
         return project.runs_by_id[name]
 
-    # --- what users do
+    # --- users' actions
     def push(self, *, job: str | None = None, **spec: Any) -> RunQueueItem:
         """Queue a run of an image, or of a job."""
         source = {"job": job} if job else {"docker": {"docker_image": IMAGE}}
@@ -311,7 +311,7 @@ class World:
         return self.server.state.items[self.server.push(QUEUE, spec)]
 
     def push_raw(self, spec: Any, *, run_name_refused: bool = False) -> RunQueueItem:
-        """Queue any JSON, as a server hands it on that looks at nothing. It may refuse the run's name later."""
+        """Queue any JSON, without the server's checks. The server can refuse the run's name later."""
         number = self.server.state.number()
         kind = _WithoutAck if run_name_refused else RunQueueItem
         item = kind(opaque("RunQueueItem", number), number, self.queue, spec, 2)
@@ -319,7 +319,7 @@ class World:
         return item
 
     def raw(self, text: bytes) -> str:
-        """Return a value that stands in W&B's answers as this text, which need not be JSON."""
+        """Return a value that appears in W&B's answers as this text, which need not be JSON."""
         marker = f"raw-json-{len(self._raw)}"
         self._raw[f'"{marker}"'.encode()] = text
         return marker
@@ -333,7 +333,7 @@ class World:
                 self.training.interrupt(job)
 
     def stop_in_console(self, item: RunQueueItem) -> None:
-        """Stop an item's execution in the Step Functions console, if it runs."""
+        """Stop an item's execution in the Step Functions console, if it is running."""
         execution = self.execution(item)
         if execution and execution.status == "RUNNING":
             self._machine_of({"executionArn": execution.arn}).answer("StopExecution", {"executionArn": execution.arn})
@@ -345,7 +345,7 @@ class World:
                 self.training.answer("StopTrainingJob", {"TrainingJobName": job.name})
 
     def redrive(self, item: RunQueueItem) -> None:
-        """Redrive an item's execution in the Step Functions console; W&B shows its item as failed for good."""
+        """Redrive an item's execution in the Step Functions console; in W&B, the item stays failed."""
         execution = self.execution(item)
         if execution:
             self.redriven.add(item.id)
@@ -353,7 +353,7 @@ class World:
                 "RedriveExecution", {"executionArn": execution.arn}
             )
 
-    # --- what can be seen
+    # --- observations
     def execution(self, item: RunQueueItem) -> Execution | None:
         """Return the newest execution of an item."""
         found = [
@@ -377,7 +377,7 @@ class World:
         ]
 
     def outcome(self, item: RunQueueItem) -> dict[str, str] | None:
-        """Return how an item's run ended; None when it has not."""
+        """Return how an item's run ended; None if it has not."""
         for record in self.records(item.id):
             if "outcome" in record and record["state"]["S"] == "closed":
                 return {name: value["S"] for name, value in record["outcome"]["M"].items()}
@@ -394,7 +394,7 @@ class World:
         )
 
     def run_until_idle(self, *, within: float = 2 * DAY, until: Callable[[], bool] = lambda: True) -> bool:
-        """Let time pass until everything has ended, and what is wanted beside; return whether it has."""
+        """Let time pass until everything has ended and `until` is true; return whether that happened."""
         end = self.clock.now + within
         while self.clock.now < end:
             self.clock.run(MINUTE)
@@ -405,13 +405,13 @@ class World:
 
     @property
     def is_closed(self) -> bool:
-        """Whether no run is open and nothing is in progress; W&B may have items that nobody takes."""
+        """Whether no run is open and nothing is in progress; items may still be in W&B's queue."""
         in_progress = any(build.status == "IN_PROGRESS" for build in self.builds.builds.values())
         stacks = self.stacks.values()
         return not (self.training.live or in_progress or any(each.open or each.machine.running for each in stacks))
 
     def run_until_closed(self, *, within: float) -> bool:
-        """Let time pass until everything has ended, or nothing was open for half an hour; return whether that is so."""
+        """Let time pass until all has ended, or nothing was open for half an hour; return whether that happened."""
         end, closed_for = self.clock.now + within, 0.0
         while self.clock.now < end and not (self.is_idle and closed_for >= 5 * MINUTE):
             self.clock.run(MINUTE)
@@ -420,7 +420,7 @@ class World:
                 return True
         return self.is_closed
 
-    # --- what must not be
+    # --- violations
     def _check_slots(self, stack: Stack, keys: list[str]) -> None:
         for key in keys:
             if key.startswith("run#"):
@@ -434,11 +434,11 @@ class World:
             self.found.other.append(f"{len(stack.open)} runs are open, {self.max_jobs} may be")
 
     def write(self, text: str) -> None:
-        """Take what the functions log."""
+        """Check a text from the functions' log for secrets."""
         self._look_for_secrets(text, "a log")
 
     def flush(self) -> None:
-        """Have nothing to do."""
+        """Do nothing."""
 
     def _look_for_secrets(self, value: Any, where: str) -> None:
         text = value if isinstance(value, str) else json.dumps(value, default=str)
@@ -447,9 +447,9 @@ class World:
                 self.found.secrets.append(f"{where} has {secret[:8]}...: {text[:300]}")
 
     def check(self, *, refused: bool = False) -> Found:
-        """Look at everything when all has ended; return what must not be.
+        """Check everything at the end; return all violations.
 
-        Where something was `refused` for good, W&B may have items again, and not know of an end.
+        If something was permanently `refused`, W&B may have items again, and may not know of an end.
         """
         for item in self.server.state.items.values():
             self._check_item(item, refused=refused)
@@ -467,7 +467,7 @@ class World:
         outcome, jobs = self.outcome(item), self.jobs(item)
         is_back = {record["state"]["S"] for record in self.records(item.id)} <= {"returned"}
         if is_back and (refused or item.state is ItemState.FAILED):
-            return  # it was not opened, or not again: W&B was told why, or has it, or refuses to say who has
+            return  # it was not opened, or not again: W&B knows why, or has it, or refuses to say which agent has it
         if outcome is None:
             self.found.lost.append(f"item {item.id} is {item.state} and has no outcome: {self.records(item.id)}")
             return
@@ -507,18 +507,16 @@ class World:
 
 
 class _WithoutAck(RunQueueItem):
-    """An item whose acknowledgement W&B refuses, whoever gives it."""
+    """An item whose acknowledgement W&B always refuses."""
 
     def ack(self, run_name: str) -> bool:
-        """Refuse it."""
         raise WandbRefused(f"invalid run name {run_name[:20]}")
 
 
 class Tasks:
-    """What the executions of a stack call."""
+    """The tasks that a stack's executions call."""
 
     def __init__(self, functions: Functions, builds: Builds) -> None:
-        """Take it."""
         self._functions, self._builds = functions, builds
 
     def invoke(self, function: str, payload: dict[str, Any], done: Done) -> None:
@@ -537,24 +535,24 @@ class Tasks:
 
 @contextmanager
 def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: Any) -> Iterator[World]:
-    """Make a world in virtual time."""
+    """Create a world in virtual time."""
     with tempfile.TemporaryDirectory() as folder, Clock(seed, begins) as clock, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [folder, *sys.path])  # launch-config.yaml is found on it
+        patch.setattr(sys, "path", [folder, *sys.path])  # for launch-config.yaml
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
-        random.seed(seed)  # botocore draws how long it waits from the process's own
+        random.seed(seed)  # botocore draws its delays from the process's generator
         made = World(clock, faults, folder=Path(folder), **different)
         with answered(made, made):
             yield made
 
 
 def queue_config() -> dict[str, Any]:
-    """Return what a queue gives SageMaker."""
+    """Return a queue's configuration for SageMaker."""
     config: dict[str, Any] = load("image-job", "run_spec.json")["resource_args"]["sagemaker"]
     return config
 
 
 def _add_job(server: WandbServer) -> None:
-    """Store a git job as the real client does: an artifact with one file."""
+    """Store a git job like the real client: an artifact with one file."""
     text = json.dumps(load("git-job", "wandb-job.json")).encode()
     project, state = server.state.project(ENTITY, "jobs"), server.state
     md5 = base64.b64encode(hashlib.md5(text, usedforsecurity=False).digest()).decode()

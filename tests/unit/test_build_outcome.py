@@ -1,4 +1,4 @@
-"""Why a build ended without an image."""
+"""The reasons for a build without an image."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which container tool the embedded AWS uses, and the sentence that says what to install where it can use none."""
+"""Which container tool the embedded AWS uses, and its message about what to install if it cannot use any."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from local.aws import containers
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with only what a test puts into the folder, and a user who is not root."""
+    """A machine with only the programs in this folder, and a user who is not root."""
     monkeypatch.setattr(containers, "PATH", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     return tmp_path
@@ -35,7 +35,7 @@ def test_a_user_needs_newuidmap(machine: Path) -> None:
     )
 
 
-def test_a_tool_that_is_wanted_and_missing_is_one_sentence(machine: Path) -> None:
+def test_a_requested_tool_that_is_missing_is_one_sentence(machine: Path) -> None:
     with pytest.raises(SystemExit, match=r"^podman is not installed\.$"):
         containers.find_tool("podman", machine / "storage")
 

@@ -1,4 +1,4 @@
-"""AWS's partitions: whose registries are recognized, and what is made of a region."""
+"""AWS's partitions: the recognized registries, and the partition of a region."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_a_registry_is_found_within_a_text_too() -> None:
 
 
 def test_a_long_text_without_a_registry_is_read_once() -> None:
-    """A search that is not linear would not end at this length."""
+    """With this length, a search that is not linear would not end."""
     for piece in ("1", "123456789012.dkr.ecr.", "123456789012.dkr.ecr.aaaa"):
         assert ECR_HOST.search(piece * (1_000_000 // len(piece))) is None
 

@@ -1,4 +1,4 @@
-"""Which Dockerfile is chosen, and the text of the one that is generated: `dockerfiles/` has each to read."""
+"""Which Dockerfile is chosen, and the text of generated ones: `dockerfiles/` has an example of each."""
 
 import itertools
 from pathlib import Path
@@ -39,7 +39,7 @@ QUEUES: dict[str, Any] = {
     "base image": {"base_image": "queue/base:1"},
 }
 DOCKERFILES: dict[str, tuple[str | None, str | None, set[str], str | None, str]] = {
-    # what the job names, what the run overrides, what is there -> what is used, in which context
+    # the job's Dockerfile, the run's override, the existing files -> the chosen Dockerfile, its context
     "override": ("job.Dockerfile", "gpu/Dockerfile", {"job.Dockerfile", "gpu/Dockerfile"}, "gpu/Dockerfile", "."),
     "override over wandb": (None, "gpu/Dockerfile", {"gpu/Dockerfile", "src/Dockerfile.wandb"}, "gpu/Dockerfile", "."),
     "job": ("job.Dockerfile", None, {"job.Dockerfile", "src/Dockerfile.wandb"}, "job.Dockerfile", "."),
@@ -66,7 +66,7 @@ def test_each_source_with_each_dockerfile_and_override(source: str, queue: str, 
     choice = choose_dockerfile(plan.recipe, {"src/train.py", *files})
     assert (choice.path, choice.context) == (used, context)
     assert (used or "generated") in choice.why
-    assert plan.recipe.entry_point == tuple(ENTRY_POINT)  # an override changes how it is started, not the image
+    assert plan.recipe.entry_point == tuple(ENTRY_POINT)  # an override changes the start command, not the image
     in_image = ("python", "train.py") if dockerfile == "wandb" else tuple(ENTRY_POINT)
     assert entry_point_in(choice, plan.recipe.entry_point) == in_image
     if used is None:
@@ -96,7 +96,7 @@ def test_a_build_context_is_where_dockerfiles_are_looked_for() -> None:
     [
         ("job.py", {"jobs/hello/job.py"}, "jobs/hello"),
         ("src/job.py", {"jobs/hello/src/job.py", "src/job.py"}, "jobs/hello"),
-        ("jobs/hello/job.py", {"jobs/hello/job.py"}, "."),  # as the reference has it, which copies all of the code
+        ("jobs/hello/job.py", {"jobs/hello/job.py"}, "."),  # like the reference, which copies all code
         ("module", {"jobs/hello/module/__init__.py"}, "jobs/hello"),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_dockerfile_that_is_not_there_is_named() -> None:
         choose_dockerfile(RECIPE.model_copy(update={"dockerfile": "gpu.Dockerfile"}), {"Dockerfile"})
 
 
-def test_before_the_code_is_there_the_choice_is_told_as_a_rule() -> None:
+def test_before_the_code_is_there_the_choice_is_described_as_a_rule() -> None:
     assert expected_choice(RECIPE).startswith("Dockerfile.wandb if there is one beside src/train.py; else generated")
     assert expected_choice(RECIPE.model_copy(update={"dockerfile": "D"})) == "D: the job or the override names it"
 

@@ -1,4 +1,4 @@
-"""What leaves a function: the log, and what it raises."""
+"""A function's outputs: its log, and its errors."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""`make plan`: a run spec without a launch, JSON on stdout and words on stderr."""
+"""`make plan`: plans a run spec without launching it; JSON on stdout, messages on stderr."""
 
 import json
 import subprocess
@@ -108,7 +108,7 @@ def test_without_a_run_spec_the_help_is_shown_on_stderr(command: Command) -> Non
     assert "make plan SPEC=run_spec.json" in said
 
 
-def test_warnings_of_the_configuration_are_shown_beside_the_plan(tmp_path: Path, command: Command) -> None:
+def test_warnings_of_the_configuration_are_shown_with_the_plan(tmp_path: Path, command: Command) -> None:
     (tmp_path / "launch-config.yaml").write_text("queues: [a]\nregistry: {type: ecr, repository: r}")
     (tmp_path / "spec.json").write_text(json.dumps(spec("123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1")))
     code, out, said = command("--config", str(tmp_path / "launch-config.yaml"), str(tmp_path / "spec.json"))

@@ -1,4 +1,4 @@
-"""Events as AWS sends them, and as nobody expected them."""
+"""Events from AWS, in expected and unexpected forms."""
 
 import json
 from datetime import UTC, datetime
@@ -71,7 +71,7 @@ def test_an_event_names_its_training_job_whatever_else_is_in_it(value: Any, key:
 
 @given(JSON)
 def test_an_event_that_names_no_training_job_is_refused(value: Any) -> None:
-    for event in (value, {"detail": value}):  # no key of a text drawn at random is TrainingJobName
+    for event in (value, {"detail": value}):  # no random key is TrainingJobName
         with pytest.raises(UnreadableEvent):
             parse_status_event(event)
 

@@ -1,4 +1,4 @@
-"""What an image is made of, and the tag that stands for exactly that."""
+"""The recipe of an image, and the tag that identifies it."""
 
 from typing import Any
 
@@ -87,7 +87,7 @@ def test_the_tag_changes_if_and_only_if_an_input_does(recipe: ImageRecipe, data:
     assert (recipe.tag == other.tag) == (getattr(recipe, field) == getattr(other, field))
 
 
-def test_the_same_code_has_the_same_tag_whoever_queues_it_and_however_it_is_overridden() -> None:
+def test_the_same_code_has_the_same_tag_for_all_users_and_overrides() -> None:
     plain = planned(job())
     overridden = planned(job(), overrides={"entry_point": ["python", "other.py"], "args": ["--fast"]}, author="me")
     assert plain.image == overridden.image == f"{REPOSITORY}:{plain.recipe.tag}"

@@ -1,4 +1,4 @@
-"""Macros: a closed list, replaced in strings and nowhere else."""
+"""Macros: a closed list, replaced only in strings."""
 
 from typing import Any
 

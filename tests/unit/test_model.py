@@ -1,4 +1,4 @@
-"""What holds for every model of what others send."""
+"""Rules for all models of others' data."""
 
 import importlib
 import json
@@ -32,7 +32,7 @@ MODELS = sorted(wire_models(), key=lambda model: f"{model.__module__}.{model.__n
 
 
 def least(schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
-    """The smallest JSON value of a schema: of an object, its required keys alone."""
+    """The smallest JSON value of a schema: an object has only its required keys."""
     if "$ref" in schema:
         return least(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     if "contentSchema" in schema:

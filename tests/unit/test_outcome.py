@@ -1,4 +1,4 @@
-"""How a run ended, by what SageMaker and W&B say."""
+"""A run's outcome, from SageMaker's and W&B's data."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -134,7 +134,7 @@ def test_a_failed_job_whose_run_is_there_puts_a_warning_on_the_item() -> None:
     assert (judgement.verdict, judgement.on_item) == (Verdict.FAILED, OnItem.WARN)
 
 
-def test_a_run_somebody_stopped_needs_no_warning_and_one_a_limit_stopped_does() -> None:
+def test_a_run_that_a_user_stopped_needs_no_warning_and_one_a_limit_stopped_does() -> None:
     assert judged(end("Stopped", "Stopped"), "killed").on_item is OnItem.LEAVE
     assert judged(end("Stopped", "MaxRuntimeExceeded"), "crashed").on_item is OnItem.WARN
 
@@ -146,7 +146,7 @@ ORDERS = [
 
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)
 def test_a_stop_in_wandb_is_a_stop_in_whatever_order_it_is_noticed(order: tuple[str, ...]) -> None:
-    """The SDK interrupts the process at once; a poll after the stop has SageMaker stop it; the event has it judged."""
+    """The SDK interrupts the process; a poll after the stop stops the job; the job's event leads to the outcome."""
     at = {happening: order.index(happening) for happening in order}
     interrupted, noticed = at["stop"] < at["exit"], at["stop"] < at["poll"] < at["event"]
     ended = end("Stopped") if at["stop"] < at["poll"] < at["exit"] else end("Failed", FailureReason=EXIT_1)

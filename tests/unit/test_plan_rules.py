@@ -1,4 +1,4 @@
-"""What a plan refuses and accepts, kind by kind, beyond the golden cases."""
+"""The inputs that planning refuses and accepts, by kind, in addition to the golden cases."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ ON_DEMAND = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB
 
 
 def plan(block: dict[str, Any] | None = None, agent: Agent = AGENT, **spec: Any) -> LaunchPlan:
-    """Plan the image-uri case with more in its queue's block, or less where a value is `...`."""
+    """Plan a run of an image, with `block` merged into its queue's configuration; a value of `...` removes the key."""
     raw = load("stopping-condition-empty", "run_spec.json") | spec
     merged = {**raw["resource_args"]["sagemaker"], **(block or {})}
     raw["resource_args"] = {"sagemaker": {key: value for key, value in merged.items() if value is not ...}}
@@ -46,7 +46,7 @@ def resources(**keys: Any) -> dict[str, Any]:
     return {"ResourceConfig": {key: value for key, value in {**ON_DEMAND, **keys}.items() if value is not ...}}
 
 
-# --- algorithms that know nothing of W&B
+# --- algorithms that do not use W&B
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_network_isolation_is_refused_where_the_run_would_never_appear() -> None
     assert plan({"EnableNetworkIsolation": True, **environment(WANDB_MODE="offline")})
 
 
-# --- what is added when the training job starts
+# --- additions when the training job starts
 
 
 @pytest.mark.parametrize(("variables", "fits"), [(86, True), (87, False), (100, False)])
@@ -136,7 +136,7 @@ def test_a_key_of_the_queue_of_the_wrong_type_or_length_is_refused_and_not_shown
     assert "deadbeef" not in text
 
 
-# --- no value of a secret in a fault
+# --- no secret values in messages
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_fault_below_what_may_be_secret_names_the_key_and_shows_no_value(block
     assert "90210123" not in text
 
 
-# --- accepted, and SageMaker refuses it
+# --- faults that SageMaker would refuse
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_spot_waits_at_least_as_long_as_it_runs(wait: int | None, fits: bool) ->
 
 def test_the_families_with_local_storage_are_ones_that_sagemaker_trains_on() -> None:
     model = botocore.session.get_session().get_service_model("sagemaker")
-    types = getattr(model.shape_for("TrainingInstanceType"), "enum")  # noqa: B009 - a StringShape, of which mypy knows not
+    types = getattr(model.shape_for("TrainingInstanceType"), "enum")  # noqa: B009 - a StringShape, which mypy does not know
     assert {each.split(".")[1] for each in types} >= LOCAL_STORAGE
 
 
@@ -355,7 +355,7 @@ def test_a_configuration_within_other_keys_is_said_to_be_too_deep_and_nothing_el
     assert text.count("\n- ") == 1
 
 
-# --- refused, and it could work
+# --- accepted, because it can work
 
 
 @pytest.mark.parametrize("name", ["lr=0.1, (big)", "a#b", "größe 3", "x" * 300, "tab\there"])
@@ -421,7 +421,7 @@ def test_the_launch_agents_own_server_may_be_named() -> None:
     assert plan(environment(WANDB_BASE_URL="https://api.wandb.ai/"))
 
 
-# --- whatever is in it
+# --- any content
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""secure_mode: what runs is the job's own or the queue's, whatever spelling a run finds for another."""
+"""secure_mode: only the job's or the queue's own command and image run, however a run spells another."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ OWN_IMAGE = {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingIm
 
 
 def plan(pushed: dict[str, Any], queue: dict[str, Any] | None, *, job: bool = True, **spec: Any) -> LaunchPlan:
-    """Plan a run of an image job, or of an image, with what was pushed laid over the queue's block, as W&B does."""
+    """Plan a run of an image job, or of an image, with `pushed` overriding the queue's configuration, as in W&B."""
     block = {**QUEUE, **(queue or {}), **pushed}
     source = {"job": "team/jobs/image:latest"} if job else {"docker": {"docker_image": f"{ECR}/train:1"}}
     raw = {"entity": "team", "project": "train", "resource_args": {"sagemaker": block}, **source, **spec}

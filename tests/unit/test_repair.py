@@ -1,4 +1,4 @@
-"""What a sweep finds to do."""
+"""The repairs that a sweep decides on."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The check against AWS's service model, for what the golden cases do not reach."""
+"""The check against AWS's service model, for inputs that the golden cases do not cover."""
 
 import re
 import unicodedata
@@ -57,7 +57,7 @@ def test_an_instance_type_newer_than_the_model_passes() -> None:
 
 
 def test_the_unicode_classes_of_the_model_are_translated_faithfully() -> None:
-    """Compared over every character this Python's Unicode knows, with a library that has the classes."""
+    """Compare all characters of this Python's Unicode version with a library that has the classes."""
     pattern = r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)"
     ours, theirs = compiled_pattern(pattern), regex.compile(pattern)
     known = (char for char in map(chr, range(0x110000)) if unicodedata.category(char) not in ("Cn", "Cs"))

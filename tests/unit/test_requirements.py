@@ -1,4 +1,4 @@
-"""What a job's code says has to be installed, and how much of the code that takes."""
+"""The requirements in a job's code, and the files that installing them needs."""
 
 import pytest
 
@@ -64,7 +64,7 @@ def test_a_requirement_that_may_lie_in_the_code_is_installed_with_all_of_it(line
     requirements = found({"requirements.txt": f"six\n{line}\n"})
     assert requirements.needs_code
     assert requirements.path == "requirements.txt"
-    assert list(wandb_warning(requirements)) == []  # who knows what it asks for
+    assert list(wandb_warning(requirements)) == []  # its requirements are not known
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ PROJECT = '[project]\nname = "x"\n'
 @pytest.mark.parametrize(
     "text",
     [
-        f'{PROJECT}dependencies = ["wandb", "numpy>=1"]\n',  # neither a version nor that it is dynamic
+        f'{PROJECT}dependencies = ["wandb", "numpy>=1"]\n',  # no version, and it is not dynamic
         f'{PROJECT}dependencies = ["wandb", "numpy>=1"]\n[tool.uv]\nrequired-version = ">=99"\n',
         f'{PROJECT}dependencies = ["wandb", "numpy>=1"]\n[tool.uv]\nsources = 5\nindex = 5\n[tool.x]\ny = 5\n',
         f'{PROJECT}version = 5\nreadme = 5\ndependencies = ["wandb", "numpy>=1"]\n[build-system]\nrequires = 5\n',

@@ -1,4 +1,4 @@
-"""What is tried again, and how often."""
+"""Which failures are retried, and how often."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

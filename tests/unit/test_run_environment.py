@@ -1,4 +1,4 @@
-"""The environment of a container, within SageMaker's limits."""
+"""A container's environment, within SageMaker's limits."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ def environment(**overrides: Any) -> dict[str, str]:
 
 
 def joined(variables: dict[str, str], name: str) -> str:
-    """Do what the wandb SDK does: the variable, else its pieces from 0 until one is missing."""
+    """Read a variable like the wandb SDK: the variable itself, or its pieces from 0 until one is missing."""
     if name in variables:
         return variables[name]
     text, index = "", 0

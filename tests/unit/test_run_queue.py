@@ -1,4 +1,4 @@
-"""Run queue items and run specs, as they come and as they should."""
+"""Run queue items and run specs, valid and invalid."""
 
 from contextlib import suppress
 from typing import Any

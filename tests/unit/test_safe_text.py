@@ -1,4 +1,4 @@
-"""No text that leaves has a secret in it, in whatever way others have written or cut it."""
+"""No outgoing text contains a secret, even if others have encoded or cut it."""
 
 import json
 import re

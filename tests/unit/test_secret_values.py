@@ -1,4 +1,4 @@
-"""What of a run spec no text may show."""
+"""The values of a run spec that no text may show."""
 
 from typing import Any
 

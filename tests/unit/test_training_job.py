@@ -87,7 +87,7 @@ def test_an_item_whose_id_is_no_name_is_found_by_how_its_id_begins(item_id: str)
 @pytest.mark.parametrize(
     ("key", "spelt"), [("role_arn", "RoleArn"), ("RoleArn", "RoleArn"), ("environment", "environment")]
 )
-def test_only_keys_with_an_underscore_are_spelt_anew(key: str, spelt: str) -> None:
+def test_only_keys_with_an_underscore_are_respelt(key: str, spelt: str) -> None:
     assert camel_case(key) == spelt
 
 

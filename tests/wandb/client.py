@@ -1,4 +1,4 @@
-"""The real wandb client, in its own environment, against a server of ours."""
+"""The real wandb client, in its own environment, with a local server."""
 
 import os
 import subprocess
@@ -12,13 +12,13 @@ API_KEY = DEMO_KEY
 
 
 class Client(NamedTuple):
-    """A user's machine: a home folder, and the server it is logged in to."""
+    """A user's machine: a home folder, and the server that it is logged in to."""
 
     home: Path
     base_url: str
 
     def run(self, *command: str, **environment: str) -> str:
-        """Run a program of the training environment; return what it wrote. Fails when the program does."""
+        """Run a program in the training environment; return its output. Fails if the program fails."""
         folders = {
             name: str(self.home)
             for name in ("HOME", "WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR")

@@ -1,8 +1,8 @@
-"""Replay what real clients sent, recorded one after another against one server, and compare what they were answered.
+"""Replays the recorded requests of real clients, in their order against one server, and compares the answers.
 
-`exchanges/<scenario>.json` lists requests with their answers; `queries.json` has the documents. What differs each time
-is mapped from its recorded value to ours when it first appears in an answer: ids, names the server gives, signed
-addresses. Times are compared by form. What people and programs did beside the recorded client is done here too.
+`exchanges/<scenario>.json` lists requests with their answers; `queries.json` has the documents. Values that differ
+each time (ids, names from the server, signed addresses) are mapped from the recorded value to ours when they first
+appear in an answer. Times are compared by form. The actions of people and other programs are repeated here too.
 """
 
 import base64
@@ -49,11 +49,11 @@ SHOWN_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 GIVEN_NAME = re.compile(r"[a-z0-9]{8}")
 STORAGE = "/storage/"
 NAMED_BY_THE_SERVER = ("launchAgent.name", "sweep.name", "run_id")
-"""Where an answer has a name that the server has given; elsewhere names are the clients'."""
+"""The fields with names from the server; all other names come from clients."""
 
 
 class Mismatch(NamedTuple):
-    """One place where an answer is not as recorded."""
+    """One difference between an answer and the recording."""
 
     scenario: str
     request: str
@@ -63,10 +63,10 @@ class Mismatch(NamedTuple):
 
 
 class Replay:
-    """One server, what recorded values are here, and what did not match."""
+    """One server, our values for the recorded ones, and the mismatches."""
 
     def __init__(self, server: WandbServer, base_url: str) -> None:
-        """Take a fresh server and its address."""
+        """Replay against a new server at this address."""
         self.server, self.base_url = server, base_url
         self.queries: list[str] = json.loads((HERE / "queries.json").read_text())
         self.ours: dict[str, str] = {}
@@ -74,11 +74,11 @@ class Replay:
         token = base64.b64encode(f"api:{server.api_key}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}"}
         self._pool = urllib3.PoolManager()
-        for _ in range(1000):  # so that no id of ours is one of the recording's
+        for _ in range(1000):  # so that our ids differ from the recorded ones
             server.state.number()
 
     def scenario(self, name: str) -> int:
-        """Replay one scenario; return how many requests it has."""
+        """Replay one scenario; return its number of requests."""
         if name == "agent-unknown-queue":
             self.server.create_queue("idle", config={})
         exchanges = json.loads((HERE / f"{name}.json").read_text())
@@ -114,7 +114,7 @@ class Replay:
         answer = self._pool.request("POST", url, json=body, headers=self._headers)
         return answer.status, json.loads(answer.data)
 
-    # --- what is ours for what was recorded
+    # --- recorded values and ours
     def _translated(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {key: self._translated(item) for key, item in value.items()}
@@ -151,7 +151,7 @@ class Replay:
             yield path, recorded, ours
 
     def _maps(self, recorded: str, ours: str, path: str) -> bool:
-        """Say whether two texts are the same but for what the server makes up, and remember what stands for what."""
+        """Return whether two texts are equal except for the server's own values, and remember the mapping."""
         if TIME.fullmatch(recorded) and TIME.fullmatch(ours):
             return True
         if STORAGE in recorded and STORAGE in ours:
@@ -170,10 +170,10 @@ class Replay:
         return path.endswith(".projectId") and recorded.isdigit() and ours.isdigit()
 
     def _kind(self, value: str) -> str | None:
-        """Return what kind of thing an opaque id, or an address in the storage, names."""
+        """Return the kind of an opaque id, or of an address in the storage."""
         if value.startswith(STORAGE):
             kind, _, rest = unquote(value).removeprefix(STORAGE).partition("/")
-            # A manifest lies in a folder named after its id; other places are named by what is the same here.
+            # A manifest is in a folder with its id as name; other paths contain only values that are equal here.
             return f"{kind} {self._translated(rest.rpartition('/')[2] if kind == 'manifest' else rest)}"
         try:
             kind = base64.b64decode(value, validate=True).decode("ascii").split(":")[0]
@@ -181,9 +181,9 @@ class Replay:
             return None
         return kind if kind.isalpha() else None
 
-    # --- what others did while the client was recorded
+    # --- others' actions during the recording
     def _do_what_others_did(self, exchange: dict[str, Any]) -> None:
-        """Push items, stop runs, finish runs, stop agents: seen in an answer, done by somebody who was not recorded."""
+        """Push items, stop runs, finish runs, stop agents: actions that an answer shows but that were not recorded."""
         data = (exchange.get("answer") or {}).get("data") or {}
         variables = exchange.get("variables", {})
         popped = data.get("popFromRunQueue")
@@ -194,7 +194,7 @@ class Replay:
         agent = data.get("launchAgent")
         if agent and self._translated(agent["id"]) in self.server.state.agents:
             known = self.server.state.agents[self._translated(agent["id"])]
-            # Status updates are in the recording once; later ones were left out as repetitions.
+            # The recording contains a status update once; repetitions were left out.
             known.stop_polling, known.agent_status = agent["stopPolling"], agent["agentStatus"]
         run = (data.get("project") or {}).get("run")
         if run and exchange["operation"] == "RunState" and run["state"] not in ("pending", "running"):
@@ -214,14 +214,14 @@ class Replay:
         return found.runs_by_id[self._translated(name)]
 
     def _start_the_scheduler_by_hand(self) -> None:
-        """The recorded scheduler ran outside any agent: its item was taken off the queue."""
+        """Take the scheduler's item from the queue: the recorded scheduler ran without an agent."""
         for item in self.server.state.items.values():
             if item.run_spec.get("uri"):
                 item.stored_state = ItemState.CLAIMED
 
 
 def _json(text: str) -> Any:
-    """Parse a text that holds a JSON object or list; None for any other."""
+    """Parse a JSON object or list; None for any other text."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -230,7 +230,7 @@ def _json(text: str) -> Any:
 
 
 def _without_marks(body: dict[str, Any]) -> dict[str, Any]:
-    """Put something readable where the recording has a mark instead of the client's own lines."""
+    """Replace the recording's placeholders for the client's own lines with valid lines."""
     files = {
         name: {**chunk, "content": [line if _json(line) is not None else "{}" for line in chunk["content"]]}
         for name, chunk in body.get("files", {}).items()

@@ -1,4 +1,4 @@
-"""What real clients were answered, the local server answers too."""
+"""The local server gives the same answers that real clients were given."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.wandb.replay import ORDER, Mismatch, Replay
 
 @pytest.fixture(scope="module")
 def replayed() -> Iterator[tuple[Counter[str], list[Mismatch]]]:
-    """Replay everything once, in the order in which it was recorded."""
+    """Replay everything once, in the recorded order."""
     server = WandbServer(entity="stub-team", username="stub-user", api_key="k" * 40)
     with server.running() as base_url:
         replay = Replay(server, base_url)

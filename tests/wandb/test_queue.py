@@ -1,4 +1,4 @@
-"""Run queues: leases, acknowledgements, failures, priorities, templates; and each switch of the server's behaviour."""
+"""Run queues: leases, acknowledgements, failures, priorities, templates, and each switch of the server's behaviour."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ REGISTER = """mutation R($queues: [ID!]!) {
 
 
 class Queue:
-    """One queue on a server of its own, in the words of a launch agent."""
+    """One queue on its own server, with a launch agent's operations."""
 
     def __init__(
         self, *, prioritization: str = "DISABLED", config: dict[str, Any] | None = None, **behaviour: Any
@@ -102,7 +102,7 @@ def test_a_repeated_acknowledgement_is_as_the_switch_says_and_another_runs_is_re
     assert queue.ack(item, run="other") is False
 
 
-def test_an_item_nobody_leased_cannot_be_acknowledged() -> None:
+def test_an_item_that_is_not_leased_cannot_be_acknowledged() -> None:
     queue = Queue()
     assert queue.ack(queue.push()) is False
     assert queue.refused(ACK, item="unknown") == 404

@@ -15,7 +15,7 @@ IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[WandbServer, str]]:
-    """One server for all of this module's clients; each uses a project of its own."""
+    """One server for all clients of this module; each uses its own project."""
     server = WandbServer(entity="team", api_key=API_KEY)
     server.create_queue("sm", config={"RoleArn": "role", "Tags": [1]}, prioritization="V0")
     with server.running() as base_url:
