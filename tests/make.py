@@ -1,4 +1,4 @@
-"""Values that tests need and do not care about, but for what they say: each is whole, and takes what shall differ."""
+"""Factories for tests' values. Each returns a complete value; arguments change the parts that matter to a test."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -45,7 +45,7 @@ def agent(config: str = "queues: [sm]") -> Agent:
 
 
 def image_recipe(**more: Any) -> ImageRecipe:
-    """The recipe of a job that is started with `python train.py`."""
+    """The recipe of a job with the command `python train.py`."""
     return ImageRecipe.model_validate(
         {
             "code": "c",
@@ -59,13 +59,13 @@ def image_recipe(**more: Any) -> ImageRecipe:
 
 
 def image_note(**more: Any) -> ImageNote:
-    """What the build of such an image reports."""
+    """The report of the build of such an image."""
     given = {"digest": f"sha256:{'a' * 64}", "dockerfile": "generated", "entry_point": ("python", "train.py")}
     return ImageNote.model_validate({**given, **more})
 
 
 def training_job(status: str = "InProgress", secondary_status: str = "", **more: Any) -> TrainingJob:
-    """A training job as SageMaker describes it, last changed at NOW; `more` has other keys of the description."""
+    """SageMaker's description of a training job, last changed at NOW; `more` has other keys of the description."""
     return TrainingJob.model_validate(
         {
             "TrainingJobName": "job",

@@ -1,4 +1,4 @@
-"""The pictures in the documents, drawn from what they show: the state machine, and the life of a run."""
+"""Draws the pictures in the documents from the code: the state machine, and the life of a run."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _SHAPES = {"Task": '["{}"]', "Choice": '{{"{}"}}', "Succeed": '(["{}"])'}
 
 
 def state_machine() -> str:
-    """Draw the state machine: what every state calls, and where it leads."""
+    """Draw the state machine: the call and the next states of each state."""
     lines = ["flowchart TD", f'    item(["run queue item"]) --> {_id(MACHINE["StartAt"])}']
     for name, state in MACHINE["States"].items():
         lines.append(f"    {_id(name)}{_SHAPES[state['Type']].format(_label(name, state))}")
@@ -21,7 +21,7 @@ def state_machine() -> str:
 
 
 def life_of_a_run() -> str:
-    """Draw the states of a run's record, and what changes them."""
+    """Draw the states of a run's record, and the events that change them."""
     lines = ["stateDiagram-v2"]
     for event, change in LIFE.items():
         said = f"{event}, {'next attempt' if change.next_attempt else 'same attempt'}, slots {change.slots:+d}"
@@ -31,19 +31,19 @@ def life_of_a_run() -> str:
 
 
 PICTURES = {"README.md": state_machine, "docs/architecture.md": life_of_a_run}
-"""Each document has one picture, between two marks."""
+"""Each document has one picture, between two markers."""
 
 _MARKED = re.compile(r"(?<=<!-- drawn by `make picture` -->\n```mermaid\n).*?(?=\n```\n<!-- end -->)", re.DOTALL)
 
 
 def in_document(path: Path) -> str:
-    """Return the picture that a document has."""
+    """Return the picture in a document."""
     (picture,) = _MARKED.findall(path.read_text())
     return str(picture)
 
 
 def _ways_on(state: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the arrows that lead away from a state: solid as planned, dotted when something fails."""
+    """Yield the arrows from a state: solid for the normal way, dotted for failures."""
     for choice in state.get("Choices", []):
         (condition,) = re.findall(r"^{% \$(.+) %}$", choice["Condition"])
         yield f'-- "{condition}" -->', choice["Next"]
@@ -56,7 +56,7 @@ def _ways_on(state: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _label(name: str, state: dict[str, Any]) -> str:
-    """Name a state and, below, the function or the service that it calls."""
+    """Return a state's label: its name and, below, the function or the service that it calls."""
     if state["Type"] != "Task":
         return name
     function = state["Arguments"].get("FunctionName")
@@ -64,7 +64,7 @@ def _label(name: str, state: dict[str, Any]) -> str:
 
 
 def _function(substitution: str) -> str:
-    """Name the folder of a function: ${PlanRunFunction} is plan_run."""
+    """Return a function's folder: plan_run for ${PlanRunFunction}."""
     words = re.findall(r"[A-Z][a-z]+", substitution.removesuffix("Function}"))
     return "_".join(words).lower()
 
@@ -74,7 +74,7 @@ def _id(name: str) -> str:
 
 
 def draw_into(document: str, picture: str) -> None:
-    """Put a picture into a document, in the place of the one that is there."""
+    """Replace the picture in a document."""
     path = ROOT / document
     path.write_text(path.read_text().replace(in_document(path), picture))
 

@@ -139,7 +139,7 @@ def _build(arguments: list[str]) -> int:
 
 
 def _pushed(image: str) -> dict[str, object]:
-    """Describe what the registry has now, as BuildKit does."""
+    """Return the pushed image's metadata in BuildKit's form."""
     registry, _, name = image.partition("/")
     repository, _, tag = name.rpartition(":")
     url = f"http://{registry}/v2/{repository}/manifests/{tag}"

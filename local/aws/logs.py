@@ -79,7 +79,7 @@ class LogStream:
         with self._lock:
             events, self._events = self._events, []
         for start in range(0, len(events), _BATCH):
-            with suppress(ClientError):  # the group may be deleted, or the role changed: what logs goes on
+            with suppress(ClientError):  # the group was deleted, or the role changed: the caller continues
                 self._client.put_log_events(
                     logGroupName=self._group, logStreamName=self._stream, logEvents=events[start : start + _BATCH]
                 )

@@ -36,7 +36,7 @@ def steps(events: Events) -> list[Step]:
 
 
 def state(events: Events) -> str:
-    """Return the last entered state; empty if there is none yet."""
+    """Return the last entered state; empty before the first."""
     names = [each["stateEnteredEventDetails"]["name"] for each in events if "stateEnteredEventDetails" in each]
     return names[-1] if names else ""
 
@@ -56,7 +56,7 @@ def _failure(details: Mapping[str, Any], otherwise: str) -> Failure:
 
 
 def training_job(events: Events) -> str:
-    """Return the name of the last submitted training job; empty if there is none."""
+    """Return the name of the last submitted training job; empty if none was submitted."""
     submitted = [each["taskSubmittedEventDetails"] for each in events if "taskSubmittedEventDetails" in each]
     answers = [json.loads(each["output"]) for each in submitted if each["resourceType"] == "lambda"]
     return answers[-1]["Payload"]["training_job_name"] if answers else ""

@@ -196,7 +196,7 @@ def test_a_patch_cannot_change_what_git_itself_reads(
         fetched(tmp_path, plan(code), {"diff.patch": patch})
 
 
-def test_the_codes_own_list_of_packages_is_kept_and_the_jobs_is_added_where_there_is_none(tmp_path: Path) -> None:
+def test_the_codes_own_list_of_packages_is_kept_and_the_jobs_is_added_if_it_is_missing(tmp_path: Path) -> None:
     code = ArtifactCode(artifact_id="code", digest="c")
     folder, warnings = fetched(tmp_path, plan(code), {"requirements.frozen.txt": "a\n"}, {"train.py": ""})
     assert folder.files() == {"train.py", "requirements.frozen.txt"}

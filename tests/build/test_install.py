@@ -219,7 +219,7 @@ def test_pip_ignores_an_unavailable_extra_index(installed: Installed, index: Pac
         {"requirements.txt": "wandb\n--find-links ./libs/wheels\nmylib\n"},
     ],
 )
-def test_what_lies_in_the_code_is_installed_as_pip_does(
+def test_packages_in_the_code_are_installed_as_with_pip(
     requirements: dict[str, str], installed: Installed, index: PackageIndex, tmp_path: Path
 ) -> None:
     inside = {f"libs/mylib/{path}": text for path, text in project("mylib").items()}

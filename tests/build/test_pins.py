@@ -22,7 +22,7 @@ class _Registry(BaseHTTPRequestHandler):
     """A registry with one image. Like Docker Hub, it requires an anonymous token."""
 
     def do_HEAD(self) -> None:
-        if self.headers.get("Authorization") != "Bearer for-anybody":
+        if self.headers.get("Authorization") != "Bearer anonymous":
             self.send_response(401)
             host = self.headers["Host"]
             challenge = f'Bearer realm="http://{host}/token",service="registry",scope="repository:library/x:pull"'
@@ -36,7 +36,7 @@ class _Registry(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         asked = self.path == "/token?service=registry&scope=repository%3Alibrary%2Fx%3Apull"
-        body = json.dumps({"token": "for-anybody" if asked else "for-nobody"}).encode()
+        body = json.dumps({"token": "anonymous" if asked else "useless"}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

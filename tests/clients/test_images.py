@@ -86,7 +86,7 @@ def test_a_released_claim_is_free_and_only_its_owner_releases_it() -> None:
     assert owner(claims.claim(TAG, "second")) == "second"
 
 
-def test_a_failed_build_is_told_until_another_item_takes_the_claim_over() -> None:
+def test_a_failed_build_is_reported_until_another_item_takes_over_the_claim() -> None:
     claims = ImageClaims("runs")
     claims.claim(TAG, "first")
     claims.fail(TAG, "second", "not its claim")

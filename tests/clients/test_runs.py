@@ -290,7 +290,7 @@ def test_registering_again_keeps_the_slots_in_use(runs: Runs) -> None:
     found = runs.agents.find("team")
     assert found
     assert (found.launch_agent_id, found.stop_polling, found.jobs_open) == ("a2", True, 1)
-    assert runs.agents.find("nobody") is None
+    assert runs.agents.find("another") is None
 
 
 def test_one_call_registers_in_the_place_of_what_it_knows(runs: Runs) -> None:
@@ -299,7 +299,7 @@ def test_one_call_registers_in_the_place_of_what_it_knows(runs: Runs) -> None:
     assert runs.agents.claim_registration("team", known=AGENT, now=NOW + timedelta(seconds=60))  # the first did not end
     runs.agents.remember(AGENT.model_copy(update={"launch_agent_id": "a2"}))
     later = NOW + timedelta(hours=1)
-    assert not runs.agents.claim_registration("team", known=AGENT, now=later)  # registered since
+    assert not runs.agents.claim_registration("team", known=AGENT, now=later)  # registered in the meantime
     assert runs.agents.claim_registration("team", known=runs.agents.find("team"), now=NOW)
 
 
@@ -483,7 +483,7 @@ def conflicts(operation: str, times: int) -> Iterator[Counter[str]]:
 
 
 def brought_to(state: RunState | None, runs: Runs) -> None:
-    """Bring the item's run into a state, with all that can be remembered of it on the way."""
+    """Bring the item's run into a state, with all data that can be stored on the way."""
     if state is None:
         return
     runs.open(run_record(), spec=SPEC, limit=-1)
@@ -499,7 +499,7 @@ def brought_to(state: RunState | None, runs: Runs) -> None:
 
 
 def brought_about(event: Event, runs: Runs, attempt: int) -> bool:
-    """Ask for a change of the item's run; return whether it was made."""
+    """Request a change of the item's run; return whether it was made."""
     run = run_record(attempt=attempt)
     if event is Event.OPENED:
         return runs.open(run, spec=SPEC, limit=-1)
@@ -509,7 +509,7 @@ def brought_about(event: Event, runs: Runs, attempt: int) -> bool:
 
 
 def everything(runs: Runs) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Return the item's record and its details, as the tables have them, and the slots in use."""
+    """Return the item's stored record and details, and the slots in use."""
     return stored_if_there("run#item"), stored_if_there("run#item#details", "details"), slots(runs)[0]
 
 
@@ -534,7 +534,7 @@ def test_a_run_changes_as_the_table_of_its_life_says_and_not_otherwise(
     assert RunState(run["state"]["S"]) is change.to
     assert taken == before[-1] + change.slots
     assert not set(change.forgets) & set(run)
-    # A run that is open, and no other, is in the index and has details.
+    # Only an open run is in the index and has details.
     assert ("open" in run, "spec" in details, "ttl" in details) == (
         (True, True, False) if runs.open_run("item") else (False, False, True)
     )
@@ -550,9 +550,9 @@ def test_a_change_of_another_attempt_is_not_made(runs: Runs, event: Event) -> No
 
 
 def test_what_a_change_forgets_can_have_been_stored() -> None:
-    stored_beside_the_record = {"spec", "plan", "open", "ended_at", "ttl"}
+    stored_outside_the_record = {"spec", "plan", "open", "ended_at", "ttl"}
     for change in LIFE.values():
-        assert set(change.forgets) <= set(RunRecord.model_fields) | stored_beside_the_record
+        assert set(change.forgets) <= set(RunRecord.model_fields) | stored_outside_the_record
 
 
 def test_slots_are_taken_by_what_opens_a_run_and_freed_by_what_ends_it() -> None:

@@ -138,7 +138,7 @@ def test_runs_that_wandb_does_not_show_keep_no_other_from_being_stopped(count: i
     assert len(graphql.asked) <= 3 + 30
 
 
-def test_where_many_are_not_shown_the_rest_is_heard_of_in_some_polls() -> None:
+def test_if_many_runs_are_hidden_the_others_are_read_in_a_few_polls() -> None:
     runs = [run(n, project="secret" if n % 2 else "p") for n in range(100)]
     stopped: set[str] = set()
     polls = 0

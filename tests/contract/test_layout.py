@@ -68,12 +68,12 @@ def test_every_log_line_leaves_through_the_door() -> None:
 
 
 def is_there(path: str) -> bool:
-    """Whether a path, which may have a pattern in it, is one of the repository or of the package."""
+    """Return whether a path, possibly with a pattern, exists in the repository or the package."""
     return any(any(folder.glob(path.strip("/"))) for folder in (ROOT, PACKAGE))
 
 
 def paths_in(text: str) -> set[str]:
-    """Return what a document names in backticks that can only be a path of ours."""
+    """Return the names in backticks in a document that must be paths in this repository."""
     named = {name.partition("::")[0] for name in re.findall(r"`([\w./*-]+(?:::\w+)?)`", text)}
     ours = FOLDERS | {room for room in MAP if (PACKAGE / room).is_dir()}
     return {name for name in named if (name.split("/")[0] in ours and "/" in name) or re.fullmatch(r"\w+\.py", name)}
@@ -91,7 +91,7 @@ def test_every_link_of_a_document_leads_to_a_file(document: str) -> None:
     assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
 
 
-def test_whoever_wants_to_change_something_is_sent_to_files_that_exist() -> None:
+def test_the_table_of_changes_names_files_that_exist() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     (table,) = re.findall(r"^\| I want to\.\.\. \|.*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
     rows = [row.split("|")[2] for row in table.splitlines()[2:]]

@@ -1,4 +1,4 @@
-"""The pictures in the documents show what is there."""
+"""The pictures in the documents match the code."""
 
 import json
 import re

@@ -23,7 +23,7 @@ def test_a_run_that_waits_for_quota_says_so_once(app: Application) -> None:
 
 
 @pytest.mark.parametrize("kind", ["CapacityError", "InternalServerError"])
-def test_a_job_that_comes_to_nothing_is_followed_by_another_of_the_same_run(app: Application, kind: str) -> None:
+def test_a_job_that_sagemaker_fails_is_followed_by_another_of_the_same_run(app: Application, kind: str) -> None:
     run_id = f"again-{kind.lower()}"
     app.deployed.cloud.put_faults([{"match": run_id, "fails": f"{kind}: Please retry.", "times": 2}])
     item = app.quick(run_id=run_id)

@@ -68,7 +68,7 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
             f"{ACCOUNT_ID}.dkr.ecr.eu-west-1.amazonaws.com/train:v1",
             "Cross region",
         ),
-        ("RoleArn", "arn:aws:iam::000000000000:role/nobody", "Could not assume role"),
+        ("RoleArn", "arn:aws:iam::000000000000:role/missing", "Could not assume role"),
     ],
 )
 def test_sagemaker_refuses_what_it_refuses(app: Application, path: str, value: Any, words: str) -> None:

@@ -253,7 +253,7 @@ def scenarios() -> dict[str, Scenario]:
         "stopped in W&B, and interrupted at once": Scenario(
             _stopped("stop_in_wandb", "Train", _run),
             "stopped",
-            {"script": lambda _: Script(training=2 * HOUR, heeds_stops=True)},
+            {"script": lambda _: Script(training=2 * HOUR, obeys_stops=True)},
         ),
         "training job stopped": Scenario(_stopped("stop_job", "Train", _run), "stopped", long),
         "no event arrives": Scenario(_run, "finished", lost),

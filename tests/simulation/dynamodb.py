@@ -264,8 +264,8 @@ def _function(name: str, arguments: list[str]) -> Condition:
             return member.get("S") in held.get("SS", [])
 
         return contains
-    wanted = name == "attribute_exists"
-    return lambda item, names, values: (_operand(arguments[0], item, names, values) is not None) is wanted
+    expected = name == "attribute_exists"
+    return lambda item, names, values: (_operand(arguments[0], item, names, values) is not None) is expected
 
 
 def _operand(token: str, item: Item, names: Names, values: Values) -> dict[str, Any] | None:

@@ -108,18 +108,18 @@ class RandomFaults:
         return self._random.choices(faults, [self._weights.get(fault, 1.0) for fault in faults])[0]
 
 
-class WandbAway:
-    """Makes W&B unavailable for all calls while `is_away`; other faults continue."""
+class WandbOutage:
+    """Makes W&B unavailable for all calls while `is_active`; other faults continue."""
 
     def __init__(self, others: Faults, fault: Fault) -> None:
         """Use `fault` for calls to W&B while it is unavailable, and `others` for all other calls."""
         self._others, self._fault = others, fault
-        self.is_away = False
+        self.is_active = False
         self.asked: Counter[Site] = Counter()
         """The calls to W&B while it was unavailable, and how often each was made."""
 
     def at(self, site: Site) -> Fault | None:
-        if self.is_away and site.service == "wandb":
+        if self.is_active and site.service == "wandb":
             self.asked[site] += 1
             return self._fault
         return self._others.at(site)

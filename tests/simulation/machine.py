@@ -169,7 +169,7 @@ class StateMachine:
         self._clock.after(0, lambda: self._done(execution, step, result, failure))
         return {}
 
-    # --- executions of an earlier time
+    # --- stored executions
     def is_awaited(self, token: str) -> bool:
         """Return whether an execution waits for a task token."""
         return token in self._waiting

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from local.wandb.queues import RunQueueItem
-from tests.simulation.faults import Fault, RandomFaults, WandbAway
+from tests.simulation.faults import Fault, RandomFaults, WandbOutage
 from tests.simulation.hostile import KINDS
 from tests.simulation.training import Script
 from tests.simulation.world import DAY, HOUR, JOB, MINUTE, Delivery, Found, World, world
@@ -51,7 +51,7 @@ class Soak:
         """Prepare a soak of this many items; the seed determines everything else."""
         self._items, self._seed = items, seed
         self._draws = random.Random(seed)
-        self.faults = WandbAway(RandomFaults(seed, rate=FAULT_RATE), Fault.BROKEN)
+        self.faults = WandbOutage(RandomFaults(seed, rate=FAULT_RATE), Fault.BROKEN)
         self.verdicts: dict[str, int] = {}
         self.virtual_days = 0.0
 
@@ -98,8 +98,10 @@ class Soak:
 
     def _outage(self, made: World) -> None:
         """Make W&B unavailable for a while, at random intervals."""
-        self.faults.is_away = not self.faults.is_away
-        lasts = self._draws.expovariate(1 / (20 * MINUTE)) if self.faults.is_away else self._draws.uniform(1, 12) * HOUR
+        self.faults.is_active = not self.faults.is_active
+        lasts = (
+            self._draws.expovariate(1 / (20 * MINUTE)) if self.faults.is_active else self._draws.uniform(1, 12) * HOUR
+        )
         made.clock.after(lasts, lambda: self._outage(made))
 
 

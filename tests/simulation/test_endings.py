@@ -50,7 +50,7 @@ def ended(made: World, item: RunQueueItem) -> dict[str, str]:
 @pytest.mark.parametrize("poll_every", [5, HOUR], ids=["polled before", "polled after"])
 def test_a_run_whose_process_is_interrupted_was_stopped(seed: int, delivery: Delivery, poll_every: float) -> None:
     def script(_: Any) -> Script:
-        return Script(training=3 * HOUR, heeds_stops=True)
+        return Script(training=3 * HOUR, obeys_stops=True)
 
     with world(seed, NoFaults(), delivery=delivery, script=script, poll_every=poll_every) as made:
         item = made.push()

@@ -11,7 +11,7 @@ import pytest
 
 from local.wandb.queues import ItemState, RunQueueItem
 from tests.handlers import NAMES
-from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site, WandbAway
+from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site, WandbOutage
 from tests.simulation.training import Job, Script
 from tests.simulation.world import DAY, ENTITY, HOUR, JOB, MINUTE, SECRET_OF_QUEUE, Delivery, World, world
 
@@ -241,30 +241,30 @@ def test_i6_an_outage_of_a_week_loses_nothing() -> None:
 
 def outage(away: Fault, *, lasts: float, poll_every: float) -> None:
     """Make W&B unavailable while runs train, and while others wait in its queue."""
-    faults = WandbAway(NoFaults(), away)
+    faults = WandbOutage(NoFaults(), away)
     with world(6, faults, script=lambda _: Script(training=HOUR), poll_every=poll_every) as made:
         before = [made.push() for _ in range(3)]
         while not all(made.jobs(item) for item in before):
             made.clock.run(MINUTE)
-        faults.is_away = True
+        faults.is_active = True
         during = [made.push() for _ in range(3)]
         made.clock.run(lasts)
         assert made.undelivered > 0  # polls fail, which raises the alarm
         assert [made.outcome(item) for item in before + during] == [None] * 6
         assert not any(job.is_live for job in made.training.jobs.values())
-        faults.is_away = False
+        faults.is_active = False
         ended_well(made)
         assert all(len(made.jobs(item)) == 1 for item in before + during)
 
 
 def test_i6_an_outage_is_no_storm() -> None:
     quiet = NoFaults()
-    faults = WandbAway(quiet, Fault.BROKEN)
+    faults = WandbOutage(quiet, Fault.BROKEN)
     with world(6, faults, script=lambda _: Script(training=HOUR), poll_every=5 * MINUTE) as made:
         for _ in range(4):
             made.push()
         made.clock.run(30 * MINUTE)
-        faults.is_away = True
+        faults.is_active = True
         made.clock.run(DAY)
         asked = {site: count for site, count in faults.asked.items() if site.function != "poll_queues"}
         # Four reports, each retried after growing delays of up to an hour, with one immediate retry.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from local.wandb.queues import RunQueueItem
-from tests.simulation.faults import Fault, RandomFaults, WandbAway
+from tests.simulation.faults import Fault, RandomFaults, WandbOutage
 from tests.simulation.soak import Soak, base_image, script_of
 from tests.simulation.world import DAY, HOUR, JOB, MINUTE, Delivery, World, world
 
@@ -40,7 +40,7 @@ class Schedule(RuleBasedStateMachine):
     ) -> None:
         """Create the world."""
         self.random_faults = RandomFaults(seed, rate=rate)
-        self.faults = WandbAway(self.random_faults, away)
+        self.faults = WandbOutage(self.random_faults, away)
         self.items: list[RunQueueItem] = []
         self.stack = ExitStack()
         self.world = self.stack.enter_context(
@@ -83,7 +83,7 @@ class Schedule(RuleBasedStateMachine):
     @rule()
     def wandb_goes_or_comes(self) -> None:
         """Make W&B unavailable, or available again."""
-        self.faults.is_away = not self.faults.is_away
+        self.faults.is_active = not self.faults.is_active
 
     @invariant()
     def nothing_is_wrong_yet(self) -> None:
@@ -96,7 +96,7 @@ class Schedule(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         with self.stack:
-            self.faults.is_away, self.random_faults.rate, self.world.training.quota = False, 0, 10
+            self.faults.is_active, self.random_faults.rate, self.world.training.quota = False, 0, 10
             self.world.delivery = Delivery()
             assert self.world.run_until_idle(within=2 * DAY), self.world.check().everything
             assert self.world.check().everything == []

@@ -30,7 +30,7 @@ class Script:
     """SageMaker itself stops the job before it starts."""
     interruptions: int = 0
     calls_init: bool = True
-    heeds_stops: bool = False
+    obeys_stops: bool = False
     """Its process is interrupted as soon as its run is stopped in W&B, as with the wandb SDK."""
 
 
@@ -223,7 +223,7 @@ class Training:
         self.move(job, status, secondary)
 
     def move(self, job: Job, status: str, secondary: str) -> None:
-        """Give a training job another status, and tell of it."""
+        """Change a training job's status, and report the change."""
         now = self._clock.now
         transitions = [*job.shown["SecondaryStatusTransitions"], {"Status": secondary, "StartTime": now}]
         job.shown = job.shown | {

@@ -274,7 +274,7 @@ class World:
             self.found.doubled.append(f"item {job.item} has training jobs {live} at a time")
 
     def job_changed(self, job: Job) -> None:
-        """Tell the container, and each stack that a rule of EventBridge matches, of a training job."""
+        """Notify the container, and each stack whose EventBridge rule matches, of a training job's change."""
         self._tell_container(job)
         event = job_changed(job, self.clock.random)
         for stack in self.stacks.values():
@@ -329,7 +329,7 @@ class World:
         if item.associated_run_id:
             self.run(ENTITY, PROJECT, item.associated_run_id).stopped = True
         for job in self.jobs(item):
-            if job.script.heeds_stops:
+            if job.script.obeys_stops:
                 self.training.interrupt(job)
 
     def stop_in_console(self, item: RunQueueItem) -> None:

@@ -22,7 +22,7 @@ def install(machine: Path, *names: str, script: str = "exit 0") -> None:
         (machine / name).chmod(0o755)
 
 
-def test_without_any_tool_there_is_none_and_nothing_to_say(machine: Path) -> None:
+def test_without_any_installed_tool_images_are_pseudo_images_without_a_message(machine: Path) -> None:
     assert containers.find_tool("auto", machine / "storage") == ("none", "")
 
 

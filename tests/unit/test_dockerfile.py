@@ -85,8 +85,8 @@ def test_each_source_with_each_dockerfile_and_override(source: str, queue: str, 
 
 def test_a_build_context_is_where_dockerfiles_are_looked_for() -> None:
     recipe = RECIPE.model_copy(update={"build_context": "app"})
-    beside = choose_dockerfile(recipe, {"app/src/train.py", "app/src/Dockerfile.wandb"})
-    assert (beside.path, beside.context) == ("app/src/Dockerfile.wandb", "app/src")
+    default = choose_dockerfile(recipe, {"app/src/train.py", "app/src/Dockerfile.wandb"})
+    assert (default.path, default.context) == ("app/src/Dockerfile.wandb", "app/src")
     named = choose_dockerfile(recipe.model_copy(update={"dockerfile": "gpu/Dockerfile"}), {"app/gpu/Dockerfile"})
     assert (named.path, named.context) == ("app/gpu/Dockerfile", "app")
 

@@ -60,7 +60,7 @@ def test_a_requirement_that_an_index_or_an_address_has_is_installed_without_the_
 
 
 @pytest.mark.parametrize("line", FROM_THE_CODE)
-def test_a_requirement_that_may_lie_in_the_code_is_installed_with_all_of_it(line: str) -> None:
+def test_a_requirement_that_may_be_in_the_code_is_installed_with_all_of_it(line: str) -> None:
     requirements = found({"requirements.txt": f"six\n{line}\n"})
     assert requirements.needs_code
     assert requirements.path == "requirements.txt"

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from local.wandb import Behaviour
 from local.wandb.queues import RunQueueItem
-from tests.simulation.faults import Fault, Faults, FaultsAt, NoFaults, Site, WandbAway
+from tests.simulation.faults import Fault, Faults, FaultsAt, NoFaults, Site, WandbOutage
 from tests.simulation.machine import Done, Execution, TaskFailed
 from tests.simulation.training import Script
 from tests.simulation.world import HOUR, JOB, Delivery, World
@@ -184,17 +184,17 @@ class _DiesAtItsSecondWrite:
         return self._fault if self._writes > 1 else None
 
 
-class _AwayOnceEnded(WandbAway):
+class _OutageOnceEnded(WandbOutage):
     """W&B is unavailable from the first report on."""
 
     def at(self, site: Site) -> Fault | None:
         """Begin with what `report_outcome` asks of W&B."""
-        self.is_away = self.is_away or (site.function == "report_outcome" and site.service == "wandb")
+        self.is_active = self.is_active or (site.function == "report_outcome" and site.service == "wandb")
         return super().at(site)
 
 
 def _away_once_ended() -> Faults:
-    return _AwayOnceEnded(NoFaults(), Fault.BROKEN)
+    return _OutageOnceEnded(NoFaults(), Fault.BROKEN)
 
 
 def _fails(function: str, service: str, operation: str, fault: Fault, *, times: int = 1_000) -> Callable[[], Faults]:
