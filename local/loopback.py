@@ -34,7 +34,6 @@ class OwnMachineOnly:
     """
 
     def __init__(self, app: Application, *, pages: bool) -> None:
-        """Guard this application."""
         self._app, self._pages = app, pages
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

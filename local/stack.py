@@ -122,8 +122,6 @@ def _client(cloud: LocalCloud, service: str) -> Any:
 
 
 class Deployed(NamedTuple):
-    """The deployed application."""
-
     cloud: LocalCloud
     wandb: WandbLogin
     outputs: dict[str, str]

@@ -35,7 +35,6 @@ class Account:
 
     @property
     def id(self) -> str:
-        """The account's id."""
         return self.caller["Account"]
 
     def stack(self, name: str) -> "StackTypeDef | None":

@@ -19,7 +19,6 @@ class Asked(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """The body, parsed."""
         return json.loads(self.body)
 
 

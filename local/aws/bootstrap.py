@@ -39,7 +39,6 @@ def _read(size: int) -> bytes:
 
 
 def send(kind: str, body: str = "") -> None:
-    """Send a message."""
     content = json.dumps({"kind": kind, "body": body}).encode()
     content = struct.pack(">I", len(content)) + content
     while content:

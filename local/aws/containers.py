@@ -26,7 +26,7 @@ _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
 
 
-def find_tool(wanted: str, storage: Path) -> tuple[Tool, str]:
+def find_tool(requested: str, storage: Path) -> tuple[Tool, str]:
     """Return the container tool to use and, if it is `none`, why the installed tools cannot be used.
 
     `auto` selects the first tool that works here. Raises SystemExit if a tool requested by name does not work.
@@ -34,13 +34,13 @@ def find_tool(wanted: str, storage: Path) -> tuple[Tool, str]:
     tools: tuple[Tool, ...] = ("buildah", "podman", "docker")
     reasons = []
     for tool in tools:
-        if wanted in ("auto", tool):
+        if requested in ("auto", tool):
             reason = _reason_against(tool, storage)
             if reason is None:
                 return tool, ""
             reasons += [f"{tool} cannot be used: {reason}"] if reason else []
-    if wanted not in ("auto", "none"):
-        raise SystemExit("".join(reasons) or f"{wanted} is not installed.")
+    if requested not in ("auto", "none"):
+        raise SystemExit("".join(reasons) or f"{requested} is not installed.")
     return "none", " ".join(reasons)
 
 

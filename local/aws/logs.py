@@ -61,12 +61,10 @@ class LogStream:
             self._client.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
 
     def put(self, line: str) -> None:
-        """Add a line."""
         with self._lock:
             self._events.append({"timestamp": int(time.time() * 1000), "message": line.rstrip("\n") or " "})
 
     def close(self) -> None:
-        """Write the remaining lines."""
         self._closed.set()
         self._thread.join()
         self._write()

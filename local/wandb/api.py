@@ -28,7 +28,6 @@ class Query:
     """The fields of Query."""
 
     def __init__(self, state: State) -> None:
-        """Read from this state."""
         self._state = state
 
     def viewer(self, entity_name: str | None = None) -> dict[str, Any]:
@@ -52,7 +51,6 @@ class Query:
         return self._state.entities.get(name or self._state.username)
 
     def project(self, name: str | None = None, entity_name: str | None = None) -> Project | None:
-        """Return a project."""
         return self._state.find_project(entity_name, name)
 
     model = project
@@ -64,7 +62,6 @@ class Query:
         return connection(found, arguments.get("first"), arguments.get("after"))
 
     def launch_agent(self, id: str) -> LaunchAgent | None:
-        """Return a launch agent."""
         return self._state.agents.get(id)
 
     def artifact(self, id: str) -> artifacts.Artifact | None:
@@ -86,7 +83,6 @@ class Mutation:
     """The fields of Mutation. Each takes its input as in the schema, and can raise Refused."""
 
     def __init__(self, state: State) -> None:
-        """Change this state."""
         self._state = state
 
     # --- queues
@@ -99,7 +95,6 @@ class Mutation:
         return {"defaultResourceConfigID": config_id, "success": True}
 
     def create_run_queue(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Create a queue."""
         project = self._state.project(input.get("entityName"), input["projectName"])
         name = input["queueName"]
         if name in project.queues:
@@ -135,7 +130,6 @@ class Mutation:
         return {"success": True, "configSchemaValidationErrors": []}
 
     def push_to_run_queue_by_name(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Push an item."""
         queue = self._queue(input)
         values = json.loads(input.get("templateVariableValues") or "null") or {}
         item = queue.push(json.loads(input["runSpec"]), input.get("priority"), values)
@@ -147,11 +141,9 @@ class Mutation:
         return {"runQueueItemId": item.id, "runSpec": item.run_spec} if item else None
 
     def ack_run_queue_item(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Acknowledge an item."""
         return {"success": self._item(input).ack(input["runName"])}
 
     def fail_run_queue_item(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Fail an item."""
         self._item(input).fail(_note(input))
         return {"success": True}
 
@@ -161,7 +153,6 @@ class Mutation:
         return {"success": True}
 
     def delete_from_run_queue(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Delete an item."""
         item = self._item(input)
         del self._state.items[item.id], item.queue.items[item.id]
         return {"success": True}
@@ -181,7 +172,6 @@ class Mutation:
 
     # --- launch agents
     def create_launch_agent(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Register a launch agent."""
         project = self._state.project(input["entityName"], input["projectName"])
         agent = LaunchAgent(
             opaque("LaunchAgent", self._state.number()),
@@ -231,7 +221,6 @@ class Mutation:
         return {"success": True}
 
     def delete_run(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Delete a run."""
         run = self._run(input["id"])
         del run.project.runs_by_id[run.name]
         return {}
@@ -267,7 +256,7 @@ class Mutation:
         return {"artifact": artifacts.create_artifact(self._state, input)}
 
     def create_artifact_manifest(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Give a version a manifest."""
+        """Add a manifest to a version."""
         return {"artifactManifest": artifacts.create_manifest(self._state, input)}
 
     def create_artifact_files(self, input: dict[str, Any]) -> dict[str, Any]:
@@ -275,7 +264,6 @@ class Mutation:
         return {"files": connection(artifacts.create_files(self._state, input))}
 
     def commit_artifact(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Finish a version."""
         artifact = artifacts.find_artifact(self._state, input["artifactID"])
         artifact.commit()
         return {"artifact": artifact}

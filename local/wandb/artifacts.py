@@ -27,12 +27,10 @@ class Membership:
 
     @property
     def id(self) -> str:
-        """The opaque id."""
         return opaque("ArtifactCollectionMembership", self.artifact.id)
 
     @property
     def version_index(self) -> int | None:
-        """The version's number."""
         return self.artifact.version_index
 
     @property
@@ -47,7 +45,6 @@ class Membership:
 
     @property
     def artifact_collection(self) -> "Collection":
-        """The collection."""
         return self.collection
 
     def files(self, **arguments: Any) -> dict[str, Any]:
@@ -98,7 +95,6 @@ class Manifest:
 
     @property
     def file(self) -> RunFile:
-        """The manifest's file."""
         folder = base64.b64encode(self.id.encode()).decode()
         return RunFile(self.name, f"manifest/{folder}/{self.name}", self.artifact.collection.project)
 
@@ -139,7 +135,6 @@ class Artifact:
 
     @property
     def artifact_type(self) -> dict[str, Any]:
-        """Its type."""
         return {"id": opaque("ArtifactType", self.collection.type_name), "name": self.collection.type_name}
 
     @property
@@ -235,7 +230,7 @@ def create_artifact(state: "State", given: dict[str, Any]) -> Artifact:
 
 
 def create_manifest(state: "State", given: dict[str, Any]) -> Manifest:
-    """Give a version a manifest, replacing an earlier one."""
+    """Add a manifest to a version, replacing an earlier one."""
     artifact = find_artifact(state, given["artifactID"])
     manifest = Manifest(opaque("ArtifactManifest", state.number()), artifact, given["name"], given["digest"])
     artifact.current_manifest = manifest

@@ -183,11 +183,9 @@ class RunQueue:
 
     @property
     def state(self) -> "State":
-        """The server's state."""
         return self.project.state
 
     def run_queue_item(self, id: str) -> RunQueueItem | None:
-        """Return an item."""
         return self.items.get(id)
 
     def run_queue_items(self, first: int | None = None, after: str | None = None, **_: Any) -> dict[str, Any]:

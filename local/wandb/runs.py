@@ -29,7 +29,6 @@ class RunFile:
 
     @property
     def id(self) -> str:
-        """The opaque id."""
         return opaque("File", "v1", self.path)
 
     @property
@@ -111,12 +110,10 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether the run is running."""
         return self.state == "running"
 
     @property
     def failed(self) -> bool:
-        """Whether the run failed."""
         return self.state == "failed"
 
     @property

@@ -74,7 +74,6 @@ def type_of(value: Any, *_: Any) -> str:
 
 @cache
 def schema() -> GraphQLSchema:
-    """Return the schema."""
     return build_schema((_HERE / "schema.graphql").read_text())
 
 

@@ -65,7 +65,6 @@ class Project:
 
     @property
     def id(self) -> str:
-        """The opaque id."""
         return opaque("Project", "v1", self.name, self.entity.name)
 
     @property
@@ -80,7 +79,6 @@ class Project:
 
     @property
     def run_queues(self) -> list[RunQueue]:
-        """All run queues."""
         return list(self.queues.values())
 
     @property
@@ -102,7 +100,6 @@ class Project:
 
     @property
     def run_count(self) -> int:
-        """The number of runs."""
         return len(self.runs_by_id)
 
     def runs(self, first: int | None = None, after: str | None = None, **_: Any) -> dict[str, Any]:

@@ -38,7 +38,6 @@ class Sweep:
 
     @property
     def id(self) -> str:
-        """The opaque id."""
         return opaque("Sweep", "v1", self.name, self.project.name, self.project.entity.name)
 
     @property
@@ -47,7 +46,6 @@ class Sweep:
         return str(yaml.safe_load(self.config).get("method", "grid"))
 
     def runs(self, **_: Any) -> dict[str, Any]:
-        """Return the sweep's runs."""
         return connection(self.handed_out)
 
     def next_commands(self) -> list[dict[str, Any]]:

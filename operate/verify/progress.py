@@ -12,7 +12,6 @@ class Progress:
     """A context manager that prints the current step until its block ends."""
 
     def __init__(self) -> None:
-        """Start without a step."""
         self._doing, self._since, self._said = "", 0.0, 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._repeat, daemon=True)

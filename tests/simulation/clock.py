@@ -27,7 +27,6 @@ class Clock:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Return to real time."""
         self._travel.stop()
 
     def after(self, seconds: float, happens: Callable[[], None]) -> None:

@@ -38,7 +38,6 @@ class Schedule(RuleBasedStateMachine):
     def begin(
         self, seed: int, rate: float, away: Fault, dropped: float, twice: float, late: float, max_jobs: int, stacks: int
     ) -> None:
-        """Create the world."""
         self.random_faults = RandomFaults(seed, rate=rate)
         self.faults = WandbOutage(self.random_faults, away)
         self.items: list[RunQueueItem] = []
@@ -60,13 +59,11 @@ class Schedule(RuleBasedStateMachine):
     @precondition(lambda self: len(self.items) < 10)
     @rule(code=st.booleans())
     def queue(self, code: bool) -> None:
-        """Queue a run."""
         more: dict[str, Any] = {"job": JOB, **base_image(self.world.clock.random)} if code else {}
         self.items.append(self.world.push(**more))
 
     @rule(seconds=st.sampled_from([1.0, 20.0, MINUTE, 5 * MINUTE, 30 * MINUTE]))
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
         self.world.clock.run(seconds)
 
     @precondition(lambda self: self.items)

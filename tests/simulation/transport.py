@@ -147,7 +147,6 @@ class _Raw(io.BytesIO):
     """A body in the form that botocore reads."""
 
     def stream(self, **_: Any) -> Iterator[bytes]:
-        """Yield the whole body."""
         yield self.read()
 
 

@@ -223,7 +223,7 @@ class World:
 
     def _answer_for_wandb(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         if others.MARK.encode() in body:
-            self.found.other.append(f"W&B is told what is others': {body[:300]!r}")
+            self.found.other.append(f"W&B gets the others' data: {body[:300]!r}")
         if url != "/graphql":
             return asgi(self.server.app, method, url, headers, body)
         asked = json.loads(body)
@@ -501,7 +501,6 @@ class World:
             self._look_for_secrets(item, f"the table's {key}")
 
     def verdicts(self) -> Counter[str]:
-        """Count how runs ended."""
         outcomes = (self.outcome(item) for item in self.server.state.items.values())
         return Counter(outcome["verdict"] if outcome else "none" for outcome in outcomes)
 
@@ -525,11 +524,9 @@ class Tasks:
         self._functions.invoke(words.removesuffix("_function").lstrip("_"), payload, done)
 
     def start_build(self, arguments: dict[str, Any], done: Done) -> str:
-        """Start a build."""
         return self._builds.start(arguments, done)
 
     def stop_build(self, build_id: str) -> None:
-        """Stop a build."""
         self._builds.stop(build_id)
 
 
