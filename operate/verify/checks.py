@@ -83,7 +83,7 @@ def _target(stack: Stack, queue: str) -> Target:
 def _api_key(stack: Stack, secret: str) -> str:
     """Return the stack's API key or, if the operator may not read it, the operator's own from WANDB_API_KEY.
 
-    Raises CannotOperate if there is neither, and WandbKeyRejected if the secret contains no key.
+    Raises CannotOperate if there is no key to use, and WandbKeyRejected if the secret contains none.
     """
     try:
         stack.account.client("secretsmanager").get_secret_value(SecretId=secret)

@@ -66,7 +66,7 @@ class Builds:
         return {"imageDetails": [{"imageDigest": digest}]}
 
     def restore(self, build_id: str, plan_key: str, left: Mapping[str, Any], done: Done) -> None:
-        """Continue a build of an earlier version, with the objects and images that this version leaves."""
+        """Continue a build of an earlier version; at its end, it leaves the objects and images in `left`."""
         plan = BuildPlan.model_validate_json(self.objects[f"/{plan_key}"])
         build = self.builds[build_id] = Build(build_id, plan, plan_key, done)
 

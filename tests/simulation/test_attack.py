@@ -13,7 +13,7 @@ from tests.simulation.refusals import CLOSES_LATER, Refusal, refusals
 
 IAM = {"cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
 WITHOUT_CALL = {
-    # SageMaker checks them as part of CreateTrainingJob; see the embedded AWS.
+    # SageMaker and CodeBuild check them themselves during a call; see the embedded AWS.
     "iam:PassRole",
     "sagemaker:AddTags",
     # SageMaker and Secrets Manager check them if volumes and secrets have keys.

@@ -19,7 +19,7 @@ ITEM_TAG, STACK_TAG = "WandbRunQueueItemId", "LaunchStack"
 
 @dataclass
 class Script:
-    """A training job's plan: how long its phases take, and how it ends."""
+    """The course of a training job: how long its phases take, and how it ends."""
 
     pending: float = 30
     training: float = 120
@@ -72,7 +72,7 @@ class Training:
         created: Callable[[Job], None],
         changed: Callable[[Job], None],
     ) -> None:
-        """Allow `quota` jobs at a time; call `created` and `changed` with jobs, and `script` for each job's plan."""
+        """Allow `quota` jobs at a time; call `created` and `changed` with jobs, and `script` for each job's course."""
         self._clock, self.quota, self._script = clock, quota, script
         self._created, self._changed = created, changed
         self.jobs: dict[str, Job] = {}
