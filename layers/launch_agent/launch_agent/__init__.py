@@ -1,23 +1,23 @@
-"""The W&B Launch agent for Amazon SageMaker. The rooms of this package, in the order of a run's story:
+"""The W&B Launch agent for Amazon SageMaker. The subpackages and modules, in the order of a run's life:
 
-- `errors`, `model`, `safe_text`: every failure we name; the two bases of every model; texts without secrets
-- `deployment`: where this launch agent is deployed
-- `run_queue`: what W&B hands out
-- `image`: what an image is made of, and why there is none
+- `errors`, `model`, `safe_text`: every error; the two bases of every model; texts without secrets
+- `deployment`: the account, region and stack
+- `run_queue`: run queue items, run specs, jobs and launch-config.yaml
+- `image`: what goes into an image, and why a build failed
 - `training`: a SageMaker training job, and when it is retried
-- `plan`: all that is decided about a run before anything is submitted
-- `runs`: what is remembered of a run, and its life
-- `outcome`: how a run ended, and what a user is told
-- `operations`: what an operator needs
+- `plan`: everything that is decided about a run before anything is submitted
+- `runs`: the record of a run, and its states
+- `outcome`: how a run ended, and what the user sees
+- `operations`: what a sweep repairs
 - `settings`: the environment of the functions, and launch-config.yaml
-- `clients`: all that talks, one module for each service
-- `wiring`: every setting and every client, made when it is first used
-- `door`: the way into every function and out of it
-- `steps`: the story, one module for each function, and what several of them do
+- `clients`: one module for each service
+- `wiring`: every setting and every client, created on first use
+- `door`: wraps every function
+- `steps`: one module for each function, and what several of them share
 - `builder`: builds one image, in AWS CodeBuild
 - `dry_run`: plans a run spec on a laptop
 
-A room imports only from rooms above it in this list; `make check` holds it to that.
+A module imports only from those above it in this list; `make check` enforces that.
 """
 
 __version__ = "0.2.0"

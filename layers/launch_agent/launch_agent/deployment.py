@@ -1,4 +1,4 @@
-"""Where this launch agent is deployed: its account and region, and what AWS's partitions make of them."""
+"""Where this launch agent is deployed: account, region and partition, and the addresses that follow from them."""
 
 import re
 from typing import NamedTuple
@@ -21,7 +21,7 @@ _PARTITIONS = {
     "aws-eusc": _Partition("eusc-", "amazonaws.eu"),
     "aws": _Partition("", "amazonaws.com"),
 }
-"""As botocore's `partitions.json` has them."""
+"""From botocore's `partitions.json`."""
 
 _DUAL_STACK_SUFFIXES = ("on.aws", "on.amazonwebservices.com.cn")
 _SUFFIXES = {partition.dns_suffix for partition in _PARTITIONS.values()}.union(_DUAL_STACK_SUFFIXES)
@@ -44,7 +44,7 @@ class EcrAddress(NamedTuple):
 
 
 def ecr_address(text: str) -> EcrAddress | None:
-    """Take an address apart; None for one that is not in Amazon ECR."""
+    """Split an image or repository address; return None if it is not in Amazon ECR."""
     host = ECR_HOST.match(text)
     if not host:
         return None
@@ -65,7 +65,7 @@ def ecr_host(account: str, region: str) -> str:
 
 
 class Deployment(Model):
-    """One deployed stack and the W&B server it serves. Fields are set by the template, or by a dry run's options."""
+    """One deployed stack and its W&B server. The template sets the fields, or the options of a dry run."""
 
     account_id: str
     partition: str = "aws"
@@ -73,16 +73,16 @@ class Deployment(Model):
     stack_name: str
     wandb_base_url: str
     image_repository: str = ""
-    """The address of the repository for built images; empty where the stack builds none."""
+    """The address of the repository for built images; empty if the stack builds no images."""
 
     def role_arn(self, role: str) -> str:
-        """Return the ARN of a role given by ARN, or by the bare name of a role of this account."""
+        """Return the ARN of a role, given its ARN or the name of a role of this account."""
         if role.startswith("arn:"):
             return role
         return f"arn:{self.partition}:iam::{self.account_id}:role/{role}"
 
     def console(self, path: str) -> str:
-        """Return the address of a page of the AWS console in this region, for instance `states/home#/...`."""
+        """Return the address of a page of the AWS console in this region; `path` is for example `states/home#/...`."""
         hosts = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
         return f"https://{self.region}.{hosts.get(self.partition, 'console.aws.amazon.com')}/{path}"
 

@@ -1,4 +1,4 @@
-"""The way into every function, and out of it: what is logged or raised there is safe to be read by anyone."""
+"""Wraps every function: no log line and no exception that leaves a function has a secret in it."""
 
 import json
 from collections.abc import Callable
@@ -22,13 +22,13 @@ def _serialized(record: Any) -> str:
 
 
 logger = Logger(json_serializer=_serialized)
-"""The logger of every function; the loggers of its steps write through it."""
+"""The logger of every function. The loggers of the steps are its children."""
 
 
 def door(handler: Handler[Answer]) -> Handler[Answer]:
-    """Make a handler of a function: what it raises has the same name, and a text without secrets.
+    """Wrap a handler, so that an exception it raises keeps its name and has a text without secrets.
 
-    Lambda writes an exception's text into the log, and Step Functions into the execution's history.
+    Lambda writes an exception's text into the log, and Step Functions writes it into the execution's history.
     """
 
     @logger.inject_lambda_context(clear_state=True)
@@ -37,13 +37,13 @@ def door(handler: Handler[Answer]) -> Handler[Answer]:
         forget_secrets()
         try:
             return handler(event, context)
-        except Exception as error:  # noqa: BLE001 - whatever it is, its text leaves
+        except Exception as error:  # noqa: BLE001 - the text of any exception leaves the function
             raise _safe(error).with_traceback(error.__traceback__) from None
 
     return guarded
 
 
 def _safe(error: Exception) -> Exception:
-    """Return an exception of the same name; the texts of those that it came from go with them."""
+    """Return an exception of the same name with a safe text, and without the chain of exceptions that caused it."""
     raised: Exception = type(type(error).__name__, (Exception,), {})(safe(str(error)))
     return raised

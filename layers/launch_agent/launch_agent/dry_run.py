@@ -1,8 +1,8 @@
 """Plan a run spec without launching it: `python -m launch_agent.dry_run FILE`.
 
-Prints the launch plan as JSON and exits with 0, or says every fault in words on stderr and exits with 1. It runs the
-code of `plan_run` without its side effects: nothing is acknowledged, stored or submitted. Only a run spec that names a
-job needs W&B, and there WANDB_API_KEY.
+Prints the launch plan as JSON and exits with 0, or prints every fault to stderr and exits with 1. It runs the code of
+`plan_run` without its side effects: nothing is acknowledged, stored or submitted. Only a run spec that names a job
+needs W&B, and WANDB_API_KEY for it.
 """
 
 import argparse
@@ -38,7 +38,7 @@ class Env(Settings):
 
 
 def main() -> int:
-    """Read the command line, print what comes of it, and return the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="launch_agent.dry_run",
         description="Plan a run spec without launching it: make plan SPEC=run_spec.json.",
@@ -64,13 +64,13 @@ def main() -> int:
     except ValueError as error:
         _say(f"{arguments.spec}: {error}")
     else:
-        print(plan.model_dump_json(indent=2))  # noqa: T201 - a command speaks to its user
+        print(plan.model_dump_json(indent=2))  # noqa: T201 - the output of the command
         return 0
     return 1
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - a command speaks to its user
+    print(text, file=sys.stderr)  # noqa: T201 - the output of the command
 
 
 def _json(path: Path) -> object:
@@ -82,7 +82,10 @@ def _json(path: Path) -> object:
 
 
 def dry_run(raw: object, env: Env, config: LaunchConfig, *, region: str = "", account_id: str = "") -> LaunchPlan:
-    """Plan a run spec. What is not given of the stack is taken from its role's ARN and its image's address."""
+    """Plan a run spec. Raises LaunchError.
+
+    The role's ARN and the image's address give the account and region that are not given.
+    """
     spec = parse_run_spec(raw)
     item = QueueItem(id="dry-run", run_spec=raw)
     deployment = _deployment(json.dumps(raw), env, config, region=region, account_id=account_id)
@@ -109,7 +112,7 @@ def _job(spec: RunSpec, env: Env) -> Job | None:
     if not spec.job or spec.image:
         return None
     if not env.wandb_api_key:
-        raise JobArtifactNotFound(f'job "{spec.job}" has to be read from W&B. Set WANDB_API_KEY to a key that may.')
+        raise JobArtifactNotFound(f'job "{spec.job}" is in W&B. Set WANDB_API_KEY to a key that can read it.')
     artifacts = Artifacts(GraphqlClient(env.wandb_base_url, lambda: env.wandb_api_key))
     return Job(*artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project))
 

@@ -1,15 +1,15 @@
-"""Every failure this application names. The class name is what the state machine, the console and W&B show.
+"""Every error of this application. The state machine, the console and W&B show the class name.
 
 - `LaunchError`
   - `Transient`: the same call may work later; the state machine retries it.
     - `WandbUnavailable`, `WandbKeyRejected`, `AwsThrottled`, `CapacityUnavailable`, `SageMakerFailed`,
       `ImageBeingBuilt`, `NoSlotFree`, `RunNotSeen`
-  - `Permanent`: somebody has to change something first; the state machine reports it.
+  - `Permanent`: someone has to change something first; the state machine reports it.
     - `InvalidRunSpec`, `UnsupportedJobSource`, `JobArtifactNotFound`, `ImageBuildFailed`, `TrainingJobRejected`,
       `CapacityWaitEnded`, `LaunchFailed`, `WandbRefused`, `AwsRefused`, `InvalidLaunchConfig`, `UnreadableEvent`
-  - `LeaseLost`: another launch agent has the item; nobody has to do anything.
+  - `LeaseLost`: another launch agent has the item; there is nothing to do.
 
-docs/errors.md says of each what a user sees and can do.
+docs/errors.md explains each of them, and what to do.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _FAULTS_SAID = 30
 
 
 class LaunchError(Exception):
-    """Something kept a run queue item from becoming a training job, or its outcome from being reported."""
+    """A run queue item could not become a training job, or its outcome could not be reported."""
 
 
 class Transient(LaunchError):
@@ -30,7 +30,7 @@ class Permanent(LaunchError):
 
 
 class LeaseLost(LaunchError):
-    """W&B refused the acknowledgement, and the item belongs to another launch agent or to nobody."""
+    """W&B refused the acknowledgement: another launch agent owns the item, or it is back in its queue."""
 
 
 class WandbUnavailable(Transient):
@@ -38,38 +38,38 @@ class WandbUnavailable(Transient):
 
 
 class WandbKeyRejected(Transient):
-    """W&B does not take the API key: it works again once somebody has stored a valid one."""
+    """W&B rejects the API key. It works again when someone stores a valid one."""
 
 
 class AwsThrottled(Transient):
-    """An AWS service asked us to slow down, or did not answer."""
+    """An AWS service throttled a request, or did not answer."""
 
 
 class CapacityUnavailable(Transient):
-    """SageMaker has no room for the training job at the moment: the account's quota, or the machines, are used up."""
+    """The account's quota is used up, or SageMaker has no capacity for the training job at the moment."""
 
 
 class SageMakerFailed(Transient):
-    """SageMaker itself failed while the training job ran; another job of the same run is submitted."""
+    """SageMaker itself failed while the training job ran. Another training job continues the run."""
 
 
 class ImageBeingBuilt(Transient):
-    """Another run queue item's execution builds the image that this one needs too."""
+    """The execution of another run queue item is building the image that this one needs."""
 
 
 class NoSlotFree(Transient):
-    """A run that is launched again finds as many runs open as may be."""
+    """A run is launched again, and all slots are in use."""
 
 
 class RunNotSeen(Transient):
-    """The training job ended and W&B has not seen its run yet; it may still appear."""
+    """The training job ended, and its run has not appeared in W&B yet."""
 
 
 class InvalidRunSpec(Permanent):
-    """The run spec, with what the queue adds to it, does not describe a training job SageMaker would accept."""
+    """SageMaker would not accept the training job that the run spec and the queue's configuration describe."""
 
     def __init__(self, faults: Sequence[str], *, queue: str | None = None) -> None:
-        """Take every fault found, each a sentence of what is wrong, where, and what to do."""
+        """`faults` has one text for each fault: what is wrong, where, and what to do."""
         where = f' from queue "{queue}"' if queue else ""
         said = list(faults[:_FAULTS_SAID])
         if len(faults) > len(said):
@@ -79,7 +79,7 @@ class InvalidRunSpec(Permanent):
 
 
 class UnsupportedJobSource(Permanent):
-    """The job is of a kind that this launch agent does not run."""
+    """This launch agent does not run jobs of this kind."""
 
 
 class JobArtifactNotFound(Permanent):
@@ -95,24 +95,24 @@ class TrainingJobRejected(Permanent):
 
 
 class CapacityWaitEnded(Permanent):
-    """There was no room for the training job for as long as the stack is to wait."""
+    """SageMaker had no room for the training job for `CapacityWaitHours`."""
 
 
 class LaunchFailed(Permanent):
-    """The launch has failed and is reported; the execution ends with this, and can be redriven."""
+    """The launch failed and was reported. The execution ends with this error and can be redriven."""
 
 
 class WandbRefused(Permanent):
-    """W&B answered, and the answer was no: a missing permission, or an operation it does not take."""
+    """W&B refused a request: a permission is missing, or the server does not know the operation."""
 
 
 class AwsRefused(Permanent):
-    """AWS answered, and the answer was no: for most, a permission that a policy of the stack or the account denies."""
+    """AWS refused a request. Usually a policy of the stack or the account denies the permission."""
 
 
 class InvalidLaunchConfig(Permanent):
-    """launch-config.yaml has faults; the message lists each with its key, value and an example."""
+    """launch-config.yaml is not valid. The message lists each fault with its key, value and an example."""
 
 
 class UnreadableEvent(Permanent):
-    """A status event of SageMaker's names no training job."""
+    """A SageMaker status event has no training job name."""

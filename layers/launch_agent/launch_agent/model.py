@@ -1,6 +1,6 @@
-"""The two bases of every model: `Model` for what we make, `Wire` for what others send us.
+"""The two bases of every model: `Model` for our own data, `Wire` for data that others send.
 
-Their errors hide the values, which may be secrets; `faults_of` shows those a person needs.
+Their validation errors hide values, which may be secrets. `faults_of` shows the values that are not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 
 class Model(BaseModel):
-    """A value of ours: frozen, and refusing what it does not know."""
+    """Our own data: frozen. Unknown keys are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Wire(BaseModel):
-    """A value of theirs: frozen, and ignoring what it does not know. A key that is null is absent."""
+    """Data that others send: frozen. Unknown keys are ignored, and a key that is null is absent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
@@ -37,10 +37,10 @@ _LONGEST_PATH = 10
 
 
 def json_fault(value: object, *, most: int = _MAX_VALUES) -> str | None:
-    """Say what in a JSON value later steps cannot handle; None when there is nothing.
+    """Return why later steps cannot handle a JSON value, or None if they can.
 
-    That is a value of a type JSON does not have, text that is not Unicode or has a NUL, an integer of hundreds of
-    digits, too much nesting, or more than `most` values. No value is shown. Takes time linear in the value's size.
+    They cannot handle a type that JSON does not have, text that is not Unicode or has a NUL, an integer of more than
+    1,024 bits, more than 100 levels, or more than `most` values. The text shows no value. Linear in the value's size.
     """
     pending: list[tuple[_Place, object, int]] = [(None, value, 0)]
     found = 0
@@ -97,7 +97,7 @@ def _path(place: _Place) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a key or a value on one line of printable characters, shortened."""
+    """Return a key or a value as one line of at most 80 printable characters."""
     text = value if isinstance(value, str) else repr(value)
     if not text.isprintable():
         text = ascii(text)[1:-1]
@@ -105,16 +105,16 @@ def shown(value: object) -> str:
 
 
 def kind(value: object) -> str:
-    """Name the JSON type of a value."""
+    """Return the JSON type of a value in words, such as `a string`."""
     names = ((bool, "true or false"), (str, "a string"), (int | float, "a number"), (Mapping, "an object"))
     named = next((name for types, name in names if isinstance(value, types)), "a list")
     return "null" if value is None else named
 
 
 def faults_of(error: ValidationError, where: str = "") -> Iterator[str]:
-    """Say each fault of a validation error in words: the path of the key, what was expected, what was found.
+    """Yield a sentence for each fault of a validation error: the key's path, what was found, what was expected.
 
-    Values that may be secrets are not shown.
+    `where` is the path of the validated value. Values that may be secrets are not shown.
     """
     for detail in error.errors(include_url=False):
         parts = [*filter(None, [where]), *(shown(str(part)) for part in detail["loc"])]

@@ -1,7 +1,7 @@
-"""Every text that leaves this application passes here: log lines, exceptions, what W&B and an execution are told.
+"""Removes secrets from every text that leaves this application: log lines, exceptions, and texts for W&B and executions.
 
-Whoever reads a secret calls `keep_secret`; `safe` removes it from a text, in whatever way others have written it: AWS
-and botocore repeat a whole request in their messages, and cut it anywhere.
+Code that reads a secret calls `keep_secret`. `safe` then removes the secret from a text, however it is escaped or cut:
+the messages of AWS and botocore repeat whole requests, and cut them anywhere.
 """
 
 import json
@@ -15,10 +15,10 @@ from urllib.parse import quote, quote_plus
 MAX_TEXT = 4_000
 _HIDDEN = "***"
 _SHORTEST = 4
-"""A shorter value would be found in every other word."""
+"""In characters. A shorter value would be found in ordinary words."""
 _SHORTEST_PIECE = 8
 _CUT = ("...", "…", "\n", "\\", '"', "'", "}", "{")
-"""What follows a text whose end was cut off, or stands before one whose beginning was."""
+"""What follows a text whose end was cut off, or precedes one whose beginning was cut off."""
 _SIGNED_IN = re.compile(r"(?<=//)[^\s/]*@")
 _SIGNATURE = re.compile(
     r"(?P<name>[?&](?:X-Amz-(?:Credential|Security-Token|Signature)|\w{0,20}(?:token|password|sig))=)[^\s&\"']+",
@@ -27,29 +27,29 @@ _SIGNATURE = re.compile(
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 _known: ContextVar[tuple[str, ...]] = ContextVar("known", default=())
-"""All that this invocation hides, the longest first."""
+"""All values that this invocation hides, the longest first."""
 
 
 def keep_secret(*values: str) -> None:
-    """Hide these values in all texts that leave from now on, until `forget_secrets`."""
+    """Hide these values in all texts until `forget_secrets` is called."""
     forms = {form for value in values for part in _parts(value) for form in _forms(part)}
     _known.set(tuple(sorted({*_known.get(), *forms}, key=len, reverse=True)))
 
 
 def forget_secrets() -> None:
-    """Begin an invocation: it has secrets of its own."""
+    """Forget the secrets of the invocation before this one."""
     _known.set(())
 
 
 def safe(text: str, *, limit: int = MAX_TEXT) -> str:
-    """Return a text without secrets and without what no text can have, and not longer than `limit`."""
+    """Return a text without secrets and control characters, cut to `limit` characters."""
     text = _SIGNATURE.sub(rf"\g<name>{_HIDDEN}", _SIGNED_IN.sub("", _without(_known.get(), text)))
     text = _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def safe_json(value: Any, *, limit: int = MAX_TEXT) -> Any:
-    """Return a JSON value whose texts are safe."""
+    """Return a JSON value with every text in it made safe."""
     if isinstance(value, str):
         return safe(value, limit=limit)
     if isinstance(value, Mapping):
@@ -60,13 +60,13 @@ def safe_json(value: Any, *, limit: int = MAX_TEXT) -> Any:
 
 
 def _parts(value: str) -> Iterator[str]:
-    """Yield a value, and the lines of one that has several: they are logged one by one."""
+    """Yield a value, and each of its lines if it has several: a log shows them one by one."""
     lines = value.splitlines()
     yield from (part for part in (value, *(lines if len(lines) > 1 else ())) if len(part.strip()) >= _SHORTEST)
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as it is, as text within JSON and within JSON in JSON, within Python, and within an address."""
+    """Yield a secret as it is, and as it is written in JSON, in JSON within JSON, in Python and in a URL."""
     yield secret
     yield repr(secret)[1:-1]
     for ensure_ascii in (True, False):
@@ -91,7 +91,7 @@ def _without(forms: Iterable[str], text: str) -> str:
 
 
 def _without_beginning(form: str, text: str) -> str:
-    """Hide how a secret begins, where the text was cut in the midst of it."""
+    """Hide the beginning of a secret where the text was cut within it."""
     kept, at = [], 0
     while (start := text.find(form[:_SHORTEST_PIECE], at)) >= 0:
         pairs = zip(form, text[start : start + len(form)], strict=False)

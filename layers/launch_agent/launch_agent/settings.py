@@ -1,4 +1,4 @@
-"""The environment of the functions, and the configuration file beside the package. Only this module reads them."""
+"""The environment variables of the functions, and launch-config.yaml. Only this module reads them."""
 
 import os
 import sys
@@ -13,17 +13,17 @@ from launch_agent.run_queue.launch_config import FILE_NAME, LaunchConfig, parse_
 
 
 class Settings(Model):
-    """Environment variables: each field is one, in capitals."""
+    """Environment variables. The name of each is its field's name in capitals."""
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the fields from the environment. Raises ValidationError when one is missing or wrong."""
+        """Read the environment. Raises ValidationError if a variable is missing or not valid."""
         names = {name: name.upper() for name in cls.model_fields}
         return cls.model_validate({name: os.environ[key] for name, key in names.items() if key in os.environ})
 
 
 class Environment(Settings):
-    """What every function is told."""
+    """The environment variables of every function."""
 
     account_id: str
     build_bucket: str
@@ -40,30 +40,33 @@ class Environment(Settings):
 
     @property
     def capacity_wait(self) -> timedelta:
-        """How long a run may wait for capacity."""
+        """How long a run waits for capacity at most."""
         return timedelta(hours=self.capacity_wait_hours)
 
     @property
     def wandb_init_grace(self) -> timedelta:
-        """How long a run may still appear in W&B after its training job has ended."""
+        """How long a run may take to appear in W&B after its training job has ended."""
         return timedelta(seconds=self.wandb_init_grace_seconds)
 
     @property
     def deployment(self) -> Deployment:
-        """Where this stack is."""
+        """The account, region and name of this stack."""
         return Deployment.model_validate(self.model_dump(include=set(Deployment.model_fields)))
 
 
 class StateMachine(Settings):
-    """What only functions that work with executions are told: the state machine names the others, and not they it."""
+    """The environment variable of functions that work with executions.
+
+    The state machine refers to the other functions; if they referred to it, the template would have a cycle.
+    """
 
     state_machine_arn: str
 
 
 def read_launch_config() -> LaunchConfig:
-    """Read launch-config.yaml, which its own layer puts on the import path. Raises InvalidLaunchConfig."""
+    """Read launch-config.yaml from the import path, where its own layer puts it. Raises InvalidLaunchConfig."""
     for folder in sys.path:
         path = Path(folder, FILE_NAME)
         if path.is_file():
             return parse_launch_config(path.read_bytes())
-    raise InvalidLaunchConfig(f"{FILE_NAME} is not on the import path. The stack's configuration layer brings it.")
+    raise InvalidLaunchConfig(f"{FILE_NAME} is not on the import path. The stack's configuration layer provides it.")

@@ -1,6 +1,6 @@
-"""Every setting and every client of a stack, made when it is first used.
+"""Every setting and every client of a stack, created on first use.
 
-Client modules are imported there too: a cold start pays only for what its function needs.
+Client modules are imported on first use too, so that a function's cold start imports only what the function needs.
 """
 
 from functools import cached_property
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 class Clients:
-    """Each is made when it is first used, and kept while the execution environment lives.
+    """The clients. Each is created on first use and kept as long as the execution environment.
 
-    A step's constructor takes those that each of its calls needs: AWS gives a function full CPU while it starts.
+    The constructor of a step gets the clients that every call needs, as a function has full CPU while it starts.
     """
 
     @cached_property
     def env(self) -> Environment:
-        """The environment variables of every function. Raises ValidationError when one is missing or wrong."""
+        """The environment variables of every function. Raises ValidationError if one is missing or not valid."""
         return Environment.from_environment()
 
     @cached_property
     def state_machine_arn(self) -> str:
-        """The ARN of the state machine. Raises ValidationError in a function that is not told it."""
+        """The ARN of the state machine. Raises ValidationError in a function that does not have the variable."""
         return StateMachine.from_environment().state_machine_arn
 
     @cached_property
@@ -104,28 +104,28 @@ class Clients:
 
     @cached_property
     def training_logs(self) -> "TrainingLogs":
-        """What training jobs log."""
+        """The logs of training jobs."""
         from launch_agent.clients.logs import TrainingLogs
 
         return TrainingLogs()
 
     @cached_property
     def image_repository(self) -> "ImageRepository":
-        """Built images."""
+        """The repository of built images."""
         from launch_agent.clients.image_repository import ImageRepository
 
         return ImageRepository(self.env.image_repository)
 
     @cached_property
     def image_claims(self) -> "ImageClaims":
-        """Whose build makes which image."""
+        """The claims of images: which run queue item builds which image."""
         from launch_agent.clients.image_claims import ImageClaims
 
         return ImageClaims(self.env.runs_table)
 
     @cached_property
     def build_bucket(self) -> "BuildBucket":
-        """Build plans, and what builds noted."""
+        """Build plans, and the notes that builds write."""
         from launch_agent.clients.build_bucket import BuildBucket
 
         return BuildBucket(self.env.build_bucket)
