@@ -1,4 +1,4 @@
-"""Removes secrets from every text that leaves this application: log lines, exceptions, and texts for W&B and executions.
+"""Removes secrets from every text that leaves this application: logs, exceptions, and texts for W&B and executions.
 
 Code that reads a secret calls `keep_secret`. `safe` then removes the secret from a text, however it is escaped or cut:
 the messages of AWS and botocore repeat whole requests, and cut them anywhere.

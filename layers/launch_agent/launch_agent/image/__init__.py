@@ -1,1 +1,1 @@
-"""What an image is made of, and why there is none."""
+"""What goes into an image, how its Dockerfile is chosen or generated, and why a build failed."""

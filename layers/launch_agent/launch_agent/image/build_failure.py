@@ -1,4 +1,4 @@
-"""Why a build ended without an image, in words for the person who queued the run."""
+"""Explains to the person who queued the run why a build failed."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,13 +8,13 @@ from pydantic import Field
 from launch_agent.model import Wire
 
 BUILDER_ERROR = "launch-agent: error:"
-"""How the line begins with which the builder says why there is no image."""
+"""The beginning of the line in which the builder says why there is no image."""
 
 _ID = re.compile(r'"Id"\s*:\s*"(?P<id>[^":]+:[0-9a-fA-F-]{36})"')
 
 
 class PhaseContext(Wire):
-    """What CodeBuild says about a phase."""
+    """A message of CodeBuild about a phase."""
 
     message: str = ""
 
@@ -28,7 +28,7 @@ class BuildPhase(Wire):
 
 
 class BuildLogs(Wire):
-    """Where the log of a build is."""
+    """Where a build's log is."""
 
     group: str = Field(alias="groupName", default="")
     stream: str = Field(alias="streamName", default="")
@@ -47,37 +47,37 @@ class Build(Wire):
 
 
 def build_id_in(cause: str) -> str | None:
-    """Return the id of the build in the cause of a failed `startBuild.sync`, which may be cut; None without one."""
+    """Return the build's id in the cause of a failed `startBuild.sync`, or None. The cause may be cut."""
     found = _ID.search(cause)
     return found["id"] if found else None
 
 
 def explain(build: Build, log: Iterable[str]) -> str:
-    """Say why a build ended without an image, from what CodeBuild and the end of its log say."""
+    """Return why a build ended without an image, from CodeBuild's answer and the last lines of the log."""
     if build.status in _REASONS:
         return _REASONS[build.status]
     phase = next((each for each in build.phases if each.status not in ("", "SUCCEEDED")), None)
     where = f" in phase {phase.name}" if phase else ""
     said = [context.message for context in phase.contexts if context.message] if phase else []
     why = _builder_error(log) or " ".join(said) or "CodeBuild gives no reason."
-    return f"The build of the image failed{where}: {why} The end of its log is in error.log."
+    return f"The image build failed{where}: {why} The end of its log is in error.log."
 
 
 def explain_without_build(error: str, cause: str) -> str:
-    """Say why no build was started, from the error of the state."""
+    """Return why no build was started, from the error and the cause of the state."""
     if error.endswith("AccountLimitExceededException"):
         return (
-            f"AWS CodeBuild has no room for another build: {cause} Ask for more concurrently running builds in the "
-            "Service Quotas console; a new account can have none."
+            f"AWS CodeBuild cannot start another build: {cause} Request a higher quota for concurrently running "
+            "builds in the Service Quotas console. In a new account it can be zero."
         )
     return f"AWS CodeBuild did not build the image: {error}: {cause}"
 
 
 _REASONS = {
     "FAULT": "AWS CodeBuild itself failed. Queue the run again.",
-    "STOPPED": "Somebody stopped the build of the image.",
-    "TIMED_OUT": "The image was not built within the time a build may take. Install less, or start from a base image "
-    "that has it: builder.accelerator.base_image or builder.base_image in the queue's configuration.",
+    "STOPPED": "Someone stopped the image build.",
+    "TIMED_OUT": "The image build took longer than a build may take. Install fewer packages, or use a base image that "
+    "has them: builder.accelerator.base_image or builder.base_image in the queue's configuration.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Which Dockerfile builds a job's image, and the text of the one that is generated where the job has none."""
+"""Chooses the Dockerfile of a job's image, and generates one if the job has none."""
 
 import json
 import posixpath
@@ -12,7 +12,7 @@ from launch_agent.image.recipe import ImageRecipe
 from launch_agent.model import Model
 
 NOT_INSTALLED = "launch-agent: not installed:"
-"""What a build prints before each package of a frozen list that no index has."""
+"""A build prints this before the name of each frozen requirement that no index has."""
 
 CODE_FOLDER = "/opt/program"
 REQUIREMENTS_FOLDER = "/opt/requirements"
@@ -20,66 +20,67 @@ REQUIREMENTS_FOLDER = "/opt/requirements"
 _DOCKERFILE = "Dockerfile.wandb"
 _ENVIRONMENT = "/opt/venv"
 _OFFICIAL_IMAGES = "public.ecr.aws/docker/library"
-"""Docker's official images at Amazon: pulls from CodeBuild are not counted against Docker Hub's limits there."""
+"""Docker's official images in Amazon's public registry, where Docker Hub's pull limits do not apply."""
 _OLDEST_PYTHON_IMAGE = (3, 9)
-"""The oldest Python with an official image on a maintained Debian; uv brings older ones along."""
+"""The oldest Python with an official image on a maintained Debian. uv installs older ones."""
 _TOOLS = r"""RUN if ! { command -v git && command -v cc; }; then \
       if command -v apt-get; then \
         export DEBIAN_FRONTEND=noninteractive; apt-get update --quiet; \
         apt-get install --yes --quiet --no-install-recommends build-essential ca-certificates git; \
       elif command -v dnf; then dnf install --assumeyes gcc gcc-c++ git make; \
       elif command -v yum; then yum install --assumeyes gcc gcc-c++ git make; \
-      else false; fi || echo "launch-agent: git and a C compiler could not be installed; going on without them"; \
+      else false; fi || echo "launch-agent: git and a C compiler could not be installed; continuing without them"; \
     fi"""
-"""What accelerator images lack, and what git requirements, packages without a wheel and torch.compile need."""
+"""Installs git and a C compiler, which accelerator images lack: git requirements, packages without a wheel and
+torch.compile need them."""
 
 _STARTS_SCRIPTS = re.compile(r"(python[\d.]*|bash|sh)")
 
 
 class DockerfileChoice(Model):
-    """The chosen Dockerfile: a file of the code, or to be generated when `path` is None."""
+    """The chosen Dockerfile: a file of the code or, if `path` is None, a generated one."""
 
     path: str | None
     context: str
-    """The folder of the code that is the build context, `.` for all of it."""
+    """The folder of the code that is the build context; `.` is all of the code."""
     why: str
 
 
 class Requirements(Model):
-    """What the image's packages are installed from."""
+    """The requirements to install into the image."""
 
     name: str
-    """The file of the code that states them."""
+    """The file of the code that has them."""
     path: str
-    """The file that is installed from, relative to where the installation runs, or absolute."""
+    """The requirements file to install from: absolute, or relative to the folder in which the installation runs."""
     files: Mapping[str, bytes] = {}
-    """What is put into the requirements folder, by path; nothing where the code's own files are used."""
+    """The contents of the requirements folder, by path; empty if the code's own files are used."""
     needs_code: bool = False
-    """Whether something of the code is installed, or may be."""
+    """Whether the installation may need files of the code."""
     is_frozen: bool = False
-    """Whether it is a list of what was installed elsewhere, some of which may be had from no package index."""
+    """Whether it lists the packages of another machine, some of which may be in no package index."""
     asks_for_wandb: bool = True
-    """Whether the wandb package is among them, or may be."""
+    """Whether the wandb package is or may be among them."""
 
 
 def choose_dockerfile(recipe: ImageRecipe, files: Collection[str]) -> DockerfileChoice:
-    """Choose for a recipe among the paths of its code: the one it names, else `Dockerfile.wandb`, else generated.
+    """Choose the Dockerfile: the one that the recipe names, else `Dockerfile.wandb`, else a generated one.
 
-    Raises UnsupportedJobSource when the recipe names one that is not there.
+    `files` are the paths of the code. Raises UnsupportedJobSource if the recipe names a file that is not in the code.
     """
     context = recipe.build_context or "."
     if recipe.dockerfile:
         path = posixpath.normpath(posixpath.join(context, recipe.dockerfile))
         if path not in files:
             raise UnsupportedJobSource(
-                f"the Dockerfile {path} is not in the job's code. Add it, or name another in overrides.dockerfile."
+                f"the Dockerfile {path} is not in the job's code. Add it, or name another one in overrides.dockerfile."
             )
         return DockerfileChoice(path=path, context=context, why=f"{path}: the job or the override names it")
     script = entry_script(recipe.entry_point)
     folder = posixpath.normpath(posixpath.join(context, posixpath.dirname(script)))
     path = posixpath.normpath(posixpath.join(folder, _DOCKERFILE))
     if path in files:
-        return DockerfileChoice(path=path, context=folder, why=f"{path}: it is beside the entry point {script}")
+        return DockerfileChoice(path=path, context=folder, why=f"{path}: it is next to the entry point {script}")
     return DockerfileChoice(
         path=None, context=_root(context, script, files), why=f"generated: {_generated_because(recipe)}"
     )
@@ -88,35 +89,35 @@ def choose_dockerfile(recipe: ImageRecipe, files: Collection[str]) -> Dockerfile
 def _root(context: str, script: str, files: Collection[str]) -> str:
     """Return the folder of the code that becomes the root of a generated image.
 
-    It is the build context, to which the entry point is relative. The reference puts all of the code at the root, so
-    that jobs exist whose entry point is relative to that.
+    The entry point is relative to the build context, so that is the root. `wandb launch-agent` puts all of the code at
+    the root, so the entry point of some jobs is relative to all of the code instead.
     """
     inside = posixpath.normpath(posixpath.join(context, script))
     return "." if inside not in files and posixpath.normpath(script) in files else context
 
 
 def expected_choice(recipe: ImageRecipe) -> str:
-    """Say how the Dockerfile will be chosen, for who cannot see the code yet."""
+    """Return how the Dockerfile will be chosen, before the code is fetched."""
     if recipe.dockerfile:
         return f"{recipe.dockerfile}: the job or the override names it"
     beside = entry_script(recipe.entry_point) or "the entry point"
-    return f"{_DOCKERFILE} if there is one beside {beside}; else generated: {_generated_because(recipe)}"
+    return f"{_DOCKERFILE} if it is next to {beside}; else generated: {_generated_because(recipe)}"
 
 
 def _generated_because(recipe: ImageRecipe) -> str:
     if recipe.base_image:
-        return f"the code is laid on the base image {recipe.base_image}"
-    return f"the job names no Dockerfile, and there is no {_DOCKERFILE} beside its entry point"
+        return f"the code is copied onto the base image {recipe.base_image}"
+    return f"the job names no Dockerfile, and no {_DOCKERFILE} is next to its entry point"
 
 
 def entry_script(entry_point: Sequence[str]) -> str:
-    """Return the file that an entry point runs: its first part ending in .py or .sh, else its last part."""
+    """Return the file that an entry point runs: the first part that ends with .py or .sh, else the last part."""
     scripts = [part for part in entry_point if part.endswith((".py", ".sh"))]
     return (scripts or list(entry_point[-1:]) or [""])[0]
 
 
 def entry_point_in(choice: DockerfileChoice, entry_point: Sequence[str]) -> tuple[str, ...]:
-    """Return the entry point as it is in the image: `Dockerfile.wandb` has its own folder as the build context."""
+    """Return the entry point in the image. The build context of a `Dockerfile.wandb` is the folder that it is in."""
     script = entry_script(entry_point)
     beside = choice.path is not None and posixpath.basename(choice.path) == _DOCKERFILE
     if not (beside and posixpath.dirname(script) and choice.context.endswith(posixpath.dirname(script))):
@@ -125,17 +126,17 @@ def entry_point_in(choice: DockerfileChoice, entry_point: Sequence[str]) -> tupl
 
 
 def is_entry_point_of(recipe: ImageRecipe, entry_point: Sequence[str]) -> bool:
-    """Say whether an image of a recipe may be started so: as the recipe says, or with its script's bare name."""
+    """Whether an entry point is the recipe's, with or without the folder of its script."""
     script = entry_script(recipe.entry_point)
     bare = tuple(posixpath.basename(part) if part == script else part for part in recipe.entry_point)
     return tuple(entry_point) in (recipe.entry_point, bare)
 
 
 def missing_script(choice: DockerfileChoice, recipe: ImageRecipe, files: Collection[str]) -> str | None:
-    """Return the file that a recipe's entry point runs if it is certain that the image will not have it.
+    """Return the file that the entry point runs if the image will certainly not have it, else None.
 
-    `files` are the paths of the code. A generated image has nothing else in its folder, but what a base image of the
-    job's has there.
+    `files` are the paths of the code. The code's folder in a generated image has no other files, unless the job has a
+    base image.
     """
     if choice.path or recipe.base_image or not recipe.entry_point:
         return None
@@ -150,12 +151,12 @@ def missing_script(choice: DockerfileChoice, recipe: ImageRecipe, files: Collect
 
 
 def generate_dockerfile(recipe: ImageRecipe, requirements: Requirements | None, *, with_git: bool = False) -> str:
-    """Write the Dockerfile of a job that has none, for a build context as `builder.context` lays it out.
+    """Return a Dockerfile for a job that has none, for the build context of `builder.context`.
 
-    The image that runs is the image that installs: what has been installed finds the libraries and tools it was
-    installed with. `with_git` says that the context has the code's `.git`, from which a project can take its version.
+    Packages are installed in the image that runs, so that they find the libraries and tools of their installation.
+    `with_git` is whether the context has the code's `.git`, from which a project can derive its version.
 
-    SageMaker runs an image as root and reads its entry point in the exec form
+    SageMaker runs an image as root and needs the exec form of ENTRYPOINT
     (https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html).
     """
     if recipe.base_image:
@@ -172,7 +173,7 @@ _COPY_CODE = (f"WORKDIR {CODE_FOLDER}", f"COPY code/ {CODE_FOLDER}/")
 
 
 def _environment(recipe: ImageRecipe) -> Iterator[str]:
-    """Write what makes a virtual environment of the job's Python, with pip, uv, git and a C compiler at hand."""
+    """Yield the lines that create a virtual environment of the job's Python, with pip, uv, git and a C compiler."""
     is_official = not recipe.accelerator_image and _has_python_image(recipe.python_version)
     yield f"FROM {_image(recipe)}"
     yield "USER root"
@@ -189,7 +190,10 @@ def _environment(recipe: ImageRecipe) -> Iterator[str]:
 
 
 def _install(requirements: Requirements | None, *, with_git: bool) -> Iterator[str]:
-    """Write the steps that install and copy the code; what does not need the code comes first, to be reused."""
+    """Yield the lines that install the requirements and copy the code.
+
+    An installation that does not need the code comes before it, so that its layer can be reused.
+    """
     if requirements is None:
         yield from _COPY_CODE
         return
@@ -209,7 +213,7 @@ def _install(requirements: Requirements | None, *, with_git: bool) -> Iterator[s
 
 
 def _image(recipe: ImageRecipe) -> str:
-    """Return the image that a job is installed on and runs in: with git, a C compiler, and libraries such as OpenMP."""
+    """Return the image to install in and run: it has git, a C compiler, and libraries such as OpenMP."""
     if recipe.accelerator_image:
         return recipe.accelerator_image
     if _has_python_image(recipe.python_version):

@@ -1,6 +1,6 @@
-"""Build plans that version 0.1.0 stored, read as this version has them. Delete with tests/upgrade/0.1.0.
+"""Converts build plans that version 0.1.0 stored. Delete with tests/upgrade/0.1.0.
 
-Its recipes had other fields, so that the tags made of them are others.
+Its recipes had other fields, so their tags were different.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def current_build_plan(given: Any) -> Any:
-    """Return a stored build plan with the fields that it has now; one of this version as it is."""
+    """Return a stored build plan with the fields of this version. A plan of this version does not change."""
     if not isinstance(given, Mapping) or "job_artifact_id" not in given:
         return given
     kept = {name: value for name, value in given.items() if name != "job_artifact_id"}

@@ -1,6 +1,4 @@
-"""The image of a job that comes as code: everything that goes into it, the tag that stands for exactly that, and the
-order to build it.
-"""
+"""The image of a job that comes as code: its recipe (everything that goes into it), its tag, and its build plan."""
 
 import hashlib
 import posixpath
@@ -16,10 +14,11 @@ from launch_agent.run_queue.items import ItemRef, RunSpec
 from launch_agent.run_queue.job_artifact import JobArtifact, parse_job_name
 
 BUILDER_VERSION = "2"
-"""Raised with every change that makes another image of the same recipe, such as one of the generated Dockerfile."""
+"""Increase it with every change that makes a different image from the same recipe, for example in the generated
+Dockerfile."""
 
 DEFAULT_PYTHON = "3.12"
-"""For jobs that do not say with which Python they were made."""
+"""For jobs that do not state their Python version."""
 
 Platform = Literal["linux/amd64", "linux/arm64"]
 
@@ -27,7 +26,7 @@ BUILD_HOSTS: dict[Platform, dict[str, str]] = {
     "linux/amd64": {"host_type": "LINUX_CONTAINER", "host_image": "aws/codebuild/amazonlinux-x86_64-standard:5.0"},
     "linux/arm64": {"host_type": "ARM_CONTAINER", "host_image": "aws/codebuild/amazonlinux-aarch64-standard:3.0"},
 }
-"""Where AWS CodeBuild builds for a platform: on a processor of its kind, since emulating another is slow."""
+"""The CodeBuild environment for each platform. It has a processor of that kind, as emulation is slow."""
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][\w.:/-]*(@sha256:[0-9a-f]{64})?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -38,7 +37,7 @@ _USER = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 def _image_reference(value: str) -> str:
     if not _REFERENCE.fullmatch(value):
-        raise ValueError("an image reference is wanted, for example nvidia/cuda:12.8.1-base-ubuntu24.04")
+        raise ValueError("expected an image reference, for example nvidia/cuda:12.8.1-base-ubuntu24.04")
     return value
 
 
@@ -46,7 +45,7 @@ ImageReference = Annotated[str, AfterValidator(_image_reference)]
 
 
 class BaseImage(Wire):
-    """A block of the queue's `builder` that names a base image."""
+    """A block with a base image in the queue's `builder` block."""
 
     base_image: ImageReference | None = None
 
@@ -72,18 +71,18 @@ class ArtifactCode(Model):
 
 
 class GitCode(Model):
-    """Code in a git repository. `commit` is None, or the name of a branch or tag, where the job is not pinned."""
+    """Code in a git repository. If the job is not pinned, `commit` is None or the name of a branch or tag."""
 
     kind: Literal["git"] = "git"
     remote: str
     commit: str | None
     submodules: bool = False
     large_files: bool = False
-    """Whether files that git-lfs keeps elsewhere are fetched too; without, the code has pointers in their place."""
+    """Whether the files in git-lfs are fetched too. If not, the code has pointers instead of these files."""
 
     @property
     def is_pinned(self) -> bool:
-        """Whether it will always be the same code."""
+        """Whether `commit` is a hash, so that the code never changes."""
         return self.commit is not None and bool(_COMMIT.fullmatch(self.commit))
 
 
@@ -91,23 +90,23 @@ Code = Annotated[ArtifactCode | GitCode, Field(discriminator="kind")]
 
 
 class ImageRecipe(Model):
-    """What an image is made of. The same recipe gives the same image, so that it is built once."""
+    """Everything that goes into an image. The same recipe gives the same image, so it is built once."""
 
     code: str
     """The id and digest of the code's artifact, or the remote and commit of its git repository."""
     job_artifact_id: str
-    """The job artifact, whose frozen requirements and patch go into the image too: W&B's id of it, which is nobody
-    else's, and the digest that its maker gave it."""
+    """The job artifact, whose frozen requirements and patch go into the image too: its id, which W&B assigns and which
+    is unique, and `job_digest`, which its creator states."""
     job_digest: str
     entry_point: tuple[str, ...]
     notebook: bool = False
     dockerfile: str | None = None
-    """A path in the build context: the override's, else the job's own."""
+    """A path in the build context, from the override or the job."""
     build_context: str | None = None
     base_image: str | None = None
-    """An image that has all that the code needs: the code is laid on it, and nothing is installed."""
+    """An image with everything that the code needs: the code is copied onto it, and nothing is installed."""
     accelerator_image: str | None = None
-    """An image with drivers and the like, on which Python and the requirements are installed."""
+    """An image with for example GPU libraries, on which Python and the requirements are installed."""
     working_dir: str | None = None
     python_version: str
     platform: Platform = "linux/amd64"
@@ -115,54 +114,55 @@ class ImageRecipe(Model):
 
     @property
     def tag(self) -> str:
-        """Return 64 hex digits that change if and only if a field does."""
+        """64 hex digits that change if and only if a field changes."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 class BuildPlan(Model):
-    """The order to build an image. It holds no secret: the builder reads those it needs with a role of its own."""
+    """What to build. It contains no secret except `token`: the builder reads secrets with its own role."""
 
     item: ItemRef
     entity: str
-    """Whose run it is first built for: layers are shared within an entity."""
+    """The entity of the run. Builds for the same entity share layers."""
     job: str
     """The job's full name, `entity/project/name:alias`."""
     code: Code
     recipe: ImageRecipe
     tag: str
-    """The recipe's, as it was when the run was planned: a later version may make another tag of the same recipe."""
+    """The recipe's tag when the run was planned. A later version may compute another tag for the same recipe."""
     repository: str
     """The address of the repository to push to, without a tag."""
     token: str | None = None
-    """What no other build can guess, once the build is ordered: its plan and its note are stored below it."""
+    """Random, so that no other build can guess it; None until the build is ordered. It is in the keys under which the
+    plan and the note are stored."""
 
     _read_earlier = model_validator(mode="before")(current_build_plan)
 
     @property
     def image(self) -> str:
-        """What stands for the image's address until it is built and known by its digest."""
+        """The image's address by tag, a placeholder until the build reports its digest."""
         return f"{self.repository}:{self.tag}"
 
     @property
     def cache(self) -> str:
-        """Where the layers of this job's builds are kept; the tag is one that may move."""
+        """The address of the layers of this job's builds. Its tag can be overwritten."""
         whose = f"{self.entity}\n{self.job.partition(':')[0]}"
         return f"{self.repository}:cache-{hashlib.sha256(whose.encode()).hexdigest()[:32]}"
 
 
 class ImageNote(Model):
-    """What a build reports of the image that it has pushed."""
+    """A build's report about the image that it pushed."""
 
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     dockerfile: str = Field(max_length=2_000)
     """Which Dockerfile was used, and why."""
     entry_point: tuple[str, ...]
-    """How the code is started in this image."""
+    """The job's entry point in this image."""
     warnings: tuple[Annotated[str, Field(max_length=4_000)], ...] = Field(default=(), max_length=10)
 
 
 def parse_queue_builder(block: object) -> QueueBuilder:
-    """Parse the `builder` block of a queue's configuration; None is an empty one. Raises InvalidRunSpec."""
+    """Parse the `builder` block of a queue's configuration; None is an empty block. Raises InvalidRunSpec."""
     try:
         return QueueBuilder.model_validate(block or {})
     except ValidationError as error:
@@ -170,14 +170,14 @@ def parse_queue_builder(block: object) -> QueueBuilder:
 
 
 def git_code(job: JobArtifact, name: str, builder: QueueBuilder) -> GitCode:
-    """Return where a git job's code is. Raises UnsupportedJobSource for what is not fetched over https or ssh."""
+    """Return where a git job's code is. Raises UnsupportedJobSource if the remote uses neither https nor ssh."""
     git = job.source.git
     remote = _remote(git.remote.strip()) if git else None
     if git is None or remote is None:
         raise UnsupportedJobSource(
-            f'job "{name}" has a git remote that is not of the form https://host/path, ssh://host/path or '
-            "user@host:path, or that has a password in it. Recreate the job with such a remote, and put the "
-            "credentials in the secret that the template parameter GitCredentialsSecretArn names."
+            f'job "{name}" has a git remote with a password, or one that is not of the form https://host/path, '
+            "ssh://host/path or user@host:path. Recreate the job with such a remote and without a password, and put "
+            "the credentials in the secret named by the template parameter GitCredentialsSecretArn."
         )
     return GitCode(
         remote=remote,
@@ -188,10 +188,10 @@ def git_code(job: JobArtifact, name: str, builder: QueueBuilder) -> GitCode:
 
 
 def _remote(text: str) -> str | None:
-    """Return a remote as it is fetched: one over https without a user, whom the credentials of the host name.
+    """Return the remote to fetch from, or None if it is not supported.
 
-    wandb takes the password out of a remote and leaves `user:@`; hosts show their remotes with a user, such as
-    `https://org@dev.azure.com/...`. None for what is not fetched.
+    The user is removed from an https remote: the credentials of the host have their own. wandb removes the password of
+    a remote and leaves `user:@`, and some hosts put a user into their remotes, such as `https://org@dev.azure.com/...`.
     """
     if not text.isprintable():
         return None
@@ -212,13 +212,13 @@ def _remote(text: str) -> str | None:
 def plan_build(
     spec: RunSpec, job: JobArtifact, code: Code, item: ItemRef, *, builder: QueueBuilder, platform: Platform, to: str
 ) -> BuildPlan:
-    """Decide what image a job's code becomes, in the repository `to`; `platform` is for queues that name none.
+    """Plan the build of a job's image in the repository `to`. `platform` is used if the queue names none.
 
     Raises UnsupportedJobSource and JobArtifactNotFound.
     """
     source, overrides = job.source, spec.overrides
     if not source.entrypoint:
-        raise UnsupportedJobSource(f'job "{spec.job}" has no entry point. Make it anew, with one.')
+        raise UnsupportedJobSource(f'job "{spec.job}" has no entry point. Recreate the job with one.')
     base_image = _base_image(source.base_image, spec.job) or builder.base_image
     recipe = ImageRecipe(
         code=_identity(code, item),
@@ -242,12 +242,12 @@ def plan_build(
 
 
 def _started(entry_point: list[str], *, notebook: bool) -> tuple[str, ...]:
-    """Return how the code is started: a notebook as the script that the builder makes of it."""
+    """Return the entry point. A notebook is started as the script that the builder converts it to."""
     return (*entry_point[:-1], posixpath.splitext(entry_point[-1])[0] + ".py") if notebook else tuple(entry_point)
 
 
 def python_version(*stated: str | None) -> str:
-    """Return the first Python stated, as major.minor.
+    """Return the first Python version in these texts, as major.minor.
 
     wandb 0.31.0 writes `CPython 3.11.7` into the job of a run, and the plain version into other jobs.
     """
@@ -256,7 +256,7 @@ def python_version(*stated: str | None) -> str:
 
 
 def _identity(code: Code, item: ItemRef) -> str:
-    """Name the very code; that of a branch is another one for each item."""
+    """Return a text that identifies the code. The code of a branch is different for each run queue item."""
     if isinstance(code, ArtifactCode):
         return f"artifact {code.artifact_id} {code.digest}"
     pinned = "" if code.is_pinned else f" as of {item.id}"
@@ -266,12 +266,15 @@ def _identity(code: Code, item: ItemRef) -> str:
 
 def _base_image(reference: str | None, job: str | None) -> str | None:
     if reference and not _REFERENCE.fullmatch(reference):
-        raise UnsupportedJobSource(f'job "{job}" names "{reference}" as its base image, which is no image reference.')
+        raise UnsupportedJobSource(
+            f'job "{job}" has the base image "{reference}", which is not a valid image reference. Recreate the job '
+            "with another one."
+        )
     return reference or None
 
 
 def _inside(path: str | None) -> str | None:
-    """Return a path within the code. Raises UnsupportedJobSource for one that leads out of it."""
+    """Return a normalized path within the code. Raises UnsupportedJobSource if it leads out of the code."""
     if not path:
         return None
     inside = posixpath.normpath(path)

@@ -1,1 +1,1 @@
-"""What an operator needs: repairs."""
+"""What a sweep repairs."""

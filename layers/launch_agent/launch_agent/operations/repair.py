@@ -1,4 +1,4 @@
-"""What a sweep has to do: where the records of open runs, the executions and the training jobs do not agree."""
+"""Decides what a sweep has to repair: it compares the records of open runs, the executions and the training jobs."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -13,7 +13,7 @@ from launch_agent.run_queue.items import Slot
 from launch_agent.runs.record import RunRecord
 
 _START_BY = timedelta(minutes=2)
-"""An execution is started seconds after its record is stored, unless the function was ended between the two."""
+"""An execution is started seconds after its record is stored, unless the function ended between the two."""
 
 
 class Repair(StrEnum):
@@ -40,7 +40,7 @@ def item_to_repair(event: object) -> str | None:
     """Return the run queue item of an event "Step Functions Execution Status Change"
     (https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html).
 
-    None for everything else, and where the execution's input was too long for the event: all runs are looked at then.
+    None for any other event, and if the execution's input is too long for the event: the sweep then checks all runs.
     """
     try:
         return _ExecutionEnded.model_validate(event).detail.input.run_queue_item_id
@@ -58,7 +58,7 @@ class OrphanJob(NamedTuple):
 def needs_check(
     open_runs: Iterable[RunRecord], *, running: Collection[str], live_jobs: Collection[str]
 ) -> list[RunRecord]:
-    """Return the open runs that are worth a closer look: without a running execution, or with a job not in progress."""
+    """Return the open runs to check: those without a running execution, or with a training job not in progress."""
     return [
         run
         for run in open_runs
@@ -67,9 +67,9 @@ def needs_check(
 
 
 def repair_of(record: RunRecord | None, *, execution_status: str | None, now: datetime) -> Repair | None:
-    """Return what a run needs, by its record and its execution as they are now; None for nothing.
+    """Return what a run needs, from its record and its execution as they are now; None if it needs nothing.
 
-    `execution_status` is Step Functions', None where there is no such execution.
+    `execution_status` is the status in Step Functions, or None if the execution does not exist.
     """
     if record is None or not record.is_open:
         return None
@@ -83,12 +83,12 @@ def repair_of(record: RunRecord | None, *, execution_status: str | None, now: da
 def is_orphan(job: OrphanJob, record: RunRecord | None) -> bool:
     """Return whether a training job in progress has to be stopped.
 
-    One without a record is left alone: a stack of this name that was deleted may have started it.
+    A job without a record is left alone: a deleted stack of the same name may have started it.
     """
     return record is not None and (not record.is_open or record.training_job_name != job.training_job_name)
 
 
 def wrong_counts(open_runs: Iterable[RunRecord], counted: Mapping[Slot, int]) -> dict[Slot, tuple[int, int]]:
-    """Return, by kind of slot, how many are counted as in use and how many open runs there are, where these differ."""
+    """Return the wrong counts of slots in use: by kind of slot, the count and the actual number of open runs."""
     found = Counter(run.slot for run in open_runs)
     return {slot: (number, found[slot]) for slot, number in counted.items() if number != found[slot]}

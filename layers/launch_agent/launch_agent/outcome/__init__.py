@@ -1,1 +1,1 @@
-"""How a run ended, and what a user is told."""
+"""How a run ended, and what the user sees."""

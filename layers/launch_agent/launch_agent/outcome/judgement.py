@@ -1,4 +1,4 @@
-"""How a run ended, in our words: a verdict, the reason, and what to do about it."""
+"""How a run ended: the verdict, the reason, and what to do about it."""
 
 import json
 from collections.abc import Mapping
@@ -13,24 +13,24 @@ from launch_agent.model import Model, Wire
 from launch_agent.training.training_job import TrainingEnd, Verdict
 
 STOPPED = "Stopped"
-"""The error of an execution that was stopped, here or in the console."""
+"""The error of an execution that was stopped, by the agent or in the console."""
 
 STAGES = {"Build image": "build"}
-"""W&B's word for where a launch failed, by the state of the state machine; `agent` for every other state."""
+"""The stage that W&B shows for a failed launch, by the state that failed; `agent` for every other state."""
 
 
 class Failure(Model):
-    """What made the execution leave its way, as a Catch of the state machine passes it on."""
+    """The error that a Catch of the state machine passes on."""
 
     error: str
     cause: str = ""
     stage: str
-    """W&B's word for where it happened: `agent`, `build` or `run`."""
+    """The stage that W&B shows: `agent`, `build` or `run`."""
 
     @model_validator(mode="before")
     @classmethod
     def _know_the_stage(cls, given: Any) -> Any:
-        """Take the name of the state that failed. Executions of an older state machine send the stage instead."""
+        """Derive the stage from the state that failed. Executions of an older state machine send the stage itself."""
         if not isinstance(given, Mapping) or "state" not in given:
             return given
         rest = {name: value for name, value in given.items() if name != "state"}
@@ -39,12 +39,12 @@ class Failure(Model):
 
     @property
     def is_stop(self) -> bool:
-        """Whether somebody stopped the launch, and nothing went wrong."""
+        """Whether the launch was stopped and did not fail."""
         return self.error == STOPPED
 
     @property
     def reason(self) -> str:
-        """The message of the error that a function raised, or what Step Functions itself says."""
+        """The message of the error that a function raised, else the message of Step Functions."""
         try:
             cause: Any = json.loads(self.cause)
         except ValueError:
@@ -54,13 +54,13 @@ class Failure(Model):
 
 
 _WITHOUT_MESSAGE = {
-    "States.Timeout": "The training job did not end within its own time limits and a day for waiting in line. It was "
-    "stopped. Its log and status are in the SageMaker console.",
+    "States.Timeout": "The training job did not end within its time limits and one day of waiting in line, so it was "
+    "stopped. The SageMaker console has its log and status.",
 }
 
 
 class OnItem(StrEnum):
-    """What to do to the run queue item when its run has ended."""
+    """What to do with the run queue item when its run has ended."""
 
     LEAVE = "leave"
     WARN = "warn"
@@ -68,14 +68,14 @@ class OnItem(StrEnum):
 
 
 class Judgement(Model):
-    """How a run ended, and how its queue item is to show it."""
+    """How a run ended, and what to do with its queue item."""
 
     verdict: Verdict
     reason: str
     on_item: OnItem
 
     def also(self, note: str) -> "Judgement":
-        """Return it with one more sentence for the person who queued the run, if there is one."""
+        """Return the judgement with a note added to its reason; an item with a note gets at least a warning."""
         if not note:
             return self
         on_item = OnItem.WARN if self.on_item is OnItem.LEAVE else self.on_item
@@ -87,22 +87,22 @@ class _OwnConfig(Wire):
 
 
 class SeenRun(Wire):
-    """A run as W&B has it; without a state where there is no such run."""
+    """A run in W&B. Without a state, the run does not exist."""
 
     state: str | None = None
     stopped: bool = False
-    """Whether somebody asked for a stop. The SDK in the container then interrupts the process at once."""
+    """Whether someone stopped the run in W&B. The SDK in the container then interrupts the process at once."""
     own_config: Json[_OwnConfig] = Field(alias="wandbConfig", default=_OwnConfig())
     refusal: str = ""
-    """W&B's words where it does not show the run to our key."""
+    """W&B's message if the API key may not read the run."""
 
     @property
     def has_begun(self) -> bool:
-        """Whether its process has called wandb.init(); true of a run that W&B does not show."""
+        """Whether its process has called wandb.init(); true also for a run that the API key may not read."""
         return bool(self.refusal) or self.state not in (None, "pending")
 
     def may_be_written(self, item_id: str) -> bool:
-        """Whether nobody has written this run, or the launch of this very item has."""
+        """Whether the run has not begun, or belongs to this run queue item."""
         return not self.has_begun or (not self.refusal and self.own_config.launch_trace_id == item_id)
 
 
@@ -115,14 +115,14 @@ def judge(
     now: datetime,
     grace: timedelta,
 ) -> Judgement:
-    """Judge a run by how its training job ended, whether W&B has seen it, and whether it was to stop.
+    """Return how a run ended, from the end of its training job, its state in W&B, and whether it was stopped.
 
-    `stop_requested` says that an earlier poll saw a stop. Raises RunNotSeen while a run whose container ran may still
-    appear, which is for `grace` after the job's end.
+    `stop_requested` is whether an earlier poll saw a stop in W&B. Raises RunNotSeen if the container ran and its run
+    has not appeared in W&B, for `grace` after the job's end.
     """
     unseen = expects_wandb_init and not run.has_begun
     if unseen and end.container_ran and now < end.ended_at + grace:
-        raise RunNotSeen(f"the training job has ended, and its run has not appeared in W&B within {grace}")
+        raise RunNotSeen(f"the training job ended less than {grace} ago, and its run has not appeared in W&B yet")
     if _was_stopped(end, run, stop_requested=stop_requested):
         reason = end.reason if end.verdict is Verdict.STOPPED else _STOPPED_IN_WANDB
         return Judgement(verdict=Verdict.STOPPED, reason=reason, on_item=OnItem.FAIL if unseen else OnItem.LEAVE)
@@ -131,7 +131,7 @@ def judge(
         return Judgement(verdict=verdict, reason=_never_seen(end), on_item=OnItem.FAIL)
     if end.verdict is Verdict.FINISHED:
         return Judgement(verdict=end.verdict, reason=end.reason, on_item=OnItem.LEAVE)
-    # The run exists and W&B shows its own state; SageMaker's reason stands on the item.
+    # The run exists and W&B shows its own state; the item shows SageMaker's reason.
     on_item = OnItem.WARN if expects_wandb_init else OnItem.FAIL
     return Judgement(verdict=end.verdict, reason=end.reason, on_item=on_item)
 
@@ -140,10 +140,10 @@ _STOPPED_IN_WANDB = "The run was stopped in W&B, and its training job ended."
 
 
 def _was_stopped(end: TrainingEnd, run: SeenRun, *, stop_requested: bool) -> bool:
-    """Return whether a person stopped it, whoever noticed that first.
+    """Return whether a person stopped the run, in W&B or in SageMaker.
 
-    A process that is interrupted exits as one that failed, or, where it handles the interrupt, as one that completed.
-    What has finished in W&B too had finished before it could be stopped.
+    An interrupted process exits as failed or, if it handles the interrupt, as completed. A run that has finished in
+    W&B too had finished before the stop.
     """
     asked = run.stopped or stop_requested or run.state == "killed"
     return end.stopped_by_a_person or (asked and (end.verdict, run.state) != (Verdict.FINISHED, "finished"))
@@ -154,5 +154,5 @@ def _never_seen(end: TrainingEnd) -> str:
         return end.reason
     return (
         "The training job exited successfully, but its run never appeared in W&B. Call wandb.init() in the job's code, "
-        "and let the container reach the W&B server. The end of the job's log is in error.log."
+        "and make sure that the container can reach the W&B server. The end of the job's log is in error.log."
     )

@@ -1,4 +1,4 @@
-"""What a user finds in W&B: error.log beside a queue item, and the run of an algorithm that cannot log itself."""
+"""What a user sees in W&B: messages and error.log of a queue item, and the run of an algorithm that cannot log."""
 
 import json
 import re
@@ -16,14 +16,14 @@ _RUN_STATES = {Verdict.FINISHED: "finished", Verdict.FAILED: "failed", Verdict.S
 
 
 def message(reason: str) -> str:
-    """Make a reason safe, and cut it to a length that fits on a queue item; all of it is in error.log."""
+    """Return a reason without secrets, cut to fit on a queue item. error.log has all of it."""
     rest = f"... ({LOG_FILE} has the rest)"
     text = safe(reason, limit=len(reason) + MAX_TEXT)
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - len(rest)]}{rest}"
 
 
 def links(deployment: Deployment, *, execution_arn: str, training_job_name: str | None) -> list[str]:
-    """Say where in the AWS console to look."""
+    """Return lines with links to the AWS console."""
     lines = [f"Execution:    {deployment.execution_page(execution_arn)}"]
     if training_job_name:
         lines.append(f"Training job: {deployment.training_job_page(training_job_name)}")
@@ -32,7 +32,7 @@ def links(deployment: Deployment, *, execution_arn: str, training_job_name: str 
 
 
 def error_log(reason: str, where: Iterable[str], log_tails: Iterable[tuple[str, list[str]]]) -> str:
-    """Write error.log: the reason, where to look, and the last lines that each host of the training job wrote."""
+    """Return error.log: the reason, the lines of `where`, and the last lines of each log, by its name."""
     lines = [reason, "", *where]
     for stream, tail in log_tails:
         lines += ["", f"--- the last {len(tail)} lines of {stream}", *tail]
@@ -40,30 +40,30 @@ def error_log(reason: str, where: Iterable[str], log_tails: Iterable[tuple[str, 
 
 
 def interruption_warning() -> str:
-    """Say what happens to a job whose spot instance is taken away."""
+    """Return the warning for a job whose spot instance was interrupted."""
     return (
-        "The spot instance was taken away. SageMaker starts the training job again when there is another one; the run "
-        "goes on, from its last checkpoint if the job writes any."
+        "The spot instance was interrupted. SageMaker starts the training job again when it has another one. The run "
+        "then continues, from its last checkpoint if the job writes checkpoints."
     )
 
 
 def capacity_warning(words: str) -> str:
-    """Say what a launch waits for, in words that are the same at every try; `words` are SageMaker's."""
+    """Return what a launch waits for, in the same words at every try. `words` is SageMaker's message."""
     quota = re.search(r"'([^']+ for [^']+ usage)'", words)
     if quota:
-        return f"waiting for quota: {quota[1]}. A higher one can be asked for in the Service Quotas console."
+        return f"waiting for quota: {quota[1]}. Request a higher quota in the Service Quotas console."
     return f"waiting for capacity: {re.sub(r'[0-9]+ ', '', words)}"
 
 
 def retry_warning(name: str) -> str:
-    """Say that a training job is followed by another one."""
-    return f"SageMaker itself failed while it ran the training job {name}. Another training job goes on with the run."
+    """Return the warning for a training job that another one follows."""
+    return f"SageMaker itself failed while it ran the training job {name}. Another training job continues the run."
 
 
 def algorithm_run(spec: RunSpec, plan: LaunchPlan, end: TrainingEnd) -> dict[str, Any]:
-    """Describe the run of one of SageMaker's own algorithms, which cannot log to W&B, as an UpsertBucketInput.
+    """Return the UpsertBucketInput for the run of one of SageMaker's own algorithms, which cannot log to W&B.
 
-    `launch_trace_id` says whose run it is, as it does where the wandb SDK makes the run.
+    Its `launch_trace_id` is the run queue item, as in a run that the wandb SDK creates.
     """
     config = {
         **plan.training_request.get("HyperParameters", {}),

@@ -1,1 +1,1 @@
-"""All that is decided about a run before anything is submitted."""
+"""Everything that is decided about a run before anything is submitted."""

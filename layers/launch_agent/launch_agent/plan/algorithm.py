@@ -1,4 +1,4 @@
-"""What a training job runs: an image with a command, or one of SageMaker's algorithms, which know nothing of W&B."""
+"""What a training job runs: an image with a command, or one of SageMaker's algorithms, which do not log to W&B."""
 
 import json
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ from launch_agent.plan.queue_block import QueueBlock
 from launch_agent.plan.source import Source
 
 _SCRIPT = ("sagemaker_program", "SAGEMAKER_PROGRAM")
-"""The hyperparameter, or the variable, by which SageMaker's images are given a script to run."""
+"""The hyperparameter and the variable that name the script for SageMaker's images to run."""
 
 
 class Algorithm(Model):
-    """What runs, as `AlgorithmSpecification`, and the image that the run spec or its job names."""
+    """The `AlgorithmSpecification` of the training job, and the image that the run spec or its job names."""
 
     specification: dict[str, Any]
     job_image: str | None = None
     is_provided: bool
-    """Whether it never calls wandb.init, so that its run is written for it."""
+    """Whether it never calls wandb.init, so that the agent writes its run."""
 
 
 def algorithm(args: Mapping[str, Any], source: Source, block: QueueBlock) -> Algorithm:
     """Choose what runs: the queue's algorithm or image if it names one, else the job's image.
 
-    Raises UnsupportedJobSource when there is no image, and InvalidRunSpec for what cannot be read.
+    Raises UnsupportedJobSource if there is no image, and InvalidRunSpec if AlgorithmSpecification is not an object.
     """
     specification = _specification(args, source)
     calls_init = block.settings.calls_wandb_init
@@ -57,7 +57,7 @@ def _specification(args: Mapping[str, Any], source: Source) -> dict[str, Any]:
 
 
 def _knows_nothing_of_wandb(specification: Mapping[str, Any], args: Mapping[str, Any]) -> bool:
-    """Tell an algorithm resource, and one of Amazon's images without a script of the user's, from other images."""
+    """Whether it is an algorithm resource, or one of Amazon's algorithm images without a script of the user's."""
     if "AlgorithmName" in specification:
         return True
     if not is_algorithm_image(specification.get("TrainingImage")) or "ContainerEntrypoint" in specification:
@@ -67,9 +67,9 @@ def _knows_nothing_of_wandb(specification: Mapping[str, Any], args: Mapping[str,
 
 
 def is_algorithm_image(image: object) -> bool:
-    """Whether an image is one of those in which Amazon publishes SageMaker's built-in algorithms.
+    """Whether an image is one of those of SageMaker's built-in algorithms.
 
-    `make lock` makes the table of them from the lists in AWS's sagemaker-core package.
+    `make lock` writes the table of these images from the lists in AWS's sagemaker-core package.
     """
     address = ecr_address(image) if isinstance(image, str) else None
     return address is not None and address.account in _accounts().get(address.repository, ())

@@ -1,4 +1,4 @@
-"""What a container's environment may hold, beyond what SageMaker's model says."""
+"""Rules for a container's environment that SageMaker's model does not have."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,20 +18,24 @@ _LEADS_ASIDE = frozenset(
         *("WANDB_INSECURE_DISABLE_SSL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"),
     }
 )
-"""Variables, in capitals, that send what the wandb SDK says, and with it the API key, to another server or past TLS."""
+"""Variables, in capitals, that make the wandb SDK send its requests, with the API key, to another server or without
+checking TLS."""
 
 
 def environment_faults(
     variables: Mapping[str, Any], *, own: Mapping[str, Any], computed: Mapping[str, str], has_own_key: bool
 ) -> Iterator[Fault]:
-    """Say what is wrong with the final `variables`: those that the queue gives, `own`, and ours, `computed`."""
+    """Yield the faults of the final `variables`: `own` are the queue's, `computed` the launch agent's.
+
+    `has_own_key` is whether the queue sets the API key, or the container gets none.
+    """
     yield from _too_many(variables, own)
     artifacts = variables.get(ARTIFACTS)
     if isinstance(artifacts, str) and len(artifacts) > MAX_VALUE:
         yield Fault(
             f"Environment.{ARTIFACTS}",
-            f"overrides.artifacts makes {ARTIFACTS} {len(artifacts)} characters long. SageMaker takes {MAX_VALUE} in "
-            "one variable, and the wandb SDK does not read this one in pieces. Override fewer artifacts, or name them "
+            f"overrides.artifacts makes {ARTIFACTS} {len(artifacts)} characters long. A variable can have at most "
+            f"{MAX_VALUE}, and the wandb SDK cannot read this one in pieces. Override fewer artifacts, or name them "
             "in the code with run.use_artifact.",
         )
     if not has_own_key:
@@ -51,9 +55,9 @@ def _too_many(variables: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[
     most = f"{parts[0][1]} takes {parts[0][0]} of them"
     yield Fault(
         "Environment",
-        f"Environment would have {len(variables)} variables, and SageMaker takes {_MOST}: "
+        f"Environment would have {len(variables)} variables, and SageMaker allows {_MOST}: "
         f"{', '.join([most, *(f'{what} {count}' for count, what in parts[1:])])}. Override less, put the rest into a "
-        "file or an artifact that the code reads, or leave variables out of the queue's Environment.",
+        "file or an artifact that the code reads, or remove variables from the queue's Environment.",
     )
 
 
@@ -64,6 +68,6 @@ def _leading_aside(own: Mapping[str, Any], computed: Mapping[str, str]) -> Itera
             instead = "Leave it out" if name == BASE_URL else "Set it in the image"
             yield Fault(
                 f"Environment.{name}",
-                f"Environment.{name} is not allowed: it could send the W&B API key that the launch agent gives the "
-                f"container to another server. {instead}, or give the queue's Environment a {API_KEY} too.",
+                f"Environment.{name} is not allowed: it could send the launch agent's W&B API key, which the container "
+                f"gets, to another server. {instead}, or add a {API_KEY} to the queue's Environment.",
             )

@@ -1,10 +1,10 @@
-"""A fault of a request, with the key it is about."""
+"""A fault of a request, with its key."""
 
 from typing import NamedTuple
 
 
 class Fault(NamedTuple):
-    """What is wrong and what to do, in a sentence. It replaces what SageMaker's model says of the key `at`."""
+    """What is wrong and what to do. It replaces the faults that SageMaker's model reports for the key `at`."""
 
     at: str
     says: str

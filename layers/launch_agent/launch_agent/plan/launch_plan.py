@@ -21,7 +21,7 @@ from launch_agent.run_queue.items import ItemRef, RunSpec
 
 
 class LaunchPlan(Model):
-    """What will be submitted for one run queue item, and how long it may take. It holds no API key."""
+    """What will be submitted for one run queue item, and how long it may take. It contains no API key."""
 
     item: ItemRef
     entity: str
@@ -32,16 +32,16 @@ class LaunchPlan(Model):
     training_request: dict[str, Any]
     time_limit_seconds: int
     is_provided_algorithm: bool
-    """Whether the container never calls wandb.init, so that its run is written for it."""
+    """Whether the container never calls wandb.init, so that the agent writes its run."""
     expects_wandb_init: bool
     warnings: tuple[str, ...]
     build: BuildPlan | None = None
-    """How the image is built, for jobs that come as code."""
+    """How to build the image, for a job that comes as code."""
     dockerfile: str | None = None
-    """Which Dockerfile the image is built by, and why."""
+    """Which Dockerfile builds the image, and why."""
 
     def summary(self, image: Literal["given", "reused", "to be built"]) -> dict[str, Any]:
-        """Return what the execution needs and a person watching it wants to see; the rest may hold secrets."""
+        """Return what the execution and a person watching it need. The rest of the plan may contain secrets."""
         shown = {"entity", "project", "run_url", "image_uri", "training_job_name", "time_limit_seconds", "dockerfile"}
         return self.model_dump(include=shown, exclude_none=True) | {
             "image": image,
@@ -51,7 +51,7 @@ class LaunchPlan(Model):
     def api_key(self, spec: RunSpec, agents: Callable[[], str]) -> str | None:
         """Return the W&B API key for the container: the queue's, else the run spec's, else the launch agent's.
 
-        A container that never calls wandb.init gets the queue's only.
+        `agents` reads the launch agent's. A container that never calls wandb.init gets the queue's key or None.
         """
         environment = sagemaker_args(spec.resource_args.get(RESOURCE) or {}).get("Environment") or {}
         of_the_queue = environment.get(API_KEY)
@@ -60,7 +60,7 @@ class LaunchPlan(Model):
         return spec.api_key.get_secret_value() if spec.api_key else agents()
 
     def with_image(self, address: str, note: ImageNote) -> "LaunchPlan":
-        """Return the plan with its image as it was built: at an address by digest, started as the builder noted."""
+        """Return the plan with the image that was built: its address by digest, and the entry point in the note."""
         if self.build is None:
             return self
         # The address by tag stands for the image wherever the queue's configuration names it.
@@ -75,11 +75,11 @@ class LaunchPlan(Model):
 def plan_launch(
     spec: RunSpec, job: Job | None, item: ItemRef, agent: Agent, queue: Mapping[str, Any] | None = None
 ) -> LaunchPlan:
-    """Decide what to submit for a run spec; `job` is the one it names, when that was read.
+    """Decide what to submit for a run spec. `job` is the job it names, if the agent has read it.
 
-    `queue` is the queue's own block in W&B, with which `secure_mode` compares; None where it is not known.
-    Raises UnsupportedJobSource for what this agent does not run, InvalidRunSpec with every fault of the rest, and
-    InvalidLaunchConfig where images are to go elsewhere than the stack can push to.
+    `queue` is the queue's own block in W&B, with which `secure_mode` compares; None if it is not known.
+    Raises UnsupportedJobSource for a job that this agent does not run, InvalidRunSpec with every fault, and
+    InvalidLaunchConfig if launch-config.yaml names a repository that the stack does not push to.
     """
     check_kind(spec)
     block = queue_block(spec, item)
@@ -109,17 +109,17 @@ def plan_launch(
 def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec) -> Iterator[str]:
     others = {key: value for key, value in block.args.items() if key != "Tags"}
     for name in sorted(request.macros.without_value(others)):
-        yield f"{_why_visible(name)}; it stays as it is."
+        yield f"{_why_visible(name)}; it is not replaced."
     for name in request.tags_left_out:
-        yield f"{_why_visible(name)}; the tag that has it is left out."
+        yield f"{_why_visible(name)}; the tag with it is left out."
     for name in IDENTITY:
         if request.own_environment.get(name, request.environment[name]) != request.environment[name]:
-            yield f"Environment.{name} of the queue is ignored: the launch agent watches the run it was given."
+            yield f"The queue's Environment.{name} is ignored: the run's own value is used."
     if API_KEY in request.own_environment:
-        yield f"Environment.{API_KEY} of the queue is used, and everyone who can read the queue can read it."
+        yield f"The queue's Environment.{API_KEY} is used. Everyone who can read the queue can read this key."
     is_resource = "AlgorithmName" in request.algorithm.specification
     if is_resource and (request.algorithm.job_image or spec.overrides.entry_point or spec.overrides.args):
-        yield "The queue names one of SageMaker's algorithms; the job's image, entry point and arguments are not used."
+        yield "The queue names a SageMaker algorithm. The job's image, entry point and arguments are not used."
 
 
 def _why_visible(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Macros: `${run_id}` and its kind, in any string of the queue configuration. The list is closed."""
+"""Macros such as `${run_id}`, in any string of the queue's configuration. Only those in `Macros` exist."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ _MACRO = re.compile(r"\$\{(\w+)\}")
 
 
 class Macros(Model):
-    """What each macro stands for; None where this run has no such value."""
+    """The value of each macro; None if this run has no such value."""
 
     project_name: str | None = None
     entity_name: str | None = None
@@ -20,20 +20,20 @@ class Macros(Model):
     author: str | None = None
 
     def render(self, source: Any) -> Any:
-        """Return `source`, any JSON value, with the macros in its strings replaced; keys stay as they are.
+        """Return `source`, any JSON value, with the macros in its strings replaced. Keys do not change.
 
-        An unknown macro, and one without a value in this run, stays visible.
+        Unknown macros, and macros without a value in this run, are not replaced.
         """
         values = self.model_dump(exclude_none=True)
         return _walk(source, lambda text: _MACRO.sub(lambda macro: values.get(macro[1], macro[0]), text))
 
     def without_value(self, source: Any) -> set[str]:
-        """Name the macros in the strings of `source` that stay visible: unknown ones, and those without a value."""
+        """Return the names of the macros in the strings of `source` that are unknown or have no value in this run."""
         return macros_in(source) - self.model_dump(exclude_none=True).keys()
 
 
 def macros_in(source: Any) -> set[str]:
-    """Name every macro that stands in the strings of `source`, known or not."""
+    """Return the names of all macros in the strings of `source`, known or not."""
     found: set[str] = set()
 
     def note(text: str) -> str:

@@ -1,7 +1,7 @@
-"""`secure_mode`: what runs is the job's own or the queue's, and nothing that a run says changes it.
+"""`secure_mode`: a run cannot change the program, the code or the image that its job and its queue name.
 
-A run spec comes with the queue's configuration and what was pushed with the run merged into one, so it is compared with
-the queue's configuration as W&B has it.
+In a run spec, the queue's configuration and that of the run are merged, so the run spec is compared with the queue's
+configuration in W&B.
 """
 
 import re
@@ -21,13 +21,16 @@ _VARIABLES = (
     *("BASH_ENV", "ENV", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "PYTHONBREAKPOINT", "PYTHONHOME"),
     *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE", "SAGEMAKER_PROGRAM", "SAGEMAKER_SUBMIT_DIRECTORY"),
 )
-"""Variables by which another program, or other code, runs in the same image."""
+"""Variables that make another program, or other code, run in the same image."""
 _HYPERPARAMETERS = ("sagemaker_program", "sagemaker_submit_directory")
-"""What SageMaker's own images run instead of what is in them."""
+"""Hyperparameters that make SageMaker's own images run other code."""
 
 
 def policy_faults(source: Source, block: QueueBlock, queue: Mapping[str, Any] | None) -> Iterator[Fault]:
-    """Say what a run changes of what runs. `queue` is the queue's own block in W&B; None where that is not known."""
+    """Yield a fault for each thing that secure mode does not let a run change.
+
+    `queue` is the queue's own block in W&B; None if it is not known.
+    """
     overrides, job = source.spec.overrides, source.artifact
     own_entry_point = job.source.entrypoint if job else None
     if overrides.entry_point and overrides.entry_point != own_entry_point:
@@ -37,9 +40,12 @@ def policy_faults(source: Source, block: QueueBlock, queue: Mapping[str, Any] | 
     run, own = _what_runs(block.raw), _what_runs(queue or {})
     for path, value in run.items():
         if not _is_from(own.get(path), value):
-            yield _not_allowed(path, "it is not the queue's" if queue is not None else "it is not the job's")
+            known = queue is not None
+            yield _not_allowed(
+                path, "it differs from the queue's configuration" if known else "the job does not set it"
+            )
     if overrides.args and not own_entry_point and f"{_ALGORITHM}.ContainerEntrypoint" not in own:
-        yield _not_allowed("overrides.args", "without an entry point of the job's or the queue's they are the command")
+        yield _not_allowed("overrides.args", "without an entry point of the job or the queue, they are the command")
 
 
 def _not_allowed(path: str, why: str = "") -> Fault:
@@ -48,7 +54,7 @@ def _not_allowed(path: str, why: str = "") -> Fault:
 
 
 def _what_runs(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick what says what runs, by its path."""
+    """Return the settings that decide what runs, by path."""
     args = sagemaker_args(raw)
     nested = {_ALGORITHM: _OF_ALGORITHM, "Environment": _VARIABLES, "HyperParameters": _HYPERPARAMETERS}
     picked = {key: args[key] for key in _BLOCKS if key in args}
@@ -62,7 +68,7 @@ def _what_runs(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_from(template: Any, value: Any) -> bool:
-    """Whether a value is the queue's, or what W&B made of its template variables, within the bounds the queue sets."""
+    """Whether a value is the queue's own, or differs from it only in the values of its template variables."""
     if isinstance(template, str) and _VARIABLE.search(template):
         fixed = [re.escape(part) for part in _VARIABLE.split(template)]
         return not any(fixed) or (isinstance(value, str) and bool(re.fullmatch(".*".join(fixed), value)))

@@ -1,4 +1,4 @@
-"""`resource_args.sagemaker`: the block of a run spec that configures its training job, merged from queue and run."""
+"""`resource_args.sagemaker`: the block of a run spec that configures the training job, merged from queue and run."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -16,14 +16,14 @@ _REQUIRED = ("RoleArn", "OutputDataConfig", "ResourceConfig", "StoppingCondition
 
 
 class Settings(Model):
-    """The `launch_agent` block: what a queue or a run tells this launch agent. It is never sent to SageMaker."""
+    """The `launch_agent` block: settings for this launch agent. It is never sent to SageMaker."""
 
     calls_wandb_init: bool | None = None
-    """Whether the container calls wandb.init. Null for what its image or algorithm suggests."""
+    """Whether the container calls wandb.init. If null, its image or algorithm decides."""
 
 
 class QueueBlock(NamedTuple):
-    """The block as it came, with its macros, and the queue it came from."""
+    """The block as in the run spec, macros not replaced, and the queue it is from."""
 
     queue: str
     raw: Mapping[str, Any]
@@ -31,11 +31,11 @@ class QueueBlock(NamedTuple):
 
     @property
     def args(self) -> dict[str, Any]:
-        """The keys for CreateTrainingJob, spelled as SageMaker does, without nulls."""
+        """The keys for CreateTrainingJob, in SageMaker's spelling, without nulls."""
         return sagemaker_args(self.raw)
 
     def faults(self) -> Iterator[str]:
-        """Say which keys are there twice."""
+        """Yield a fault for each key that is there in two spellings."""
         args = sagemaker_args({key: key for key in self.raw})
         for key in self.raw:
             spelt = next(iter(sagemaker_args({key: key})), None)
@@ -44,7 +44,7 @@ class QueueBlock(NamedTuple):
 
 
 def queue_block(spec: RunSpec, item: ItemRef) -> QueueBlock:
-    """Return the block of a run spec. Raises InvalidRunSpec when there is none, or when it is at another level."""
+    """Return the block of a run spec. Raises InvalidRunSpec if it is missing, at the wrong level, or not valid."""
     block = spec.resource_args.get(RESOURCE)
     if not isinstance(block, Mapping):
         raise InvalidRunSpec([_no_block(spec, item)], queue=item.queue)
@@ -64,13 +64,13 @@ def _no_block(spec: RunSpec, item: ItemRef) -> str:
             f"resource_args.{RESOURCE}."
         )
     return (
-        f'queue "{item.queue}" gives no resource_args.{RESOURCE}. Choose SageMaker as the queue\'s resource, and give '
-        "it a configuration with RoleArn, ResourceConfig, OutputDataConfig and StoppingCondition."
+        f'queue "{item.queue}" has no resource_args.{RESOURCE}. Choose SageMaker as the queue\'s resource, and add a '
+        "configuration with RoleArn, ResourceConfig, OutputDataConfig and StoppingCondition."
     )
 
 
 def _too_deep(block: Mapping[str, Any]) -> str | None:
-    """Say where the configuration is when it is within keys that SageMaker does not have."""
+    """Return the fault of a configuration that is nested in keys that SageMaker does not have, or None."""
     here = {f"resource_args.{RESOURCE}": block}
     for count in ("", "one level", "two levels", "three levels"):
         found = next(((path, inner) for path, inner in here.items() if _configures(inner)), None)
@@ -79,7 +79,7 @@ def _too_deep(block: Mapping[str, Any]) -> str | None:
         if found:
             return (
                 f"the configuration is {count} too deep: {found[0]} has {_named(found[1])}, which belong in "
-                f"resource_args.{RESOURCE} itself. In the queue's configuration, leave the outer braces out."
+                f"resource_args.{RESOURCE} itself. In the queue's configuration, remove the outer braces."
             )
         here = {
             f"{path}.{shown(key)}": value
@@ -104,12 +104,12 @@ def _named(block: Mapping[str, Any]) -> str:
 
 
 def sagemaker_args(block: Mapping[str, Any]) -> dict[str, Any]:
-    """Spell the keys of the block as SageMaker does, and leave out nulls and what is for launch agents."""
+    """Return the block in SageMaker's spelling, without nulls and without the keys for launch agents."""
     return {
         camel_case(key): value for key, value in block.items() if value is not None and key not in _FOR_LAUNCH_AGENTS
     }
 
 
 def camel_case(key: str) -> str:
-    """Spell a snake_case key as SageMaker does. A key without underscore stays, right or wrong."""
+    """Convert a snake_case key to SageMaker's spelling. A key without an underscore does not change."""
     return "".join(part.title() for part in key.split("_")) if "_" in key else key

@@ -1,7 +1,7 @@
-r"""Check a value against a shape of AWS's own service model, and say every fault in words.
+r"""Checks a value against a shape of AWS's service model, and lists every fault in words.
 
-botocore's client checks required and unknown members, types and minimum bounds only. Patterns, enums and maximum
-bounds are in the same model, and the service refuses what breaks them.
+botocore's client checks only required and unknown members, types and minimum bounds. The same model has patterns,
+enums and maximum bounds, which the service enforces.
 """
 
 import difflib
@@ -18,32 +18,32 @@ _MOST = 1_000
 
 
 class Shape(Protocol):
-    """What is read of a `botocore.model.Shape`."""
+    """The part of `botocore.model.Shape` that is used here."""
 
     name: str
     type_name: str
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Bounds, enum and pattern, where the model gives them."""
+        """The bounds, enum and pattern that the model has for this shape."""
 
 
 class Reading(NamedTuple):
-    """How to read a shape, and how to speak of a value."""
+    """Options of a check."""
 
     open_enums: Collection[str] = ()
-    """String shapes whose enum grows faster than botocore is updated; any value passes there."""
+    """String shapes whose enum grows faster than botocore is updated: any value is accepted."""
     secret: tuple[str, ...] = ()
-    """Paths below which no value is shown."""
+    """Paths below which faults show no value."""
     answers: Collection[str] = ()
-    """Keys of the service's answers, which people copy into requests."""
+    """Keys of the service's responses, which people copy into requests."""
 
 
 _PLAINLY = Reading()
 
 
 def shape_faults(value: object, shape: Shape, reading: Reading = _PLAINLY) -> list[str]:
-    """List the faults of `value`, each as a sentence that begins with the path of the key; of very many, the first."""
+    """Return the faults of `value`, at most 1,000. Each is a text that begins with the path of the key."""
     return list(islice(_Check(shape, reading).faults(value, shape, ""), _MOST))
 
 
@@ -126,14 +126,14 @@ class _Check:
         return any(path == each or path.startswith((f"{each}.", f"{each}[")) for each in self._reading.secret)
 
     def _instead_of(self, key: str, members: Mapping[str, Shape]) -> str:
-        """Say what is wrong with a key that a structure does not have, and what to do."""
+        """Return what is wrong with a key that a structure does not have, and what to do."""
         plain = _plain(key)
         near = {_plain(name): name for name in members}
-        unknown = "is not a key SageMaker knows"
+        unknown = "is not a key that SageMaker knows"
         if plain in near:
             return f"{unknown}. Write {near[plain]}."
         if key in self._reading.answers:
-            return "is part of SageMaker's answers, not of a request. Leave it out."
+            return "is part of SageMaker's responses, not of a request. Leave it out."
         block = next((block for block, names in _blocks(cast(Any, self._root).members) if plain in names), None)
         if block is not None:
             return f"{unknown} there. It belongs {f'in {block}' if block else 'one level higher'}."
@@ -171,7 +171,7 @@ def _plain(key: str) -> str:
 
 
 def _blocks(members: Mapping[str, Shape]) -> Iterator[tuple[str, set[str]]]:
-    """Yield the keys of the root, and of each structure in it with the structure's name."""
+    """Yield each structure of the root with its keys; the root itself first, with an empty name."""
     yield "", {_plain(name) for name in members}
     for block, shape in members.items():
         if shape.type_name == "structure":
@@ -185,15 +185,15 @@ def _choice(value: str, values: Sequence[str]) -> str:
     if len(values) <= _FEW:
         return f"It can be {', '.join(values[:-1])}{' or ' if len(values) > 1 else ''}{values[-1]}."
     close = difflib.get_close_matches(value, values, n=1, cutoff=0.8)
-    return f'Did you mean "{close[0]}"?' if close else f"It is none of the {len(values)} that SageMaker knows."
+    return f'Did you mean "{close[0]}"?' if close else f"It is not one of the {len(values)} values SageMaker knows."
 
 
 @cache
 def compiled_pattern(pattern: str) -> re.Pattern[str]:
-    r"""Compile a pattern of the service model with Python's own `re`, which lacks `\p{...}`.
+    r"""Compile a pattern of the service model with Python's `re`, which has no `\p{...}`.
 
-    The three Unicode classes the model uses stand inside brackets, `\p{L}` and `\p{N}` next to `_`, where `\w` says
-    the same: letters, numbers and the underscore.
+    In the model, these classes are always inside brackets, and `\p{L}` and `\p{N}` are always next to `_`. There `\w`
+    means the same: letters, numbers and the underscore.
     """
     for theirs, ours in _UNICODE_CLASSES.items():
         pattern = pattern.replace(theirs, ours)

@@ -1,7 +1,7 @@
-"""Instances and time limits: what SageMaker refuses of ResourceConfig and StoppingCondition beyond its service model.
+"""Rules for ResourceConfig and StoppingCondition that SageMaker enforces and its service model does not have.
 
-Sources: the texts of ResourceConfig, InstancePreference and StoppingCondition in the SageMaker API reference
-(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html), and what is named at each rule.
+Sources: ResourceConfig, InstancePreference and StoppingCondition in the SageMaker API reference
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html), and the sources at each rule.
 """
 
 import re
@@ -23,12 +23,12 @@ LOCAL_STORAGE = frozenset(
         *("p6e-gb200", "r5d", "trn1", "trn1n", "trn2"),
     }
 )
-"""The families of SageMaker's training instances that have NVMe storage, as EC2 lists them
+"""The families of SageMaker's training instances with NVMe storage, from EC2's lists
 (https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html#ac_instance-store)."""
 
 
 def resource_faults(body: Mapping[str, Any]) -> Iterator[Fault]:
-    """Say what is wrong with the instances and the limits of a request, whatever its shape."""
+    """Yield the faults of the instances and time limits of a request. The request may have any shape."""
     config = _block(body, "ResourceConfig")
     spot = bool(body.get("EnableManagedSpotTraining"))
     yield from _instance_types(body)
@@ -56,7 +56,7 @@ def _entries(block: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str,
 
 
 def _types(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each instance type of a request, with its path."""
+    """Yield the path and value of each instance type in a request."""
     config = _block(body, "ResourceConfig")
     of_training = [("", config), *_entries(config, "InstanceGroups"), *_entries(config, "InstancePreferences")]
     places = [(f"ResourceConfig.{path}".rstrip("."), entry) for path, entry in of_training]
@@ -73,19 +73,17 @@ def _instance_types(body: Mapping[str, Any]) -> Iterator[Fault]:
         better = text.strip().lower()
         better = better if better.startswith("ml.") else f"ml.{better}"
         example = better if _TYPE.fullmatch(better) else "for example ml.g5.xlarge"
-        yield Fault(
-            path, f'{path} is "{shown(text)}", which is not one of SageMaker\'s instance types. Write {example}.'
-        )
+        yield Fault(path, f'{path} is "{shown(text)}", which is not a SageMaker instance type. Write {example}.')
 
 
 def _instances(config: Mapping[str, Any]) -> Iterator[Fault]:
     for key in ("InstanceType", "InstanceCount"):
         if not config.get(key):
-            yield Fault("", f"ResourceConfig.{key} is missing or zero. For example {EXAMPLE}.")
+            yield Fault("", f"ResourceConfig.{key} is missing or zero. Write for example {EXAMPLE}.")
 
 
 def _groups(config: Mapping[str, Any]) -> Iterator[Fault]:
-    """SageMaker says: InstanceType or InstanceCount cannot be specified with InstanceGroups."""
+    """SageMaker's message is: InstanceType or InstanceCount cannot be specified with InstanceGroups."""
     for key in ("InstanceType", "InstanceCount"):
         if config.get(key) is not None:
             yield _exclusive("InstanceGroups", key)
@@ -111,8 +109,8 @@ def _preferences(config: Mapping[str, Any], spot: bool) -> Iterator[Fault]:
     if counted not in (0, len(preferences)) or once == bool(counted):
         yield Fault(
             "",
-            "ResourceConfig.InstancePreferences need an InstanceCount in each of them, or once in ResourceConfig. "
-            f"{counted} of {len(preferences)} have one, and ResourceConfig {'does too' if once else 'does not'}.",
+            "Set InstanceCount in each of ResourceConfig.InstancePreferences, or once in ResourceConfig. "
+            f"{counted} of {len(preferences)} have one, and ResourceConfig {'has one too' if once else 'has none'}.",
         )
     types = [each.get("InstanceType") for each in preferences]
     if len(types) > len({str(each) for each in types}):
@@ -130,8 +128,8 @@ def _storage(config: Mapping[str, Any]) -> Iterator[Fault]:
         if text.removeprefix("ml.").partition(".")[0] in LOCAL_STORAGE:
             yield Fault(
                 "",
-                f"ResourceConfig.VolumeKmsKeyId cannot be used with {text}, whose local storage is encrypted by its "
-                "own hardware. Leave the key out, or choose a type without local storage.",
+                f"ResourceConfig.VolumeKmsKeyId cannot be used with {text}: its hardware encrypts its local storage. "
+                "Leave the key out, or choose a type without local storage.",
             )
             return
 
@@ -147,7 +145,7 @@ def _read_only(config: Mapping[str, Any]) -> Iterator[Fault]:
     for key in ("SelectedInstanceType", "SelectedInstanceCount"):
         if config.get(key) is not None:
             at = f"ResourceConfig.{key}"
-            yield Fault(at, f"{at} is part of SageMaker's answers. Leave it out.")
+            yield Fault(at, f"{at} is part of SageMaker's responses. Leave it out.")
 
 
 def _time(condition: Mapping[str, Any], spot: bool) -> Iterator[Fault]:
@@ -157,7 +155,7 @@ def _time(condition: Mapping[str, Any], spot: bool) -> Iterator[Fault]:
         return
     if runtime > _LONGEST_RUNTIME:
         at = "StoppingCondition.MaxRuntimeInSeconds"
-        yield Fault(at, f"{at} is {shown(runtime)}. It must be at most {_LONGEST_RUNTIME:,}, which is 28 days.")
+        yield Fault(at, f"{at} is {shown(runtime)}. It must be at most {_LONGEST_RUNTIME:,} (28 days).")
     if not spot and wait is not None:
         yield Fault("", "StoppingCondition.MaxWaitTimeInSeconds is for EnableManagedSpotTraining only. Leave it out.")
     elif spot and (wait is None or wait < runtime):

@@ -1,8 +1,8 @@
-"""The environment of a training container: how the wandb SDK inside it finds its run.
+"""The environment of a training container: it tells the wandb SDK which run it is.
 
-The variables are those the reference launch agent sets, within the limits of SageMaker's `Environment`
-(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html). The API key is not among those
-of the plan: `start_training` adds it, so that no plan holds it.
+The variables are those that `wandb launch-agent` sets, within the limits of SageMaker's `Environment`
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html). A plan has all of them except
+the API key, which `start_training` adds.
 """
 
 import json
@@ -16,19 +16,19 @@ API_KEY = "WANDB_API_KEY"
 BASE_URL = "WANDB_BASE_URL"
 RESUME = "WANDB_RESUME"
 IDENTITY = ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_RUN_ID")
-"""Which run the container logs to. The launch agent watches that run, so a queue cannot name another."""
+"""The run that the container logs to. A queue cannot name another run, as the launch agent watches this one."""
 
 CONFIG, FILES, ARTIFACTS = "WANDB_CONFIG", "WANDB_LAUNCH_FILE_OVERRIDES", "WANDB_ARTIFACTS"
-"""What carries overrides.run_config, overrides.files and overrides.artifacts; the first two in pieces where needed."""
+"""They have overrides.run_config, overrides.files and overrides.artifacts; the first two in pieces if they are long."""
 
 MAX_VALUE = 512
-"""The longest value SageMaker takes for a variable, in characters."""
+"""The longest value of a variable that SageMaker accepts, in characters."""
 
 _JOB_SLOT = "_wandb_job"
 
 
 def run_environment(spec: RunSpec, item: ItemRef, image: str | None, deployment: Deployment) -> dict[str, str]:
-    """Return the variables that tie a container to its run. `image` is the one the run spec or its job names."""
+    """Return the variables that connect a container to its run. `image` is the one in the run spec or its job."""
     variables: dict[str, str | None] = {
         BASE_URL: deployment.wandb_base_url,
         "WANDB_ENTITY": spec.entity,
@@ -51,16 +51,16 @@ def run_environment(spec: RunSpec, item: ItemRef, image: str | None, deployment:
 
 
 def final_environment(planned: Mapping[str, Any], *, api_key: Any, again: bool) -> dict[str, Any]:
-    """Return the variables as they are submitted: the planned ones, with what is known only when the job starts.
+    """Return the variables to submit: the planned ones, and those that are known only when the job starts.
 
-    `again` is whether an earlier training job of the run may have begun it.
+    `again` is whether an earlier training job may have begun the run.
     """
     resumed = {RESUME: "allow"} if again else {}
     return {**resumed, **planned, **({API_KEY: api_key} if api_key else {})}
 
 
 def _pieces(name: str, value: Mapping[str, Any] | None) -> dict[str, str]:
-    """Write `value` as JSON into one variable, or into name_0, name_1, ... which the SDK joins."""
+    """Return `value` as JSON in one variable, or in name_0, name_1, ..., which the SDK joins."""
     text = json.dumps(value or {})
     if len(text) <= MAX_VALUE:
         return {name: text}
@@ -69,7 +69,7 @@ def _pieces(name: str, value: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _artifacts(spec: RunSpec) -> str:
-    """Write the artifacts the run is to use, the job among them; tightly, where that is what makes them fit."""
+    """Return the artifacts that the run uses, with the job, as JSON; without spaces if they do not fit otherwise."""
     slots = {**({_JOB_SLOT: spec.job} if spec.job else {}), **(spec.overrides.artifacts or {})}
     text = json.dumps(slots)
     return text if len(text) <= MAX_VALUE else json.dumps(slots, separators=(",", ":"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What a run is made from: an image that exists, or a job's code from which one is built."""
+"""What a run uses: an image that exists, or a job's code, from which an image is built."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,14 +14,14 @@ _IMAGE_MACRO = "${image_uri}"
 
 
 class Job(NamedTuple):
-    """A job as it was read from W&B, and where its code is if that is in an artifact."""
+    """A job as read from W&B, and where its code is if it is in an artifact."""
 
     artifact: JobArtifact
     code: ArtifactCode | None = None
 
 
 class Source(NamedTuple):
-    """A run spec with the job it names, if that was read, and the build of an image where it needs one."""
+    """A run spec, its job if the agent has read one, and the build plan if an image has to be built."""
 
     spec: RunSpec
     artifact: JobArtifact | None = None
@@ -29,7 +29,7 @@ class Source(NamedTuple):
 
     @property
     def image(self) -> str | None:
-        """The image that the run spec or its job gives; the address of one to be built is known before."""
+        """The image of the run spec or its job. The address of an image is known before it is built."""
         if self.build:
             return self.build.image
         from_job = self.artifact and self.artifact.source_type == "image" and self.artifact.source.image
@@ -37,7 +37,7 @@ class Source(NamedTuple):
 
     @property
     def entry_point(self) -> list[str] | None:
-        """How the run is started in that image, where the image does not say."""
+        """The entry point in that image; None if the image's own is used."""
         if self.spec.overrides.entry_point:
             return self.spec.overrides.entry_point
         if self.build:
@@ -46,14 +46,14 @@ class Source(NamedTuple):
 
     @property
     def why_no_image(self) -> str:
-        """Say why there is no image, and what to do."""
+        """Why there is no image, and what to do."""
         if self.artifact is None:
             return (
-                "the run spec names neither a Docker image nor a job, and the queue no "
+                "the run spec names no Docker image and no job, and the queue has no "
                 "AlgorithmSpecification.TrainingImage. Queue the run with one of them."
             )
         kind = self.artifact.source_type
-        what = "an image without a name" if kind == "image" else f'of the unknown kind "{kind}"'
+        what = "an image job without an image" if kind == "image" else f'of the unknown kind "{kind}"'
         return (
             f'job "{self.spec.job}" is {what}. Recreate the job, or name an image in the queue\'s '
             "AlgorithmSpecification.TrainingImage."
@@ -61,10 +61,10 @@ class Source(NamedTuple):
 
 
 def source_of(spec: RunSpec, job: Job | None, item: ItemRef, block: QueueBlock, agent: Agent) -> Source:
-    """Decide what a run is made from.
+    """Decide which image a run uses, and plan its build if it has to be built.
 
-    Raises UnsupportedJobSource for what this agent does not run, InvalidRunSpec for a faulty `builder` block of the
-    queue's, and InvalidLaunchConfig where images are to go elsewhere than the stack can push to.
+    Raises UnsupportedJobSource for a job that this agent does not run, InvalidRunSpec if the queue's `builder` block is
+    not valid, and InvalidLaunchConfig if launch-config.yaml names a repository that the stack does not push to.
     """
     if job is None or not job.artifact.has_code or spec.image or _names_own_image(block):
         return Source(spec, job and job.artifact)
@@ -83,21 +83,21 @@ def source_of(spec: RunSpec, job: Job | None, item: ItemRef, block: QueueBlock, 
 
 
 def check_kind(spec: RunSpec) -> None:
-    """Raise UnsupportedJobSource for a sweep scheduler, and for what is for another resource."""
+    """Raise UnsupportedJobSource for a sweep scheduler, and for a run spec with another resource than SageMaker."""
     if spec.uri == SCHEDULER_URI:
         raise UnsupportedJobSource(
-            "the item is a sweep scheduler, which needs a launch agent with a server. Serve the "
-            "scheduler's queue with `wandb launch-agent`; the runs of the sweep can still go to this queue."
+            "the item is a sweep scheduler, which needs a launch agent with a server. Run `wandb launch-agent` for "
+            "the scheduler's queue. The runs of the sweep can still use this queue."
         )
     if spec.resource not in (None, RESOURCE):
         raise UnsupportedJobSource(
-            f'the item asks for the resource "{spec.resource}", and this launch agent runs "{RESOURCE}" only. '
+            f'the item is for the resource "{spec.resource}". This launch agent runs items for "{RESOURCE}" only. '
             "Push it to a SageMaker queue."
         )
 
 
 def _names_own_image(block: QueueBlock) -> bool:
-    """Whether the queue brings an algorithm or an image of its own, which wins over the job's."""
+    """Whether the queue has its own algorithm or image, which is used instead of the job's."""
     own = block.raw.get("AlgorithmSpecification") or block.raw.get("algorithm_specification")
     if not isinstance(own, Mapping):
         return False
@@ -109,16 +109,16 @@ def _check_builder(spec: RunSpec, agent: Agent) -> None:
     if agent.config.is_noop:
         why = "builder.type in launch-config.yaml is noop. Set it to docker"
     elif not pushes_to:
-        why = "the stack builds none. Deploy it with the parameter BuildImages=true"
+        why = "the stack builds no images. Deploy it with the parameter BuildImages=true"
     elif destination and destination != pushes_to:
         raise InvalidLaunchConfig(
-            f"images are to go to {destination} by launch-config.yaml, and the stack pushes to {pushes_to}. Leave "
-            "builder.destination and registry.uri out, or deploy the stack in its account and region, with the "
-            f"parameter ImageRepositoryName={destination.partition('/')[2]}."
+            f"launch-config.yaml names the repository {destination} for images, and the stack pushes to {pushes_to}. "
+            "Remove builder.destination and registry.uri, or deploy the stack in that repository's account and region "
+            f"with the parameter ImageRepositoryName={destination.partition('/')[2]}."
         )
     else:
         return
     raise UnsupportedJobSource(
-        f'job "{spec.job}" comes as code, from which an image has to be built, and {why}. Or make an image job with '
+        f'job "{spec.job}" is code, so its image has to be built, and {why}. Or create an image job with '
         "`wandb job create image`, or name an image in the queue's AlgorithmSpecification.TrainingImage."
     )

@@ -1,7 +1,7 @@
-"""The CreateTrainingJob request: the queue's configuration, the job's image and the run's environment in one.
+"""The CreateTrainingJob request: the queue's configuration, the job's image and the run's environment.
 
-It equals what the reference launch agent submits for the same run spec, but for the differences that
-docs/compatibility.md lists.
+It is the request that `wandb launch-agent` submits for the same run spec, except for the differences listed in
+docs/compatibility.md.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from launch_agent.training.training_job import ITEM_TAG, STACK_TAG
 
 MAX_NAME = 63
 DEFAULT_MAX_RUNTIME = 86_400
-"""SageMaker's own limit on a training job that names none, in seconds."""
+"""SageMaker's own limit for a training job without MaxRuntimeInSeconds, in seconds."""
 
 _MAX_TAG = 256
 _MAX_TAG_KEY = 128
@@ -31,27 +31,30 @@ _MARGIN = 3_600
 
 
 class TrainingRequest(NamedTuple):
-    """The request without the API key, and what it is made from."""
+    """The request without the API key, and the parts it consists of."""
 
     body: dict[str, Any]
     args: Mapping[str, Any]
-    """The queue's block, with its macros replaced."""
+    """The queue's block with its macros replaced."""
     algorithm: Algorithm
     environment: Mapping[str, str]
-    """The variables that tie the container to its run, before the queue's are laid over them."""
+    """The variables that connect the container to its run, without those of the queue."""
     macros: Macros
     tags_left_out: tuple[str, ...]
-    """Macros without a value, for which the tags that have them are left out."""
+    """Macros without a value that are in tags; these tags are left out."""
 
     @property
     def own_environment(self) -> Mapping[str, Any]:
-        """The variables of the queue's, as the queue gives them."""
+        """The queue's own variables."""
         own = self.args.get("Environment")
         return own if isinstance(own, Mapping) else {}
 
 
 def training_request(source: Source, item: ItemRef, block: QueueBlock, deployment: Deployment) -> TrainingRequest:
-    """Make the request for a run. Raises UnsupportedJobSource when there is no image, InvalidRunSpec likewise."""
+    """Return the request for a run.
+
+    Raises UnsupportedJobSource if there is no image, and InvalidRunSpec if AlgorithmSpecification is not an object.
+    """
     macros = _macros(source, item)
     args = sagemaker_args(macros.render(block.raw))
     runs = algorithm(args, source, block)
@@ -81,10 +84,10 @@ def _macros(source: Source, item: ItemRef) -> Macros:
 
 
 def _environment(args: Mapping[str, Any], computed: Mapping[str, str]) -> Any:
-    """Lay the queue's variables over the computed ones, but for those that say which run it is, and the API key."""
+    """Return the computed variables, overridden by the queue's, except for the run's identity and the API key."""
     own = args.get("Environment", {})
     if not isinstance(own, Mapping):
-        return own  # the check against SageMaker's model says what is wrong
+        return own  # the check against SageMaker's model reports the fault
     resume = {RESUME: "allow"} if args.get("EnableManagedSpotTraining") or args.get("RetryStrategy") else {}
     return {
         **computed,
@@ -94,9 +97,9 @@ def _environment(args: Mapping[str, Any], computed: Mapping[str, str]) -> Any:
 
 
 def _tags(own: object, macros: Macros, ours: Mapping[str, str]) -> tuple[Any, set[str]]:
-    """Put our tags behind the queue's, with their macros replaced by what SageMaker takes in a tag.
+    """Return the queue's tags and ours. A macro's value is changed to what SageMaker accepts in a tag.
 
-    A tag with a macro that has no value is left out; such macros are returned too.
+    A tag with a macro without a value is left out. Returns these macros, too.
     """
     if not isinstance(own, list):
         return own, set()  # as above
@@ -119,7 +122,7 @@ def _legal(tag: object) -> object:
 
 
 def launch_tags(item: ItemRef, spec: RunSpec, deployment: Deployment) -> dict[str, str]:
-    """Return the tags by which a training job is found again."""
+    """Return the tags that identify a training job's run, queue item, queue and stack."""
     tags = {
         "WandbRunId": item.run_id,
         ITEM_TAG: item.id,
@@ -132,23 +135,25 @@ def launch_tags(item: ItemRef, spec: RunSpec, deployment: Deployment) -> dict[st
 
 
 def legal_tag(text: str, longest: int) -> str:
-    """Replace what SageMaker does not take in a tag, and cut the rest."""
+    """Replace characters that SageMaker does not accept in a tag, and cut the text to `longest` characters."""
     return re.sub(r"[^\w .:/=+\-@]", "-", text)[:longest]
 
 
 def legal_training_job_name(text: str) -> str:
-    """Make a name legal for SageMaker: letters, digits and hyphens between them, at most 63 characters."""
+    """Return a name that SageMaker accepts: letters and digits, with hyphens between them, at most 63 characters."""
     return re.sub(r"[^a-zA-Z0-9]+", "-", text)[:MAX_NAME].strip("-") or "run"
 
 
 def alternative_training_job_name(name: str, item_id: str, attempt: int) -> str:
-    """Return the name for attempt 1, 2, ... when `name` is taken: with eight hex digits of the item, then a number."""
+    """Return the name for attempt 1, 2, ... if `name` is taken: it ends with eight hex digits of the item's hash, and
+    from attempt 2 on with the attempt.
+    """
     suffix = f"-{hashlib.sha256(item_id.encode()).hexdigest()[:8]}" + (f"-{attempt}" if attempt > 1 else "")
     return name[: MAX_NAME - len(suffix)].rstrip("-") + suffix
 
 
 def time_limit(request: Mapping[str, Any]) -> int:
-    """Return after how many seconds a training job has surely ended, by its own limits and a margin."""
+    """Return how long a training job can take, in seconds: its own limits and a margin of an hour."""
     condition = request["StoppingCondition"]
     longest = max(condition.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME), condition.get("MaxWaitTimeInSeconds", 0))
     limit = longest + condition.get("MaxPendingTimeInSeconds", _PENDING_ALLOWANCE) + _MARGIN

@@ -1,8 +1,8 @@
-"""Every fault of a CreateTrainingJob request: of its shape, and what SageMaker refuses beyond its service model.
+"""Lists every fault of a CreateTrainingJob request: of its shape, and by the rules that the service model lacks.
 
-Sources: the texts of CreateTrainingJob and its shapes in the SageMaker API reference
+Sources: CreateTrainingJob and its data types in the SageMaker API reference
 (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html). docs/compatibility.md lists what
-is checked, and what is not.
+is checked and what is not.
 """
 
 import re
@@ -30,7 +30,7 @@ _EXAMPLES = {
 _COMMAND = ("AlgorithmSpecification.ContainerEntrypoint", "AlgorithmSpecification.ContainerArguments")
 _SECRET = ("Environment", "HyperParameters", *_COMMAND)
 _FREE_TEXT = (*_SECRET, "AlgorithmSpecification.MetricDefinitions")
-"""Where two braces may be meant as they are."""
+"""Keys in which two braces may be ordinary text."""
 ANSWERS = frozenset(
     {
         *("AutoMLJobArn", "BillableTimeInSeconds", "BillableTokenCount", "CreationTime", "DebugRuleEvaluationStatuses"),
@@ -40,9 +40,9 @@ ANSWERS = frozenset(
         *("TrainingJobStatus", "TrainingStartTime", "TrainingTimeInSeconds", "TuningJobArn", "WarmPoolStatus"),
     }
 )
-"""What DescribeTrainingJob shows of a job that CreateTrainingJob does not take."""
+"""The keys that DescribeTrainingJob returns and CreateTrainingJob does not accept."""
 _READING = Reading(
-    # SageMaker gets new instance types every month; a list frozen in botocore would refuse them.
+    # SageMaker gets new instance types every month; the list in a pinned botocore would refuse them.
     open_enums=frozenset({"TrainingInstanceType", "ProcessingInstanceType"}),
     secret=_SECRET,
     answers=ANSWERS,
@@ -54,7 +54,7 @@ _TEMPLATE_VARIABLE = re.compile(r"\{\{\s{0,9}([\w.-]{1,80})\s{0,9}\}\}")
 
 
 def request_faults(request: TrainingRequest, block: QueueBlock, agent: Agent) -> list[str]:
-    """List every fault of a request as it will be submitted, with what is added when the training job starts."""
+    """Return every fault of a request as it will be submitted, with the variables that are added at the start."""
     body, own_key = request.body, request.own_environment.get(API_KEY)
     if isinstance(body["Environment"], Mapping):
         key = None if request.algorithm.is_provided and not own_key else own_key or _ANY_KEY
@@ -67,7 +67,7 @@ def request_faults(request: TrainingRequest, block: QueueBlock, agent: Agent) ->
 
 
 def missing_blocks(body: Mapping[str, Any], queue: str) -> Iterator[Fault]:
-    """Say of each block that a queue must configure, and that is there in no spelling, what to add."""
+    """Yield a fault for each required block that is missing in every spelling, with an example."""
     spelled = {key.lower() for key in body}
     for key, example in _EXAMPLES.items():
         if body.get(key) in (None, "") and (key in body or key.lower() not in spelled):
@@ -78,7 +78,7 @@ def missing_blocks(body: Mapping[str, Any], queue: str) -> Iterator[Fault]:
 
 
 def rule_faults(body: Mapping[str, Any], request: TrainingRequest, agent: Agent) -> Iterator[Fault]:
-    """Say what is wrong beyond the shape, whatever the shape."""
+    """Yield the faults that SageMaker's model does not find. The request may have any shape."""
     yield from resource_faults(body)
     yield from _image(body, agent.deployment.region)
     if not str(_block(body, "OutputDataConfig").get("S3OutputPath", "s3://")).startswith("s3://"):
@@ -86,14 +86,14 @@ def rule_faults(body: Mapping[str, Any], request: TrainingRequest, agent: Agent)
     if body.get("EnableNetworkIsolation") and expects_wandb_init(request):
         yield Fault(
             "",
-            "EnableNetworkIsolation cuts the container off from W&B, so its run could never appear. Set it to false, "
-            'or add "WANDB_MODE": "offline" to Environment. For a container that never calls wandb.init, add '
+            "With EnableNetworkIsolation the container cannot reach W&B, so its run would never appear. Set it to "
+            'false, or add "WANDB_MODE": "offline" to Environment. For a container that never calls wandb.init, add '
             '"launch_agent": {"calls_wandb_init": false} to the queue\'s configuration.',
         )
 
 
 def expects_wandb_init(request: TrainingRequest) -> bool:
-    """Whether the run has to appear in W&B by what its container does."""
+    """Whether the container is expected to create its run in W&B."""
     mode = str(_block(request.body, "Environment").get("WANDB_MODE")).lower()
     return not request.algorithm.is_provided and mode not in _OFFLINE_MODES
 
@@ -117,7 +117,7 @@ def _template_variables(body: Mapping[str, Any]) -> Iterator[Fault]:
         if found and not path.startswith(_FREE_TEXT):
             yield Fault(
                 path,
-                f'{path} is "{shown(text)}": the template variable {found[1]} has no value. Give it one when you queue '
+                f'{path} is "{shown(text)}": the template variable {found[1]} has no value. Set it when you queue '
                 "the run, or write the value into the queue's configuration.",
             )
 
@@ -134,7 +134,7 @@ def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _name(body: Mapping[str, Any], block: QueueBlock) -> Iterator[Fault]:
-    """Names of training jobs are unique for ever in an account and region, so that each run needs another."""
+    """A training job's name can be used only once in an account and region, so each run needs its own."""
     raw = block.args.get("TrainingJobName")
     if raw in (None, ""):
         return
@@ -142,13 +142,13 @@ def _name(body: Mapping[str, Any], block: QueueBlock) -> Iterator[Fault]:
         example = legal_training_job_name(raw)[:40] if isinstance(raw, str) else "train"
         yield Fault(
             "TrainingJobName",
-            f"TrainingJobName is {shown(raw)}, and SageMaker takes each name once, so it could serve one run only. "
+            f"TrainingJobName is {shown(raw)}. SageMaker accepts each name only once, so only one run could use it. "
             f"Leave it out, or put the run's id into it, for example {example}-${{run_id}}.",
         )
     elif len(legal_training_job_name(raw.partition("${run_id}")[0])) > MAX_NAME - 8:
         yield Fault(
             "TrainingJobName",
-            f"TrainingJobName leaves no room for the run's id: SageMaker takes {MAX_NAME} characters.",
+            f"TrainingJobName leaves no room for the run's id: it can have {MAX_NAME} characters. Shorten it.",
         )
 
 
@@ -159,14 +159,14 @@ def _tags(body: Mapping[str, Any]) -> Iterator[Fault]:
     for key in keys:
         (repeated if key in seen else seen).add(key)
     for key in sorted(repeated):
-        yield Fault("", f'Tags has the key "{shown(key)}" more than once.')
+        yield Fault("", f'Tags has the key "{shown(key)}" more than once. Keep one.')
     for key in sorted(key for key in seen if key.lower().startswith("aws:")):
-        yield Fault("", f'Tags has the key "{shown(key)}", and AWS keeps the prefix aws: for itself. Use another key.')
+        yield Fault("", f'Tags has the key "{shown(key)}". The prefix aws: is reserved for AWS. Use another key.')
     if len(keys) > _MAX_TAGS:
         yield Fault(
             "Tags",
-            f"Tags has {len(keys)} entries with those of the launch agent, and SageMaker takes {_MAX_TAGS}. Leave "
-            f"{len(keys) - _MAX_TAGS} of the queue's out.",
+            f"Tags has {len(keys)} entries, with those of the launch agent, and SageMaker allows {_MAX_TAGS}. Remove "
+            f"{len(keys) - _MAX_TAGS} from the queue's Tags.",
         )
 
 
@@ -179,19 +179,19 @@ def _image(body: Mapping[str, Any], region: str) -> Iterator[Fault]:
         return
     through_vpc = _block(specification, "TrainingImageConfig").get("TrainingRepositoryAccessMode") == "Vpc"
     if through_vpc and not body.get("VpcConfig"):
-        yield Fault("", "AlgorithmSpecification.TrainingImageConfig reaches a registry through a VPC. Add VpcConfig.")
+        yield Fault("", "AlgorithmSpecification.TrainingImageConfig uses a registry in a VPC. Add VpcConfig.")
     if through_vpc or "{{" in image:
         return
     address = ecr_address(image)
     if address is None or not address.repository:
         yield Fault(
             "",
-            f'the image "{shown(image)}" is not in Amazon ECR, and SageMaker pulls from there only. Push it to an ECR '
-            f"repository in {region}, or reach another registry through AlgorithmSpecification.TrainingImageConfig.",
+            f'the image "{shown(image)}" is not in Amazon ECR, and SageMaker pulls images from ECR only. Push it to an '
+            f"ECR repository in {region}, or configure AlgorithmSpecification.TrainingImageConfig for its registry.",
         )
     elif address.region != region:
         yield Fault(
             "",
-            f'the image "{shown(image)}" is in {address.region}, and SageMaker pulls from its own region, {region}, '
-            "only. Push it there.",
+            f'the image "{shown(image)}" is in {address.region}. SageMaker in {region} pulls images from {region} '
+            f"only. Push it to {region}.",
         )

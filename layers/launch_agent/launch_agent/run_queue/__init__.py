@@ -1,1 +1,1 @@
-"""What W&B hands out: run queue items, the jobs they name, and the configuration that says which queues are served."""
+"""What the agent gets from W&B: run queue items, run specs and jobs; and launch-config.yaml, which names the queues."""

@@ -1,4 +1,4 @@
-"""Commands and paths as they were written on the machine that made a job, read as Linux reads them.
+"""Converts the commands and paths of a job, which may be made on Windows, for Linux.
 
 wandb writes the name of its own Python and the program's path into a job: `["python.exe", "tools\\\\train.py"]` on
 Windows, and `["pythonCPython 3.11", ...]` in version 0.31.0 (`wandb/sdk/internal/job_builder.py`).
@@ -15,12 +15,12 @@ _OF_WINDOWS = {"py": "python", "pythonw": "python"}
 
 
 def _command(value: object) -> object:
-    """Read a command; what is not a list of texts stays, for validation to refuse."""
+    """Convert a command. A value that is not a list of strings is returned as it is; validation refuses it."""
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
         return value
     parts = [_program(value[0]), *value[1:]] if value else []
     for index, part in enumerate(parts[1:], 1):
-        if _SCRIPT.search(part) and parts[index - 1] != "-c":  # after -c comes a line for a shell or for Python
+        if _SCRIPT.search(part) and parts[index - 1] != "-c":  # -c is followed by a line for a shell or for Python
             parts[index] = _path(part)
     return parts
 

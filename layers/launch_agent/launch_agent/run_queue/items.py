@@ -1,4 +1,4 @@
-"""What W&B hands out: a run queue item and the run spec in it."""
+"""Run queue items, and the run spec in each."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from launch_agent.model import Model, Wire, faults_of, json_fault
 from launch_agent.run_queue.commands import CodePath, Command
 
 SCHEDULER_URI = "placeholder-uri-scheduler"
-"""The `uri` by which W&B marks the item of a sweep scheduler."""
+"""The `uri` of the run spec of a sweep scheduler."""
 
 MAX_POPS = 10
-"""How many items one request leases at most."""
+"""The most items that one request leases."""
 _RUN_ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _MAX_RUN_ID = 128
 _NOT_IN_RUN_IDS = ":;,#?/'\\%"
@@ -24,14 +24,14 @@ _LONG_NAME = 512
 
 
 class Slot(StrEnum):
-    """Which of the launch agent's two limits an item counts against: `max_jobs` or `max_schedulers`."""
+    """The limit that an item counts against: `max_jobs` or `max_schedulers`."""
 
     JOB = "job"
     SCHEDULER = "scheduler"
 
 
 class ItemRef(Model):
-    """A run queue item as every later step refers to it, and the run it becomes."""
+    """What every later step needs to know of a run queue item: its id, queue and entity, and the id of its run."""
 
     id: str
     queue: str
@@ -40,22 +40,22 @@ class ItemRef(Model):
 
 
 class QueueItem(Wire):
-    """One leased run queue item. Its run spec may be anything: it is parsed once the item is acknowledged."""
+    """One leased run queue item. Its run spec may be any JSON value: it is parsed after the acknowledgement."""
 
     id: str = Field(alias="runQueueItemId", min_length=1)
     run_spec: Any = Field(alias="runSpec", default=None)
 
     @property
     def slot(self) -> Slot:
-        """Tell a sweep scheduler from a job, whatever else is in the run spec."""
+        """Whether it is a sweep scheduler or a job, even if the rest of the run spec is not valid."""
         spec = self.run_spec if isinstance(self.run_spec, Mapping) else {}
         return Slot.SCHEDULER if spec.get("uri") == SCHEDULER_URI else Slot.JOB
 
     @property
     def run_id(self) -> str:
-        """The run id the spec asks for, else one derived from the item, so that every retry names the same run.
+        """The run id in the spec, else one derived from the item's id, so that every retry has the same run id.
 
-        An illegal one gives the derived id too; `parse_run_spec` refuses such a run spec.
+        If the run id in the spec is not legal, this is the derived id; `parse_run_spec` refuses such a run spec.
         """
         spec = self.run_spec if isinstance(self.run_spec, Mapping) else {}
         asked = spec.get("run_id")
@@ -63,17 +63,17 @@ class QueueItem(Wire):
 
 
 def derived_run_id(run_queue_item_id: str) -> str:
-    """Return eight lower-case letters and digits, as W&B makes run ids, the same for the same item."""
+    """Return eight lower-case letters and digits, as in W&B's own run ids. The same item has the same id."""
     number = int.from_bytes(hashlib.sha256(run_queue_item_id.encode()).digest())
     return "".join(_RUN_ID_ALPHABET[number // 36**place % 36] for place in range(8))
 
 
 def is_run_id(text: str) -> bool:
-    r"""Whether W&B accepts a text as the id of a run.
+    r"""Whether W&B accepts a text as a run id.
 
-    The client refuses an empty id, spaces at its ends, and : ; , # ? / ' (`wandb/sdk/wandb_settings.py`,
-    `validate_run_id`); the documentation of `wandb.init` names \ and % too. Characters that do not print, and more than
-    128 of them, are refused here.
+    The client refuses an empty id, spaces at either end, and : ; , # ? / ' (`wandb/sdk/wandb_settings.py`,
+    `validate_run_id`). The documentation of `wandb.init` also names \ and %. Characters that are not printable, and
+    more than 128 characters, are refused here.
     """
     return (
         0 < len(text) <= _MAX_RUN_ID
@@ -86,7 +86,7 @@ def is_run_id(text: str) -> bool:
 def _run_id(text: str) -> str:
     if not is_run_id(text):
         raise ValueError(
-            f"a run id has at most {_MAX_RUN_ID} printable characters, no spaces at its ends, and none of "
+            f"a run id has at most {_MAX_RUN_ID} printable characters, no spaces at either end, and none of "
             f"{' '.join(_NOT_IN_RUN_IDS)}"
         )
     return text
@@ -108,7 +108,7 @@ class Docker(Wire):
 
 
 class Overrides(Wire):
-    """What the person who queued the run changed of the job."""
+    """The job's settings that the person who queued the run changed."""
 
     args: list[str] | None = None
     entry_point: Command | None = None
@@ -120,7 +120,7 @@ class Overrides(Wire):
 
 
 class RunSpec(Wire):
-    """A run spec, W&B's order for one run, with the queue's configuration merged into `resource_args`."""
+    """A run spec: what to run, with the queue's configuration merged into `resource_args`."""
 
     entity: Name
     project: Name
@@ -141,12 +141,12 @@ class RunSpec(Wire):
 
     @property
     def image(self) -> str | None:
-        """The image the spec itself names, without a job."""
+        """The image that the spec itself names."""
         return self.docker.docker_image or self.image_uri
 
 
 def parse_run_spec(raw: object) -> RunSpec:
-    """Parse a run spec as popped from the queue. Raises InvalidRunSpec with every fault."""
+    """Parse the run spec of a queue item. Raises InvalidRunSpec with every fault."""
     if not isinstance(raw, Mapping):
         raise InvalidRunSpec(["The run spec is not a JSON object. Queue the run again."])
     fault = json_fault(raw)
@@ -159,10 +159,10 @@ def parse_run_spec(raw: object) -> RunSpec:
 
 
 def next_pops(queues: Sequence[str], *, room: int, hits: int) -> list[str]:
-    """Choose which queues to pop from next, in turn, in one request.
+    """Return the queue of each pop of the next request, at most `room` of them.
 
-    `queues` are those not found empty, the next in turn first; `hits` is what the last request gave, so that a full
-    queue is drained in few requests and an empty one costs a single pop.
+    `queues` are those not found empty, starting with the next in turn. `hits` is how many items the last request
+    returned: so a full queue takes few requests, and an empty one takes a single pop.
     """
     size = min(room, MAX_POPS, max(len(queues), 2 * hits))
     return [queues[index % len(queues)] for index in range(size)]

@@ -1,4 +1,4 @@
-"""A job artifact: where a job's code or image is, and how it starts (`wandb-job.json` in an artifact of type job)."""
+"""Job artifacts: where a job's code or image is, and how it starts (`wandb-job.json` in an artifact of type job)."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -28,9 +28,9 @@ class ArtifactName(NamedTuple):
 
 
 def parse_job_name(job: str, *, entity: str, project: str) -> ArtifactName:
-    """Split a job's name; what it leaves out is the run's entity and project, and the alias `latest`.
+    """Split a job's name. The defaults are the run's entity and project, and the alias `latest`.
 
-    Raises JobArtifactNotFound when it is not of that form.
+    Raises JobArtifactNotFound if the name is not of the form `entity/project/name:alias`.
     """
     path, _, alias = job.partition(":")
     parts = path.split("/")
@@ -41,9 +41,9 @@ def parse_job_name(job: str, *, entity: str, project: str) -> ArtifactName:
 
 
 def parse_code_reference(reference: str, *, entity: str, project: str) -> str | ArtifactName:
-    """Return the id, or else the name, of the artifact that holds a job's code.
+    """Return the id or the name of the artifact with a job's code.
 
-    Raises JobArtifactNotFound when the reference is neither.
+    Raises JobArtifactNotFound if the reference is neither.
     """
     if reference.startswith(_BY_ID):
         return reference.removeprefix(_BY_ID)
@@ -58,7 +58,7 @@ class GitSource(Wire):
 
 
 class JobSource(Wire):
-    """The `source` block of a job; which of the keys are there depends on the job's source type."""
+    """The `source` block of a job. Its keys depend on the job's source type."""
 
     image: Text | None = None
     artifact: Text | None = None
@@ -71,7 +71,7 @@ class JobSource(Wire):
 
 
 class JobArtifact(Wire):
-    """A job, as far as launching it needs to know. Its source type may be one we do not know."""
+    """What launching a job needs to know of it. The source type may be unknown."""
 
     artifact_id: str
     digest: str
@@ -81,14 +81,14 @@ class JobArtifact(Wire):
 
     @property
     def has_code(self) -> bool:
-        """Whether it comes as code, from which an image has to be built."""
+        """Whether the job is code, and its image has to be built."""
         return self.source_type in ("artifact", "repo")
 
 
 def parse_job_artifact(name: str, description: object, *, artifact_id: str, digest: str) -> JobArtifact:
-    """Parse the contents of `wandb-job.json`, read from the artifact of this id and digest.
+    """Parse the contents of `wandb-job.json` in the artifact with this id and digest.
 
-    Raises JobArtifactNotFound when it does not describe a job.
+    Raises JobArtifactNotFound if they do not describe a job.
     """
     known = dict(description) if isinstance(description, Mapping) else {}
     fault = json_fault(known)

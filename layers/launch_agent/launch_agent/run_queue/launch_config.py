@@ -1,7 +1,7 @@
-"""launch-config.yaml: the reference agent's file, with its keys, defaults and rules.
+"""launch-config.yaml: the file of `wandb launch-agent`, with its keys, defaults and rules.
 
-Keys that mean nothing without a server are taken with a warning, so that the file can be brought as it is.
-https://docs.wandb.ai/guides/launch/setup-agent-advanced describes them.
+Keys that have no effect without a server are accepted with a warning, so that an existing file can be used unchanged.
+https://docs.wandb.ai/guides/launch/setup-agent-advanced describes the keys.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _LONGEST_FILE = 100_000
 _MOST_VALUES = 1_000
 _DEEPEST = 20
 _MOST_ALIASES = 20
-"""Each can repeat all that the one before it repeats."""
+"""Each alias can repeat everything that the alias before it repeats."""
 
 _ECR_ARN = re.compile(r"arn:aws[a-z-]*:ecr:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):repository/(?P<repository>.+)")
 _ECR_REPOSITORY = re.compile(r"(?=.{2,256}\Z)[a-z0-9]+((\.|__?|-+|/)[a-z0-9]+)*")
@@ -36,7 +36,7 @@ _ECR_EXAMPLE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch"
 
 
 def _registry_uri(uri: str) -> str:
-    """Return an ECR repository's address without a scheme. Raises ValueError that says what to write instead."""
+    """Return an ECR repository's address without a scheme. Raises ValueError with what to write instead."""
     arn = _ECR_ARN.fullmatch(uri)
     if arn:
         address = f"{ecr_host(arn['account'], arn['region'])}/{arn['repository']}"
@@ -52,7 +52,7 @@ def _registry_uri(uri: str) -> str:
     if not found.repository:
         raise ValueError(f"the name of the repository is missing. Write for example {_ECR_EXAMPLE}")
     if not _ECR_REPOSITORY.fullmatch(found.repository):
-        raise ValueError("the name of an ECR repository has lower-case letters, digits, and . _ - / between them")
+        raise ValueError("the name of an ECR repository has lower-case letters and digits, with . _ - / between them")
     return address
 
 
@@ -66,25 +66,25 @@ RegistryUri = Annotated[str, AfterValidator(_registry_uri)]
 
 
 class Environment(Model):
-    """The `environment` block: where the agent's cloud is. Here the stack's own region holds."""
+    """The `environment` block: the cloud and region of the agent. The stack uses its own region instead."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")  # the reference warns of other keys, so do we
+    model_config = ConfigDict(frozen=True, extra="allow")  # `wandb launch-agent` only warns of other keys, too
 
     type: Literal["aws"] | None = None
     region: str
 
 
 class Registry(Model):
-    """The `registry` block: where built images go, the older way to say `builder.destination`."""
+    """The `registry` block: where built images go. It is the older form of `builder.destination`."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")  # each registry has keys of its own
+    model_config = ConfigDict(frozen=True, extra="allow")  # each kind of registry has its own keys
 
     type: Literal["ecr"] | None = None
     uri: RegistryUri | None = None
 
 
 class Builder(Model):
-    """The `builder` block. `docker` and `kaniko` both mean AWS CodeBuild here, `noop` means existing images only."""
+    """The `builder` block. `docker` and `kaniko` both mean AWS CodeBuild here; `noop` means existing images only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -116,21 +116,21 @@ class LaunchConfig(Model):
 
     @property
     def fingerprint(self) -> str:
-        """Change if and only if the configuration changes: a changed one is registered with W&B again."""
+        """16 hex digits that change only if the configuration changes; then the agent registers with W&B again."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     def limit(self, slot: Slot) -> int:
-        """Return how many runs with this kind of slot may be open; -1 for no limit."""
+        """Return how many runs of this kind may be open; -1 for no limit."""
         return self.max_jobs if slot is Slot.JOB else self.max_schedulers
 
     @property
     def image_destination(self) -> str | None:
-        """Where built images are to go; None for the stack's own repository."""
+        """The repository for built images; None for the stack's own repository."""
         return (self.builder and self.builder.destination) or (self.registry and self.registry.uri) or None
 
     @property
     def is_noop(self) -> bool:
-        """Whether no images are to be built."""
+        """Whether the agent builds no images."""
         return self.builder is not None and self.builder.type == "noop"
 
     @property
@@ -139,12 +139,12 @@ class LaunchConfig(Model):
         return (self.builder and self.builder.platform) or "linux/amd64"
 
     def warnings(self) -> Iterator[str]:
-        """Say of each key that has no effect here why it has none."""
+        """Yield a warning for each key that has no effect, with the reason."""
         for key, why in _WITHOUT_EFFECT.items():
             if self.builder and getattr(self.builder, key.replace("-", "_")) is not None:
                 yield f"builder.{key} has no effect: {why}."
         for key in (self.environment and self.environment.model_extra) or {}:
-            yield f"environment.{shown(key)} has no effect: the launch agent does not know the key."
+            yield f"environment.{shown(key)} has no effect: the launch agent does not know this key."
         for key in (self.registry and self.registry.model_extra) or {}:
             yield f"registry.{shown(key)} has no effect: registry.uri or builder.destination names the repository."
 
@@ -152,8 +152,8 @@ class LaunchConfig(Model):
 _WITHOUT_EFFECT = {
     "build-context-store": "build contexts go through the stack's own bucket",
     "build-job-name": "AWS CodeBuild names the builds",
-    "secret-name": "AWS CodeBuild works with a role of its own",
-    "secret-key": "AWS CodeBuild works with a role of its own",
+    "secret-name": "AWS CodeBuild uses its own role",
+    "secret-key": "AWS CodeBuild uses its own role",
     "kaniko-image": "images are built by AWS CodeBuild, not by kaniko",
 }
 
@@ -180,10 +180,10 @@ def parse_launch_config(content: str | bytes) -> LaunchConfig:
     if fault:
         raise InvalidLaunchConfig(f"{FILE_NAME} cannot be read: {fault}")
     if not isinstance(raw, Mapping) or not raw:
-        raise InvalidLaunchConfig(f"{FILE_NAME} has no keys. Give at least the queues: {_EXAMPLES['queues']}")
+        raise InvalidLaunchConfig(f"{FILE_NAME} has no keys. Add at least the queues: {_EXAMPLES['queues']}")
     if "launchConfig" in raw:
         raise InvalidLaunchConfig(
-            f"{FILE_NAME} has the values of a Helm chart. Save the part under launchConfig as {FILE_NAME}."
+            f"{FILE_NAME} contains the values of a Helm chart. Save the part under launchConfig as {FILE_NAME}."
         )
     try:
         return LaunchConfig.model_validate(_with_reference_spelling(raw))
@@ -205,14 +205,12 @@ def _yaml(content: str | bytes) -> object:
     except yaml.reader.ReaderError as error:
         raise InvalidLaunchConfig(f"{FILE_NAME} is not text in UTF-8: {shown(error.reason)}.") from None
     except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
-        # What PyYAML's constructors raise for a value that is not of the type its form or its tag says.
-        raise InvalidLaunchConfig(
-            f"{FILE_NAME} has a value that is not what it looks like: {shown(str(error))}."
-        ) from None
+        # PyYAML's constructors raise these for a value that does not fit its form or its tag, such as 2024-13-45.
+        raise InvalidLaunchConfig(f"{FILE_NAME} has a value that is not valid: {shown(str(error))}.") from None
 
 
 def _check_size(content: str | bytes) -> None:
-    """Raise InvalidLaunchConfig before PyYAML makes something huge of a small text, or takes hours for it."""
+    """Raise InvalidLaunchConfig for a text that PyYAML would expand to a huge value or parse for hours."""
     depth = aliases = 0
     for count, event in enumerate(yaml.parse(content)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -225,7 +223,7 @@ def _check_size(content: str | bytes) -> None:
 
 
 def _with_reference_spelling(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Read as the reference does: a null or an empty block is an absent key, `queue: name` one more queue."""
+    """Apply the rules of `wandb launch-agent`: a key with null or {} is absent, and `queue: name` adds a queue."""
     config = {key: value for key, value in raw.items() if value is not None and value != {}}
     queue, queues = config.pop("queue", None), config.get("queues", [])
     if queue is not None and isinstance(queues, list):
@@ -239,11 +237,11 @@ def _with_example(fault: str) -> str:
 
 
 def main() -> int:
-    """Check the file named on the command line; print its faults, or its warnings, and return the exit code."""
+    """Check the file named on the command line, print its faults or warnings, and return the exit code."""
     try:
         config = parse_launch_config(Path(sys.argv[1]).read_bytes())
     except (InvalidLaunchConfig, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a command speaks to its user
+        print(error, file=sys.stderr)  # noqa: T201 - the output of the command
         return 1
     for warning in config.warnings():
         print(warning, file=sys.stderr)  # noqa: T201 - as above

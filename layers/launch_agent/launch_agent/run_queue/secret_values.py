@@ -1,19 +1,19 @@
-"""What in a run spec no text about the run may show. The spec may be anything: it is not parsed yet."""
+"""The secret values of a run spec. The spec may be any JSON value: it is not parsed yet."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _TELLING = re.compile("key|token|secret|passw|pwd|pin|cred|auth|dsn|private", re.IGNORECASE)
-"""What is in the name of a variable whose value is a secret, however short or plain that is."""
+"""A variable with one of these words in its name has a secret value, however short or plain the value is."""
 _PLAIN = re.compile(r"[A-Za-z]{0,11}|[a-z]{2}(-[a-z]+)+-\d|.{0,5}", re.DOTALL)
-"""A word, a region, or a value too short to be told from other text."""
+"""A word, a region, or a value so short that it would be found in other text."""
 _MACRO = re.compile(r"\$\{\w*\}")
 _OPTION = re.compile(r"--?(?P<name>[\w.-]+)(=(?P<value>.*))?", re.DOTALL)
 
 
 def secret_values(run_spec: object) -> Iterator[str]:
-    """Yield the run spec's API key, the values of its environment, and whatever else is secret by its name."""
+    """Yield the run spec's API key, the values of its environment, and other values whose names mark them as secret."""
     spec = _mapping(run_spec)
     yield from (text for _, text in _texts(spec.get("_wandb_api_key")))
     for key, value in _mapping(_mapping(spec.get("resource_args")).get("sagemaker")).items():
@@ -35,7 +35,10 @@ def _mapping(value: object) -> Mapping[Any, Any]:
 
 
 def _texts(value: object) -> Iterator[tuple[str, str]]:
-    """Yield every text and number in a JSON value, in order and at any depth, with the most telling key above it."""
+    """Yield every string and number in a JSON value, in order and at any depth, each after its key.
+
+    The key is the first one on its path that marks a secret, else the nearest one.
+    """
     pending: list[tuple[str, object]] = [("", value)]
     while pending:
         name, value = pending.pop()
@@ -53,7 +56,7 @@ def _secret_by_name(value: object) -> Iterator[str]:
 
 
 def _secret_options(words: Iterable[str]) -> Iterator[str]:
-    """Yield the values of a command's options that are secret by their names: `--token=x` or `--token x`."""
+    """Yield the values of a command's options whose names mark them as secret: `--token=x` or `--token x`."""
     is_secret = False
     for word in words:
         option = _OPTION.fullmatch(word)

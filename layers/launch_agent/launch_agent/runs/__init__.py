@@ -1,1 +1,1 @@
-"""What is remembered of a run, and its life."""
+"""The record of a run, and the states of a run."""

@@ -1,7 +1,7 @@
-"""The life of a run: the one table of its states and of the changes between them.
+"""The life of a run: one table of its states and of the changes between them.
 
-The Runs table takes a change on the condition that is written here, so a change that this table does not have is not
-made. `make picture` draws it into docs/architecture.md.
+Every write to the Runs table has the condition that is stated here, so only these changes can happen. `make picture`
+draws the table into docs/architecture.md.
 """
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class RunState(StrEnum):
-    """Whether a record holds a slot (open), has its outcome (closed), or went back to W&B unacknowledged (returned)."""
+    """Open: holds a slot. Closed: has its outcome. Returned: the item went back to its queue, not acknowledged."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -26,17 +26,17 @@ class Event(StrEnum):
 
 
 class Change(NamedTuple):
-    """A change of state. The record, the slots in use and the run's details change in one transaction, or none does."""
+    """A change of state. One transaction changes the record, the count of slots and the run's details."""
 
     after: tuple[RunState | None, ...]
-    """The states that it follows; None where there is no record yet."""
+    """The states from which it is possible; None means that the record does not exist yet."""
     to: RunState
     slots: int
-    """What it adds to the slots in use."""
+    """The number to add to the count of slots in use."""
     forgets: tuple[str, ...]
-    """The attributes that it deletes from the record."""
+    """The attributes to delete from the record."""
     next_attempt: bool = False
-    """Whether it follows an earlier attempt only; any other change follows the attempt that it belongs to."""
+    """Whether the record has to be of an earlier attempt. For any other change it has to be of the same attempt."""
 
 
 _ONLY_WHILE_OPEN = ("spec", "plan", "task_token", "open")

@@ -1,4 +1,4 @@
-"""The record of a run: what this application knows of a run queue item between its pop and its outcome."""
+"""The record of a run: what this application stores about a run queue item from its lease to its outcome."""
 
 import hashlib
 import re
@@ -12,11 +12,11 @@ from launch_agent.runs.life import RunState
 if TYPE_CHECKING:  # a poll needs no plan, and plans are half of what it would import
     from launch_agent.plan.launch_plan import LaunchPlan
 
-_MAX_ID_IN_NAME = 75  # of the 80 characters that Step Functions takes; attempts have a number
+_MAX_ID_IN_NAME = 75  # of the 80 characters that Step Functions allows; the number of the attempt needs the rest
 
 
 class RunRecord(Model):
-    """One run. It has nothing that is secret but the task token, and that while it is open."""
+    """One run. Its only secret is the task token, which it has only while it is open."""
 
     item: ItemRef
     slot: Slot
@@ -29,26 +29,26 @@ class RunRecord(Model):
     acked: bool = False
     entity: str | None = None
     project: str | None = None
-    """Where the run is in W&B; known from the plan on."""
+    """Where the run is in W&B; None until it is planned."""
     awaits_build_of: str | None = None
-    """The run queue item whose execution builds the image this run needs too."""
+    """The run queue item whose execution builds the image that this run waits for."""
     training_job_name: str | None = None
-    """The training job whose end answers the task token; there may be none of this name yet."""
+    """The training job whose end answers the task token. The job may not exist yet."""
     task_token: str | None = None
     jobs_without_capacity: frozenset[str] = frozenset()
     jobs_sagemaker_failed: frozenset[str] = frozenset()
-    """Training jobs that came to nothing and were tried again, by the reason for it."""
+    """Training jobs that failed and were tried again, by the reason for the retry."""
     capacity_awaited_since: datetime | None = None
     warned: frozenset[str] = frozenset()
-    """What the queue item has been warned of, in words that stay the same from one try to the next."""
+    """The warnings that are on the queue item. The same warning has the same text at every try."""
     stop_requested_at: datetime | None = None
-    """When we first saw that somebody stopped the run in W&B."""
+    """When a poll first saw that someone stopped the run in W&B."""
     refusals: int = 0
-    """How often it went back to W&B because W&B or AWS refused something for good."""
+    """How often the item went back to its queue because W&B or AWS refused a request for good."""
     refusal: str | None = None
-    """What was refused for the last time."""
+    """The last refusal."""
     redrives: int = 0
-    """How often its execution had been redriven when it was launched for the last time."""
+    """How often its execution had been redriven when the run was last launched."""
     outcome: dict[str, str] | None = None
 
     @property
@@ -58,25 +58,25 @@ class RunRecord(Model):
 
     @property
     def ended_jobs(self) -> frozenset[str]:
-        """The training jobs that came to nothing."""
+        """The training jobs that failed and were followed by another try."""
         return self.jobs_without_capacity | self.jobs_sagemaker_failed
 
     @property
     def awaits_job(self) -> bool:
-        """Whether the execution waits for the training job named here; not where that one came to nothing."""
+        """Whether the execution waits for the training job in `training_job_name`, and that job has not failed."""
         return self.training_job_name is not None and self.training_job_name not in self.ended_jobs
 
 
 class RunDetails(NamedTuple):
-    """What of an open run can be long or secret. Closing the run deletes it."""
+    """The data of an open run that can be long or secret. Closing the run deletes it."""
 
     spec: Any = None
     plan: "LaunchPlan | None" = None
-    """None before the run is planned, and where an older version of the launch agent planned it otherwise."""
+    """None before the run is planned, and for a plan of an older version that this version cannot read."""
 
 
 class AgentRecord(Model):
-    """This launch agent, as registered with W&B, and how many slots its open runs hold."""
+    """This launch agent as registered with W&B, and the number of slots in use."""
 
     entity: str
     launch_agent_id: str
@@ -86,15 +86,16 @@ class AgentRecord(Model):
     jobs_open: int = 0
     schedulers_open: int = 0
     changed_at: datetime | None = None
-    """When a slot was taken or freed for the last time."""
+    """When a slot was last taken or freed."""
 
 
 def execution_name(item_id: str, attempt: int) -> str:
-    """Name the execution of an item: the item's id, so that the console finds it, and a number from attempt 2 on.
+    """Return the name of an item's execution: the item's id, so that the console finds it, and from attempt 2 a number.
 
-    CloudWatch Logs gets nothing of an execution whose name has other characters than letters, digits, - and _
-    (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html). W&B's ids are base64, of
-    which the padding can be left out. What is not is cut and replaced, with a hash that keeps two items apart.
+    Step Functions sends no logs of an execution to CloudWatch Logs if its name has other characters than letters,
+    digits, - and _ (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html). W&B's ids
+    are base64; the name omits the padding. For any other id, the name has the first 50 characters with - in place of
+    others, and a hash, so that two items never have the same name.
     """
     name = item_id.rstrip("=")
     if len(name) > _MAX_ID_IN_NAME or len(item_id) % 4 or not re.fullmatch("[A-Za-z0-9]+={0,2}", item_id):

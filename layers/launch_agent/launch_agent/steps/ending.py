@@ -1,6 +1,6 @@
-"""The end of a run: tell W&B how it ended, leave nothing behind in AWS, and free its slot, last.
+"""Ends a run: reports to W&B how it ended, leaves nothing behind in AWS, and then frees its slot.
 
-Repeated, it changes nothing. An execution does this at its end; a sweep does it for one that could not.
+An execution does this at its end, and a sweep does it for an execution that could not. A repeated call changes nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,12 +32,12 @@ logger = Logger(child=True)
 Found = TypeVar("Found")
 _PASSING = {kind.__name__ for kind in Transient.__subclasses__()}
 _RUN_OF_ANOTHER = (
-    "Its metrics are not in W&B: the run {} was there before, and stays as it is. Queue the run with another run id."
+    "Its metrics are not in W&B: the run {} existed before and was not changed. Queue the run with another run id."
 )
 
 
 class _Run(NamedTuple):
-    """The run that is being ended."""
+    """The run to end."""
 
     record: RunRecord
     details: RunDetails
@@ -49,20 +49,20 @@ class _Run(NamedTuple):
 
 
 class Ending:
-    """Ends runs. Every method may raise AwsThrottled, WandbUnavailable and WandbKeyRejected: it can be called again.
+    """Ends runs. Every method may raise AwsThrottled, WandbUnavailable and WandbKeyRejected, and can be repeated.
 
-    What AWS and W&B refuse keeps no run from ending, but for what says whether it is open, and closes it.
+    A run ends even if AWS or W&B refuse a request. Only the table of runs has to be readable and writable.
     """
 
     def __init__(self, clients: Clients, *, without_key: bool = False) -> None:
-        """Take the clients, and whether runs end though W&B does not take the API key, without a word to it."""
+        """With `without_key`, a run ends without a report to W&B if W&B rejects the API key."""
         self._clients, self._wandb, self._runs = clients, clients.wandb, clients.runs
         self._refusals: tuple[type[LaunchError], ...] = (WandbRefused, *([WandbKeyRejected] if without_key else []))
 
     def end(
         self, item_id: str, *, execution_arn: str, training: TrainingEnd | None = None, failure: Failure | None = None
     ) -> dict[str, str]:
-        """Report how an item's run ended, by its training job or by a failure; close it; return verdict and reason.
+        """Report how an item's run ended, from its training job or a failure. Close it, and return verdict and reason.
 
         Raises RunNotSeen while the run of an ended training job may still appear in W&B.
         """
@@ -71,7 +71,7 @@ class Ending:
             return (record and record.outcome) or _outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
         if not self._is_ours(record):
             self._runs.give_back(record, refusal=_refusal_in(failure))
-            return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged; W&B hands it out again.")
+            return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged. It returns to its queue.")
         run = _Run(record, _optional(lambda: self._runs.details(item_id)) or RunDetails(), execution_arn)
         result = self._report(run, training, failure)
         self._runs.close(record, result)
@@ -79,19 +79,19 @@ class Ending:
         return result
 
     def end_for(self, execution: Execution, record: RunRecord) -> dict[str, str]:
-        """Report and close a run whose execution has ended without doing so, however its training job stands."""
+        """Report and close a run whose execution ended without doing so, whether or not its training job still runs."""
         return self.end(record.item.id, execution_arn=execution.arn, failure=_failure_of(execution))
 
     def _is_ours(self, record: RunRecord) -> bool:
-        """Return whether W&B took our acknowledgement; it may have taken one that no function lived to hear of."""
+        """Whether W&B accepted the acknowledgement. The function may have ended before it could record that."""
         try:
             return record.acked or self._wandb.holds(record.item, record.launch_agent_id)
         except self._refusals:
-            logger.exception("W&B refuses to say who has the item")
+            logger.exception("W&B does not show which agent has the item")
             return False
 
     def _report(self, run: _Run, training: TrainingEnd | None, failure: Failure | None) -> dict[str, str]:
-        """Report the end of a training job or, where there was none that says more, a failure; return the outcome."""
+        """Report the end of the training job if it says more than the failure, else the failure; return the outcome."""
         job = self._job_of(run.record) if failure and run.record.awaits_job else None
         if failure and not training:
             training = _end_in_spite_of(failure, job)
@@ -99,10 +99,10 @@ class Ending:
             return self._report_end(run, training)
         if failure:
             return self._report_failure(run, failure, job)
-        raise ValueError("a run ends by its training job or by a failure")
+        raise ValueError("needs the end of a training job or a failure")
 
     def _report_end(self, run: _Run, end: TrainingEnd) -> dict[str, str]:
-        """Report a training job that ended, however it did. Raises RunNotSeen while its run may still appear."""
+        """Report the end of a training job. Raises RunNotSeen while its run may still appear in W&B."""
         plan, seen = run.details.plan, self._seen(run.record)
         judgement = judge(
             end,
@@ -119,7 +119,7 @@ class Ending:
         return _outcome(judgement.verdict, judgement.reason)
 
     def _seen(self, record: RunRecord) -> SeenRun:
-        """Return the run as W&B has it. Before it is planned, nobody knows in which project it would be."""
+        """Return the run in W&B. Before it is planned, its project is not known, so it cannot be looked up."""
         if record.entity is None or record.project is None:
             return SeenRun()
         try:
@@ -131,7 +131,7 @@ class Ending:
         return _optional(lambda: self._clients.sagemaker.job_of(record))
 
     def _write_algorithm_run(self, run: _Run, plan: LaunchPlan, seen: SeenRun, end: TrainingEnd) -> str:
-        """Show in W&B the run of an algorithm that cannot do so; return why not where that is not possible."""
+        """Write the run of an algorithm that cannot log to W&B; return why that is not possible, or an empty text."""
         if not seen.may_be_written(run.item.id):
             return "" if seen.refusal else _RUN_OF_ANOTHER.format(run.item.run_id)
         try:
@@ -141,9 +141,9 @@ class Ending:
         return ""
 
     def _report_failure(self, run: _Run, failure: Failure, job: TrainingJob | None) -> dict[str, str]:
-        """Report what kept the launch from going on, and leave no training job behind."""
+        """Report why the launch failed, and stop its training job if it has one."""
         if job and job.verdict is None:
-            # Where that is refused the sweep tries it again: the job is one that no open run waits for.
+            # If AWS refuses that, the sweep tries again: no open run waits for the job then.
             _optional(lambda: self._clients.sagemaker.stop(job.name))
         build = run.details.plan.build if run.details.plan else None
         if failure.stage == "build" and build and failure.error != ImageBuildFailed.__name__:
@@ -158,13 +158,13 @@ class Ending:
         return _outcome(Verdict.NOT_LAUNCHED, reason)
 
     def _report_stop(self, run: _Run, failure: Failure) -> dict[str, str]:
-        """Report a stop: W&B shows a run that it has seen by itself, and is told of an item without one."""
+        """Report a stop. W&B shows it on the run by itself; if the run does not exist, the item fails."""
         if not self._seen(run.record).has_begun:
             self._tell(run, failure.reason, stage=failure.stage, on_item=OnItem.FAIL)
         return _outcome(Verdict.STOPPED, failure.reason)
 
     def _report_build(self, run: _Run, failure: Failure, tag: str) -> dict[str, str]:
-        """Report a build that ended without an image, to this item and to those that wait for the same image."""
+        """Report a build that ended without an image, on this item and to those that wait for the same image."""
         builds, build_id = self._clients.builds, build_id_in(failure.cause)
         build = _optional(lambda: builds.find(build_id)) if build_id else None
         log = (build and _optional(lambda: builds.log_tail(build))) or []
@@ -184,7 +184,7 @@ class Ending:
         build: Build | None = None,
         log: Sequence[str] = (),
     ) -> None:
-        """Put the reason on the queue item, with error.log. If W&B refuses that, the run ends all the same.
+        """Put the reason on the queue item, with error.log. If W&B refuses that, the run ends without it.
 
         `build` is the build that failed, if one did, and `log` the end of its log.
         """
@@ -196,17 +196,17 @@ class Ending:
             logger.exception("W&B refused the report")
 
     def _attach(self, record: RunRecord, kind: str, text: str) -> Sequence[str]:
-        """Upload error.log; return its name as W&B knows it. If W&B refuses that, the reason goes without it."""
+        """Upload error.log; return its name in W&B. If W&B refuses that, the reason is reported without it."""
         try:
             return self._wandb.attach(record.item, record.launch_agent_name, kind=kind, files={LOG_FILE: text})
         except self._refusals:
-            logger.exception("W&B refused the log; the reason goes without it")
+            logger.exception("W&B refused the log; the reason is reported without it")
             return ()
 
     def _error_log(self, run: _Run, reason: str, build: Build | None, log: Sequence[str]) -> str:
-        """Write error.log, with the ends of the logs of the training job and of the build.
+        """Return error.log, with the last lines of the logs of the training job and of the build.
 
-        The record names a job from before SageMaker took it: its log is shown only if the job is the run's.
+        The record names a job before SageMaker has accepted it, so the log is shown only if the job is the run's.
         """
         job = self._job_of(run.record)
         name = job.name if job else None
@@ -219,37 +219,38 @@ class Ending:
 
 
 def _optional(call: Callable[[], Found]) -> Found | None:
-    """Return what a call to AWS answers; None where AWS refuses it."""
+    """Return the result of a call to AWS, or None if AWS refuses it."""
     try:
         return call()
     except AwsRefused:
-        logger.exception("the run ends without that")
+        logger.exception("AWS refused a request; the run ends without it")
         return None
 
 
 def _refusal_in(failure: Failure | None) -> str:
-    """Return what was refused for good, where that is why a launch failed: what passes, and a stop, is no refusal."""
+    """Return the permanent refusal that made a launch fail; empty for a stop, and for an error that may pass."""
     if failure is None or failure.is_stop or failure.error in _PASSING or "." in failure.error:
         return ""
     return message(f"{failure.error}: {failure.reason}")
 
 
 def _outcome(verdict: Verdict, reason: str) -> dict[str, str]:
-    """Say how it ended, as the record keeps it and the execution shows it."""
+    """Return the outcome, for the record and as the execution's output."""
     return {"verdict": verdict.value, "reason": message(reason)}
 
 
 def _end_in_spite_of(failure: Failure, job: TrainingJob | None) -> TrainingEnd | None:
-    """Return the end of a training job that says more than what befell its execution.
+    """Return the end of a training job if it says more than the failure of its execution, else None.
 
-    One that was stopped says more about a stop only: another failure has us stop the job, at an earlier try perhaps.
+    The end of a stopped job says more only if the execution was stopped too: after any other failure, the agent itself
+    stops the job, perhaps at an earlier try.
     """
     end = TrainingEnd.of(job) if job else None
     return end if end and (end.verdict is not Verdict.STOPPED or failure.is_stop) else None
 
 
 def _failure_of(execution: Execution) -> Failure:
-    """Say what an execution that ended on its own leaves to be said of its run."""
+    """Return the failure of an execution that ended without reporting its run."""
     if execution.status == "ABORTED":
         return Failure(
             error=STOPPED, cause=execution.cause or "The execution was stopped in Step Functions.", stage="agent"

@@ -1,4 +1,4 @@
-"""Acknowledge the item within its lease, then decide everything about its run before anything is submitted."""
+"""Acknowledges the item within its lease, then decides everything about its run before anything is submitted."""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 logger = Logger(child=True)
 
 SURE_OF_LEASE = timedelta(seconds=30)
-"""For so long after it was leased nobody else can have an item; W&B's leases last about a minute."""
+"""For this time after an item is leased, no other agent can have it. W&B's leases last about a minute."""
 
 
 class Task(Model):
-    """What the state machine sends."""
+    """The input from the state machine."""
 
     run_queue_item_id: str
 
 
 class PlanRun:
-    """Plans one run at a time, with or without an image of ours."""
+    """Plans a run, and has its image built if it needs one."""
 
     def __init__(self, clients: Clients) -> None:
-        """Take the clients; those for images cost a cold start for image jobs nothing."""
-        # First: SageMaker's model takes 5 MB while it is read, which the clients use after it.
+        """Create the clients that every plan needs. Those for image builds are created on first use."""
+        # First: reading SageMaker's model takes 5 MB, which the clients can use afterwards.
         self._shape = create_training_job_shape()
         self._clients, self._config = clients, clients.config
         self._wandb, self._artifacts, self._runs = clients.wandb, clients.artifacts, clients.runs
 
     def plan(self, task: Task) -> dict[str, Any]:
-        """Return the summary of the launch plan, and what the build of its image needs; the rest stays in the record.
+        """Return the summary of the launch plan, and the input of the image build; the rest stays in the record.
 
-        Raises ImageBeingBuilt while another item's execution builds the image; the next call goes on from the record.
+        Raises ImageBeingBuilt while another item's execution builds the image; the next call continues from the record.
         """
         record = self._runs.open_run(task.run_queue_item_id)
         if record is None:
@@ -57,7 +57,7 @@ class PlanRun:
         return self._claim_or_reuse_image(record, plan, plan.build) if plan.build else plan.summary(image="given")
 
     def _acknowledge(self, record: RunRecord) -> None:
-        """Tell W&B that the item is ours, once. Raises LeaseLost, with the slot freed, when it is not."""
+        """Acknowledge the item in W&B, once. If it is not ours, frees its slot and raises LeaseLost."""
         if record.acked:
             return
         late = datetime.now(UTC) > record.opened_at + SURE_OF_LEASE
@@ -71,7 +71,7 @@ class PlanRun:
         self._runs.acknowledged(record.item.id)
 
     def _decide(self, record: RunRecord, raw: Any) -> LaunchPlan:
-        """Read what the plan depends on, decide, and store what was decided."""
+        """Read everything that the plan depends on, make the plan and store it."""
         spec = parse_run_spec(raw)
         if spec.sweep_id:
             self._wandb.check_sweep(spec.entity, spec.project, spec.sweep_id)
@@ -89,14 +89,15 @@ class PlanRun:
         return plan
 
     def _claim_or_reuse_image(self, record: RunRecord, plan: LaunchPlan, build: BuildPlan) -> dict[str, Any]:
-        """Use the image if its build reported one and the repository has it, else have it built, once for all."""
+        """Use the image if a build reported it and the repository has it. Otherwise order its build, once for all."""
         claim = self._claim(record, build)
         return self._reuse_image(record, plan, claim.image) if claim.image else self._order_build(plan, build, claim)
 
     def _claim(self, record: RunRecord, build: BuildPlan) -> "ImageClaim":
-        """Return the claim of the image: with the image that is there, or this item's, which orders its build.
+        """Return the claim of the image: one with an image that exists, or this item's own, to order the build.
 
-        Raises ImageBeingBuilt, or ImageBuildFailed when the build waited for has failed.
+        Raises ImageBeingBuilt while another item builds it, and ImageBuildFailed if the build this item waited for
+        failed.
         """
         claims, tag, me = self._clients.image_claims, build.tag, record.item.id
         claim = claims.find(tag)
@@ -111,20 +112,23 @@ class PlanRun:
         raise ImageBeingBuilt(f"the image {build.image} is being built for run queue item {claim and claim.owner}")
 
     def _may_be_replaced(self, record: RunRecord, claim: "ImageClaim") -> bool:
-        """Say whether a claim brings no image that is there."""
+        """Whether a claim has no image that exists, and will not get one."""
         if claim.image or claim.owner == record.item.id:
             return claim.image is not None or claim.failure is not None
         return self._has_failed(record, claim)
 
     def _has_failed(self, record: RunRecord, claim: "ImageClaim") -> bool:
-        """Say whether another item's build will bring no image. Raises ImageBuildFailed for the one waited for."""
+        """Whether another item's build ended without an image.
+
+        Raises ImageBuildFailed if that is the build this item waited for.
+        """
         if claim.failure and claim.owner == record.awaits_build_of:
             raise ImageBuildFailed(f"run queue item {claim.owner} needed the same image: {claim.failure}")
         return bool(claim.failure) or self._runs.open_run(claim.owner) is None
 
     def _order_build(self, plan: LaunchPlan, build: BuildPlan, claim: "ImageClaim") -> dict[str, Any]:
-        """Store the order for the build, under a name that no other build can guess and that its claim has."""
-        # Claims of version 0.1.0 have none. Delete with tests/upgrade/0.1.0.
+        """Store the build plan under the claim's token, which no other build can guess."""
+        # Claims of version 0.1.0 have no token. Delete with tests/upgrade/0.1.0.
         token = claim.token or build.token or secrets.token_hex(16)
         ordered = build.model_copy(update={"token": token})
         self._runs.planned(plan.model_copy(update={"build": ordered}))
@@ -133,7 +137,7 @@ class PlanRun:
         return plan.summary(image="to be built") | {"build": {"plan_key": key, **BUILD_HOSTS[build.recipe.platform]}}
 
     def _reuse_image(self, record: RunRecord, plan: LaunchPlan, image: ImageNote) -> dict[str, Any]:
-        """Plan the run with an image that is there; its builder's warnings are this item's too."""
+        """Plan the run with an image that exists. The warnings of its build are put on this item too."""
         if image.warnings:
             warn(self._clients, record.item, "\n".join(image.warnings), "build")
         plan = plan.with_image(self._clients.image_repository.at(image.digest), image)

@@ -1,4 +1,4 @@
-"""Every minute: show that we are alive, stop what was stopped in W&B, lease items while there is room, start them."""
+"""Runs every minute: sends the heartbeat, stops runs that were stopped in W&B, leases items, starts executions."""
 
 import time
 from collections.abc import Callable
@@ -22,20 +22,20 @@ from launch_agent.wiring import Clients
 logger = Logger(child=True)
 
 _MAX_REFUSALS = 3
-"""After so many refusals an item that went back to W&B each time is failed."""
+"""An item that went back to its queue so many times because of a refusal is failed."""
 
 _LEAVE_OFF_MILLISECONDS = 15_000
-"""With less time than this left, a call opens no other item."""
+"""A poll that has less time left opens no further item."""
 
 MAX_LEASED = 100
-"""How many items one call leases at most: each has to be acknowledged before its lease of about a minute ends."""
+"""The most items that one poll leases: each has to be acknowledged before its lease of about a minute ends."""
 
 
 class PollQueues:
-    """One poll at a time; polls that overlap do no harm."""
+    """Polls the run queues. Polls that overlap do no harm."""
 
     def __init__(self, clients: Clients) -> None:
-        """Take the clients, and log what has no effect in the configuration."""
+        """Create the clients, and log the warnings of the configuration."""
         self._clients, self._config = clients, clients.config
         self._wandb, self._runs, self._executions = clients.wandb, clients.runs, clients.executions
         self._state_machine_arn = clients.state_machine_arn
@@ -43,9 +43,10 @@ class PollQueues:
             logger.warning(warning)
 
     def poll(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
-        """Return the status shown to W&B, and the run queue items opened; REGISTERING while another call does that.
+        """Return the status that W&B shows, and the run queue items that were opened.
 
-        Raises, when all else is done, the first error of AWS's or W&B's that kept an item from being opened.
+        The status is REGISTERING while another call registers the agent. If items could not be opened because of errors
+        of AWS or W&B, raises the first of these errors, after it has opened the others.
         """
         agent = self._agent()
         if not agent:
@@ -69,7 +70,7 @@ class PollQueues:
         return {"status": status, "opened": opened}
 
     def _open_or_refuse(self, agent: AgentRecord, leased: Leased) -> bool:
-        """Open the run of a leased item. What is wrong with the item itself is said in W&B, and is no error."""
+        """Open the run of a leased item; return whether it was opened. An item that is not valid fails in W&B."""
         item = ItemRef(
             id=leased.item.id, queue=leased.queue, entity=agent.entity, run_id=derived_run_id(leased.item.id)
         )
@@ -85,14 +86,16 @@ class PollQueues:
             raise
         except Exception as error:
             logger.exception("item cannot be opened")
-            reason = f"{type(error).__name__}: the launch agent cannot read this item. The log of its poller says more."
+            reason = (
+                f"{type(error).__name__}: the launch agent cannot read this item. See the log of PollQueuesFunction."
+            )
         self._wandb.fail(item, reason, "agent")
         return False
 
     def _agent(self) -> AgentRecord | None:
-        """Return our launch agent, registered anew when its configuration has changed or W&B no longer knows it.
+        """Return our launch agent. Registers it again if its configuration changed or W&B no longer knows it.
 
-        None while a call beside this one registers it: two agents would stay listed in W&B, one of them never polling.
+        None while another call registers it: otherwise W&B would list two agents, and one of them would never poll.
         """
         entity = self._config.entity or self._wandb.default_entity()
         known = self._runs.agents.find(entity)
@@ -105,7 +108,7 @@ class PollQueues:
         return self._register(entity, known)
 
     def _register(self, entity: str, known: AgentRecord | None) -> AgentRecord:
-        """Register a launch agent with W&B in the place of a known one, whose slots stay taken."""
+        """Register a launch agent with W&B. If it replaces a known one, it takes over its count of slots."""
         new = self._wandb.register(
             entity,
             self._config,
@@ -125,9 +128,9 @@ class PollQueues:
         return agent
 
     def _query_and_stop(self, known: AgentRecord) -> LaunchAgent | None:
-        """Return our launch agent as W&B has it. Stop the runs that somebody has stopped in W&B.
+        """Return our launch agent in W&B, or None. Stops the runs that someone stopped in W&B.
 
-        They have `stopped_run_timeout` to end by themselves.
+        They first have `stopped_run_timeout` seconds to end by themselves.
         """
         open_runs = list(self._runs.open_runs()) if known.jobs_open + known.schedulers_open else []
         seen, stopped = self._wandb.query_agent(known.launch_agent_id, open_runs)
@@ -139,7 +142,7 @@ class PollQueues:
         return seen
 
     def _apply_stop(self, run: RunRecord, *, is_stopped: bool) -> None:
-        """Note that somebody has stopped a run in W&B, and stop it once it has had its time to end."""
+        """Record that someone stopped a run in W&B, and stop it if its time to end by itself is over."""
         now = datetime.now(UTC)
         if is_stopped and not run.stop_requested_at:
             self._runs.stop_requested(run.item.id, at=now)
@@ -148,13 +151,13 @@ class PollQueues:
             self._stop(run.item.id)
 
     def _stop(self, item_id: str) -> None:
-        """Stop a run's training job if it has one, else its execution. What has ended by itself is left alone."""
+        """Stop a run's training job if it has one, else its execution. Does nothing if the run has ended."""
         record = self._runs.open_run(item_id)
         if record is None:
             return
         job = self._clients.sagemaker.job_of(record) if record.awaits_job else None
         if job:
-            # Its end, whether this brings it about or it is there, resumes the execution.
+            # The end of the job resumes the execution, whether this call stops it or it has ended already.
             self._clients.sagemaker.stop(job.name)
         else:
             arn = execution_arn(self._state_machine_arn, record.execution_name)
@@ -164,7 +167,7 @@ class PollQueues:
         )
 
     def _apply_stop_polling(self, agent: AgentRecord, *, stop: bool) -> AgentRecord:
-        """Note that an operator stopped or resumed polling in W&B. A stopped agent says so once, then is silent."""
+        """Record that an operator stopped or resumed polling in W&B. A stopped agent reports that once."""
         if stop == agent.stop_polling:
             return agent
         changed = agent.model_copy(update={"stop_polling": stop})
@@ -175,55 +178,57 @@ class PollQueues:
         return changed
 
     def _room(self, agent: AgentRecord) -> int:
-        """Return how many items may be leased now."""
+        """Return how many items this poll may lease."""
         limit = self._config.limit(Slot.JOB)
         return MAX_LEASED if limit < 0 else min(MAX_LEASED, limit - agent.jobs_open)
 
     def _open(self, agent: AgentRecord, leased: Leased, known: RunRecord | None) -> bool:
-        """Take a slot, store the record, start the execution. An item without a slot goes back when its lease ends."""
+        """Take a slot, store the record and start the execution; return whether the item was opened.
+
+        If no slot is free, the item returns to its queue when its lease ends.
+        """
         if known and known.is_open:
-            # Its lease ended before it was acknowledged, and it is ours again: the same execution goes on.
+            # Its lease ended before it was acknowledged, and this poll leased it again: the same execution continues.
             self._runs.leased_again(known.item.id, agent)
             return self._start(known)
         record = _new_record(agent, leased.queue, leased.item, attempt=known.attempt + 1 if known else 1)
         opened = self._runs.open(record, spec=leased.item.run_spec, limit=self._config.limit(record.slot))
         if not opened:
-            logger.info("item left to its lease: there is no slot for it, or it ended before")
+            logger.info("item left to its lease: no slot is free, or its run has ended")
         return opened and self._start(record)
 
     def _start(self, record: RunRecord) -> bool:
-        """Start the execution of an open run; what was started before goes on.
+        """Start the execution of an open run; return whether this call started it.
 
-        Raises AwsRefused, with the slot freed.
+        If AWS refuses that, frees the slot and raises AwsRefused.
         """
         try:
             started = self._executions.start(self._state_machine_arn, record)
         except AwsRefused:
-            # No item is at fault for that: it goes back as often as it comes, until somebody allows the call.
+            # The item is not the cause, so it returns to its queue every time until someone allows the call.
             self._runs.give_back(record)
             raise
-        words = "execution started" if started else "execution has been there before"
+        words = "execution started" if started else "execution exists already"
         logger.info(words, execution=record.execution_name)
         return started
 
 
 def _reason_to_refuse(leased: Leased, known: RunRecord | None) -> str:
-    """Return why an item is not opened, and fails in W&B instead; empty where it is opened."""
+    """Return why an item fails in W&B and is not opened; empty if it can be opened."""
     if leased.fault:
-        return f"InvalidRunSpec: the run spec cannot be read: {leased.fault}. Queue the run again without that."
+        return f"InvalidRunSpec: the run spec cannot be read: {leased.fault}. Fix that and queue the run again."
     if known and known.refusals >= _MAX_REFUSALS:
-        return f"{known.refusal} So it was {known.refusals} times."
+        return f"{known.refusal} This happened {known.refusals} times."
     return ""
 
 
 def _in_turn(queues: list[str]) -> list[str]:
-    """Begin with another queue every minute, so that none waits behind a full one."""
+    """Return the queues, starting with a different one every minute, so that none waits behind a full one."""
     first = int(time.time() // 60) % len(queues)
     return queues[first:] + queues[:first]
 
 
 def _new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int) -> RunRecord:
-    """Make the record of an item that is to be opened."""
     return RunRecord(
         item=ItemRef(id=item.id, queue=queue, entity=agent.entity, run_id=item.run_id),
         slot=item.slot,

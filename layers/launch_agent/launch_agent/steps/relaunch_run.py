@@ -1,4 +1,4 @@
-"""The last task of a failed launch: it fails the execution or, once that was redriven, launches the run again."""
+"""The last task of a failed launch: fails the execution or, if it was redriven, launches the run again."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ logger = Logger(child=True)
 
 
 class Task(Model):
-    """What the state machine sends. `redrives` is how often the execution has been redriven."""
+    """The input from the state machine. `redrives` is how often the execution has been redriven."""
 
     run_queue_item_id: str
     execution_arn: str
@@ -21,34 +21,34 @@ class Task(Model):
 
 
 class RelaunchRun:
-    """Launches one run again at a time."""
+    """Fails an execution, or launches its run again."""
 
     def __init__(self, clients: Clients) -> None:
-        """Take the clients."""
+        """Create the clients."""
         self._clients, self._runs = clients, clients.runs
 
     def relaunch(self, task: Task) -> None:
-        """Open a run once more whose execution was redriven since its launch failed. Raises LaunchFailed if it was not.
+        """Open the run again if its execution was redriven since the launch failed. Otherwise raises LaunchFailed.
 
-        Raises NoSlotFree while as many runs are open as may be.
+        Raises NoSlotFree while all slots are in use.
         """
         record = self._runs.get(task.run_queue_item_id)
         if record is None or record.execution_name != task.execution_arn.rpartition(":")[2]:
-            raise LaunchFailed("The item is not this execution's any more.")
+            raise LaunchFailed("Another execution owns this run queue item now.")
         if record.redrives < task.redrives:
             self._open_again(record, task.redrives)
         elif not record.is_open:
-            raise LaunchFailed((record.outcome or {}).get("reason", "The item was given back to its queue."))
-        # Else an earlier try of this call has opened it.
+            raise LaunchFailed((record.outcome or {}).get("reason", "The item was returned to its queue."))
+        # Otherwise an earlier try of this call has opened it.
 
     def _open_again(self, record: RunRecord, redrives: int) -> None:
-        """Take a slot, and store the run spec, which is W&B's: a closed record has none."""
+        """Take a slot, and store the run spec, which is read from W&B: closing the run deleted it here."""
         spec = self._clients.wandb.run_spec(record.item)
         if spec is None:
-            raise LaunchFailed("W&B has no such run queue item any more. Queue the run again.")
+            raise LaunchFailed("W&B no longer has this run queue item. Queue the run again.")
         limit = self._clients.config.limit(record.slot)
         if not self._runs.open_again(record, spec=spec, redrives=redrives, at=datetime.now(UTC), limit=limit):
             raise NoSlotFree(
-                f"{limit} runs are open, as many as max_jobs allows; this one is launched when one has ended"
+                f"all {limit} slots of max_jobs are in use. This run is launched when one of them is free."
             )
         logger.info("run launched again", run_id=record.item.run_id)

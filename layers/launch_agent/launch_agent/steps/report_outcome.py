@@ -1,4 +1,4 @@
-"""Tell W&B how the run ended, then close it and free its slot, last. Repeated, it changes nothing."""
+"""Reports to W&B how the run ended, then closes it and frees its slot. A repeated call changes nothing."""
 
 from launch_agent.model import Model
 from launch_agent.outcome.judgement import Failure
@@ -8,7 +8,7 @@ from launch_agent.wiring import Clients
 
 
 class Task(Model):
-    """What the state machine sends: how the training job ended, or what kept it from being one."""
+    """The input from the state machine: how the training job ended, or the error of the launch."""
 
     run_queue_item_id: str
     execution_arn: str
@@ -17,14 +17,14 @@ class Task(Model):
 
 
 class ReportOutcome:
-    """Reports one run at a time."""
+    """Reports the outcome of a run."""
 
     def __init__(self, clients: Clients) -> None:
-        """Take the clients."""
+        """Create the clients."""
         self._ending = Ending(clients)
 
     def report(self, task: Task) -> dict[str, str]:
-        """Return the outcome: the verdict, and the reason."""
+        """Return `verdict` and `reason`."""
         return self._ending.end(
             task.run_queue_item_id, execution_arn=task.execution_arn, training=task.training, failure=task.failure
         )

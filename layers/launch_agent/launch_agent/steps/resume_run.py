@@ -1,4 +1,4 @@
-"""A training job changed its status: record it, and at its end answer the task token that waits for it."""
+"""Handles a status event of a training job: records it and, at the job's end, answers the task token."""
 
 from aws_lambda_powertools import Logger
 
@@ -14,20 +14,23 @@ logger = Logger(child=True)
 
 
 class ResumeRun:
-    """One status event at a time; duplicates and late ones change nothing."""
+    """Handles status events. Duplicate and late events change nothing."""
 
     def __init__(self, clients: Clients) -> None:
-        """Take the clients."""
+        """Create the clients."""
         self._clients, self._runs, self._resuming = clients, clients.runs, Resuming(clients)
 
     def status_changed(self, event: StatusEvent) -> None:
-        """Do what the status of a training job asks for, if this stack made the job."""
+        """Record the status of a training job of this stack, and resume its execution if the job has ended.
+
+        A job that no open run waits for is stopped. A spot interruption puts a warning on the queue item.
+        """
         job, item_id = self._job_and_item(event)
         if job is None or item_id is None:
             return
         logger.append_keys(run_queue_item_id=item_id, training_job_name=job.name)
         if job.status not in VERDICTS:
-            logger.warning("unknown training job status, waiting on", status=job.status)
+            logger.warning("unknown training job status, still waiting", status=job.status)
         record = self._runs.status_seen(
             item_id, training_job_name=job.name, status=job.secondary_status or job.status, at=job.modified_at
         )
@@ -35,7 +38,7 @@ class ResumeRun:
         if record is None:
             return
         if job.status == "InProgress" and is_orphan(OrphanJob(job.name, item_id), record):
-            # Its execution ended while start_training was making it.
+            # Its execution ended while start_training was creating it.
             self._clients.sagemaker.stop(job.name)
             logger.warning("stopped a training job that no run waits for")
             return
@@ -44,10 +47,10 @@ class ResumeRun:
             warn_once(self._clients, record, interruption_warning())
 
     def _job_and_item(self, event: StatusEvent) -> tuple[TrainingJob | None, str | None]:
-        """Return the training job of an event and its run queue item. SageMaker is asked for what the event lacks.
+        """Return the training job of an event and its run queue item; None for the item if the job is foreign.
 
-        None for the item when the job is foreign. Where events have no tags, those of all jobs of the account come
-        here; a foreign one costs one call.
+        SageMaker is called if the event does not have them. In regions where events have no tags, the events of all
+        jobs of the account arrive here, and each foreign one costs one call.
         """
         sagemaker = self._clients.sagemaker
         if event.tags:

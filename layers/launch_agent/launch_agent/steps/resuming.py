@@ -1,6 +1,6 @@
-"""What the end of a training job does to the execution that waits for it: it goes on, or tries once more.
+"""Resumes the execution that waits for a training job: the job ended, or the run is tried again with another job.
 
-A status event, a job that is adopted, and a sweep that finds an end nobody heard of all come here.
+Used by status events, by `start_training` for a job that exists already, and by sweeps.
 """
 
 from datetime import UTC, datetime
@@ -14,21 +14,21 @@ from launch_agent.wiring import Clients
 
 
 class Resuming:
-    """Answers the task tokens of executions. May raise AwsThrottled: it can be called again."""
+    """Answers the task tokens of executions. Calls may raise AwsThrottled and can be repeated."""
 
     def __init__(self, clients: Clients) -> None:
-        """Take the clients."""
+        """Create the clients."""
         self._clients, self._runs, self._tokens = clients, clients.runs, clients.task_tokens
 
     def resume(self, record: RunRecord, job: TrainingJob) -> None:
-        """If a training job has ended, answer the task token that waits for it.
+        """If the training job has ended, answer the task token that waits for it.
 
-        A run that is tried again with another job says why on its queue item.
+        If the run is tried again with another job, put the reason on its queue item.
         """
         end = TrainingEnd.of(job)
         if end is None or record.task_token is None or record.training_job_name != job.name:
             return
-        # What SageMaker repeats of the run's secrets must not go on: reading them has them hidden.
+        # SageMaker's reason may repeat the run's secrets. Reading them here makes safe_text hide them.
         self._runs.details(record.item.id)
         now = datetime.now(UTC)
         reason = self._reason_to_retry(record, job, now)
@@ -40,7 +40,7 @@ class Resuming:
         warn_once(self._clients, record, _warning_of(reason, job))
 
     def _reason_to_retry(self, record: RunRecord, job: TrainingJob, now: datetime) -> RetryReason | None:
-        """Return why a run whose training job has ended is tried again with another; None when it is not."""
+        """Return why a run whose training job has ended is tried again with another one; None if it is not."""
         reason = retry_reason_of(job.failure_kind)
         if reason is None or record.stop_requested_at:
             return None
@@ -55,7 +55,7 @@ class Resuming:
 
 
 def _warning_of(reason: RetryReason, job: TrainingJob) -> str:
-    """Say on the queue item why another training job follows."""
+    """Return the warning that says why another training job follows."""
     if reason is RetryReason.SAGEMAKER:
         return retry_warning(job.name)
     return capacity_warning(job.failure_reason or job.name)

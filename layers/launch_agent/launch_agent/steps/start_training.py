@@ -1,4 +1,4 @@
-"""Remember the task token, then submit the training job, with the API key put in here and nowhere before."""
+"""Stores the task token, then submits the training job. Adds the API key, which no earlier step has."""
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
@@ -31,27 +31,27 @@ from launch_agent.wiring import Clients
 logger = Logger(child=True)
 
 _NAMES_TRIED = 5
-_NO_PLAN = "the run has ended before, or another version of the launch agent planned it. Queue the run again."
-_ENDED = "the run has ended before its training job could start"
+_NO_PLAN = "the run has ended, or another version of the launch agent planned it. Queue the run again."
+_ENDED = "the run ended before its training job could start."
 
 
 class Task(Model):
-    """What the state machine sends."""
+    """The input from the state machine."""
 
     run_queue_item_id: str
     task_token: str
 
 
 class StartTraining:
-    """Submits one training job at a time. Called again, it takes over the one that it made before."""
+    """Submits the training job of a run. A repeated call adopts the job that an earlier call created."""
 
     def __init__(self, clients: Clients) -> None:
-        """Take the clients."""
+        """Create the clients."""
         self._clients, self._runs, self._sagemaker = clients, clients.runs, clients.sagemaker
         self._agent_api_key = clients.agent_api_key
 
     def start(self, task: Task) -> dict[str, str]:
-        """Return the name of the training job whose end answers the task token."""
+        """Submit or adopt the run's training job, and return its name. Its end answers the task token."""
         record = self._runs.open_run(task.run_queue_item_id)
         details = self._runs.details(task.run_queue_item_id)
         if record is None or details.plan is None:
@@ -62,12 +62,12 @@ class StartTraining:
             if self._submit({**request, "TrainingJobName": name}, record, task):
                 return {"training_job_name": name}
         raise TrainingJobRejected(
-            f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} like it are taken by other training jobs. '
-            "Give the run another id, or leave TrainingJobName out of the queue's configuration."
+            f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} alternatives are taken by other training '
+            "jobs. Use another run id, or remove TrainingJobName from the queue's configuration."
         )
 
     def _submit(self, request: dict[str, Any], record: RunRecord, task: Task) -> bool:
-        """Submit a training job, or adopt the one of its name if that is ours; False when it is not.
+        """Submit a training job, or adopt the job of that name if it is ours. Return False if it is not ours.
 
         Raises CapacityUnavailable, CapacityWaitEnded, and TrainingJobRejected.
         """
@@ -78,50 +78,55 @@ class StartTraining:
         try:
             created = self._sagemaker.create(request)
         except CapacityUnavailable as error:
-            # What is used up may be used by a job that an earlier try has made, without hearing of it.
+            # The job of an earlier try that did not get SageMaker's answer may be what uses up the quota.
             return self._adopt(task) or self._wait_for_capacity(record, error)
         if created:
             logger.info("training job created", training_job_name=name)
         if created or self._adopt(task):
             return True
         if name == record.training_job_name and not self._sagemaker.is_known_not_ours(name):
-            # An earlier try may have made it: another job beside it would be one too many.
-            raise TrainingJobRejected(f"{name} may be this run's training job, and AWS does not show whose it is.")
+            # An earlier try may have created it: with another job, the run would have two.
+            raise TrainingJobRejected(
+                f"the training job {name} exists, and AWS does not show whether it is this run's. Allow "
+                "sagemaker:DescribeTrainingJob and sagemaker:ListTags, and queue the run again."
+            )
         return False
 
     def _wait_for_capacity(self, record: RunRecord, error: CapacityUnavailable) -> NoReturn:
-        """Say on the queue item what the run waits for.
+        """Put on the queue item what the run waits for, and raise the error again.
 
-        Raises the error again, or CapacityWaitEnded when it is enough.
+        Raises CapacityWaitEnded if the run has waited for `CapacityWaitHours`.
         """
         now, env = datetime.now(UTC), self._clients.env
         since = self._runs.refused(record.item.id, at=now)
         wait = env.capacity_wait
         if not may_try_again(RetryReason.CAPACITY, capacity_awaited_since=since, now=now, capacity_wait=wait):
-            raise CapacityWaitEnded(f"there was no room for {env.capacity_wait_hours:g} hours: {error}") from None
+            raise CapacityWaitEnded(
+                f"SageMaker had no room for the training job for {env.capacity_wait_hours:g} hours: {error}"
+            ) from None
         warn_once(self._clients, record, capacity_warning(str(error)))
         raise error
 
     def _pin_built_image(self, plan: LaunchPlan, build: BuildPlan | None) -> LaunchPlan:
-        """Return the plan with the image that its build has reported, by digest; others may use it from now on.
+        """Return the plan with the image that its build reported, by digest. Other runs may use the image from now on.
 
-        Raises ImageBuildFailed when the build has reported none, or one that is not of this recipe or not there.
+        Raises ImageBuildFailed if the build reported no image, a wrong entry point, or an image that does not exist.
         """
         if build is None or plan.image_uri != build.image:
             return plan
         image, repository = self._reported_image(build), self._clients.image_repository
         if image is None or not repository.has(image.digest):
-            raise ImageBuildFailed(f"the build has ended, and there is no image {build.image}. Queue the run again.")
+            raise ImageBuildFailed(f"the build ended without the image {build.image}. Queue the run again.")
         if not is_entry_point_of(build.recipe, image.entry_point):
             started = " ".join(image.entry_point)[:200]
-            raise ImageBuildFailed(f'the image is started with "{started}", which is not the entry point of the job.')
+            raise ImageBuildFailed(f'the image has the entry point "{started}", which is not the job\'s.')
         self._clients.image_claims.built(build.tag, plan.item.id, build.token, image)
         built = plan.with_image(repository.at(image.digest), image)
         self._runs.planned(built)
         return built
 
     def _reported_image(self, build: BuildPlan) -> ImageNote | None:
-        """Return what the build of a plan has reported; None when it has not."""
+        """Return the note of a plan's build, or None."""
         bucket = self._clients.build_bucket
         image = bucket.note(build)
         if image is None and build.token is None:
@@ -131,20 +136,23 @@ class StartTraining:
         return image
 
     def _environment(self, record: RunRecord, spec: Any, plan: LaunchPlan) -> dict[str, str]:
-        """Return the container's environment, with its API key."""
+        """Return the container's environment with its API key."""
         key = plan.api_key(parse_run_spec(spec), self._agent_api_key)
         again = bool(record.ended_jobs or record.redrives)
         return final_environment(plan.training_request["Environment"], api_key=key, again=again)
 
     def _adopt(self, task: Task) -> bool:
-        """Take over a training job that an earlier try of ours has made; answer for it at once when it has ended."""
+        """Adopt the training job that an earlier try created; if it has ended, answer the task token.
+
+        Return False if there is no job to adopt. Raises AwsThrottled while the job of the failed launch still runs.
+        """
         record = self._runs.get(task.run_queue_item_id)
         job = self._sagemaker.job_of(record) if record else None
         if record is None or job is None:
             return False
         if record.redrives and job.created_at and job.created_at < record.opened_at:
             if job.verdict is None:
-                raise AwsThrottled(f"the training job {job.name}, of the launch that failed, has not ended yet")
+                raise AwsThrottled(f"the training job {job.name} of the failed launch has not ended yet")
             return False
         logger.info("training job adopted", training_job_name=job.name)
         Resuming(self._clients).resume(record, job)
@@ -152,7 +160,7 @@ class StartTraining:
 
 
 def _names(plan: LaunchPlan, ended_jobs: Collection[str]) -> Iterator[str]:
-    """Yield the training job names to try, in order, but for those of jobs that came to nothing."""
+    """Return the training job names to try, in order, without those of jobs that ended."""
     alternatives = (alternative_training_job_name(plan.training_job_name, plan.item.id, n) for n in count(1))
     left = (name for name in chain([plan.training_job_name], alternatives) if name not in ended_jobs)
     return islice(left, _NAMES_TRIED)

@@ -1,4 +1,4 @@
-"""Every five minutes, and when an execution ends badly: make good what an event that got lost has left undone."""
+"""Runs every five minutes, and whenever an execution fails: repairs what a lost event left undone."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from launch_agent.wiring import Clients
 logger = Logger(child=True)
 
 _LEAVE_OFF_MILLISECONDS = 60_000
-"""With less time than this left, a call begins no other repair; the next sweep goes on behind the last one."""
+"""A sweep that has less time left begins no further repair. The next sweep continues after the last one."""
 
 _INDEX_FOLLOWS_WITHIN = timedelta(seconds=10)
 
@@ -27,29 +27,27 @@ _KEY_RENEWED_WITHIN = timedelta(days=7)
 _FAILED = "failed: "
 Entry = TypeVar("Entry")
 Work = dict[str, Callable[[], str | None]]
-"""Repairs, by run queue item or training job; each returns what it did."""
+"""Repairs by run queue item or training job. Each returns what it did, or None."""
 
 
 class SweepRuns:
-    """One sweep at a time. What fails for one run is logged, keeps no other from being looked at, and is tried again
-    by the next sweep.
-    """
+    """Repairs runs. A failed repair is logged, does not affect other runs, and is tried again by the next sweep."""
 
     def __init__(self, clients: Clients) -> None:
-        """Take the clients."""
+        """Create the clients."""
         self._clients, self._config, self._runs = clients, clients.config, clients.runs
         self._sagemaker, self._executions = clients.sagemaker, clients.executions
         self._state_machine_arn = clients.state_machine_arn
 
     def sweep_one(self, item_id: str) -> dict[str, Any]:
-        """Return what was done for one run, whose execution has ended badly."""
+        """Repair the run of one item, whose execution has failed. Return what was done."""
         return {"done": {item_id: _attempt(partial(self._repair, item_id), item_id)}}
 
     def sweep_all(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
-        """Compare all open runs with all running executions and all training jobs in progress.
+        """Compare all open runs with all running executions and all training jobs in progress, and repair the runs.
 
-        Return what was done, by run queue item or training job, how much of it failed, and how much is left to the next
-        sweep.
+        Return what was done, by run queue item or training job, the number of failed repairs, and the number of repairs
+        left to the next sweep.
         """
         cursor, listed_at = self._runs.sweep_cursor(), datetime.now(UTC)
         open_runs = list(self._runs.open_runs())
@@ -58,7 +56,7 @@ class SweepRuns:
         for key in sorted(work, key=lambda key: (key <= cursor, key)):
             if milliseconds_left() < _LEAVE_OFF_MILLISECONDS:
                 break
-            # Before the repair: one that ends the function comes last in the next sweep, and not first again.
+            # Before the repair: a repair that makes the function end comes last in the next sweep, not first again.
             _attempt(partial(self._runs.save_sweep_cursor, key), "the cursor")
             done[key] = _attempt(work[key], key)
         if work and len(done) == len(work):
@@ -68,7 +66,7 @@ class SweepRuns:
         return {"open_runs": len(open_runs), "done": done, "failed": failed, "left": len(work) - len(done)}
 
     def _work(self, open_runs: list[RunRecord]) -> Work:
-        """Return what to look at closely, where runs, executions and training jobs do not agree."""
+        """Return a check for each run and training job where the records, the executions and the jobs do not agree."""
         running = set(_listed(self._executions.running(self._state_machine_arn)))
         live_jobs = dict(_listed(self._sagemaker.live_jobs()))
         checks = needs_check(open_runs, running=running, live_jobs=live_jobs)
@@ -80,13 +78,13 @@ class SweepRuns:
         return work
 
     def _repair(self, item_id: str) -> str | None:
-        """Look at one run closely, and do what it needs; return what that was."""
+        """Read the record and the execution of one run, and repair it; return the repair, or None."""
         logger.append_keys(run_queue_item_id=item_id)
         record = self._runs.open_run(item_id)
         if record is None:
             return None
         execution = self._executions.find(execution_arn(self._state_machine_arn, record.execution_name))
-        # The execution may have closed the run between the two looks.
+        # The execution may have closed the run in the meantime.
         record = self._runs.open_run(item_id)
         repair = repair_of(record, execution_status=execution.status if execution else None, now=datetime.now(UTC))
         if record is None or repair is None:
@@ -101,7 +99,9 @@ class SweepRuns:
         return repair.value
 
     def _start(self, record: RunRecord) -> None:
-        """Start the execution of an open run. Raises AwsRefused, with the slot freed where W&B has the item still."""
+        """Start the execution of an open run. If AWS refuses that, raises AwsRefused, and frees the slot of an item
+        that is not acknowledged.
+        """
         try:
             self._executions.start(self._state_machine_arn, record)
         except AwsRefused:
@@ -110,9 +110,9 @@ class SweepRuns:
             raise
 
     def _resume_if_ended(self, record: RunRecord) -> bool:
-        """Answer the token of a training job whose end no event has told; return whether it had ended.
+        """If the run's training job has ended, answer its task token; return whether it has ended.
 
-        One that came to nothing is answered for too: a function can end between remembering that and the answer.
+        That includes a job that is already recorded as failed: the function may have ended before it answered.
         """
         job = self._sagemaker.job_of(record)
         if job is None or job.verdict is None:
@@ -121,11 +121,11 @@ class SweepRuns:
         return True
 
     def _stop_orphan(self, job: OrphanJob) -> str | None:
-        """Stop a training job in progress for which no open run waits; return what was done."""
+        """Stop a training job in progress that no open run waits for; return what was done, or None."""
         record = self._runs.get(job.item_id)
         name = job.training_job_name
         if record is None:
-            logger.warning("left a training job alone: it has this stack's name, but no record", name=name)
+            logger.warning("left a training job running: it has this stack's name, but no record", name=name)
             return None
         if not is_orphan(job, record):
             return None
@@ -134,9 +134,9 @@ class SweepRuns:
         return "stopped"
 
     def _count_slots(self, open_runs: Iterable[RunRecord], listed_at: datetime) -> None:
-        """Correct the count of slots in use where it is not the number of open runs, as they were listed at a time.
+        """Correct the count of slots in use if it is not the number of open runs that were listed at `listed_at`.
 
-        A list tells nothing while runs are being opened or closed: the index follows the table within a second or so.
+        Does nothing if a slot changed shortly before that: the index may be about a second behind the table.
         """
         entity = self._config.entity or self._clients.wandb.default_entity()
         agent = self._runs.agents.find(entity)
@@ -150,12 +150,12 @@ class SweepRuns:
 
 
 def _key_was_awaited(execution: Execution) -> bool:
-    """Return whether an execution ended so long ago that its run has waited for a renewed API key for long enough."""
+    """Whether an execution ended more than 7 days ago, so that its run no longer waits for a valid API key."""
     return execution.ended_at is not None and datetime.now(UTC) > execution.ended_at + _KEY_RENEWED_WITHIN
 
 
 def _attempt(repair: Callable[[], str | None], key: str) -> str | None:
-    """Do one repair; log what fails, whatever that is: it is this one's own affair."""
+    """Do one repair and return what it did. Any error is logged, and returned as `failed: ` and its name."""
     try:
         return repair()
     except Exception as error:
@@ -164,9 +164,9 @@ def _attempt(repair: Callable[[], str | None], key: str) -> str | None:
 
 
 def _listed(entries: Iterable[Entry]) -> list[Entry]:
-    """Return all entries of a list of AWS's; none where it cannot be had, so that every run is looked at closely."""
+    """Return all entries of a list from AWS. If it cannot be read, return none, so that every run is checked."""
     try:
         return list(entries)
     except LaunchError:
-        logger.exception("a list cannot be had, and every run is looked at instead")
+        logger.exception("a list cannot be read, so every run is checked")
         return []

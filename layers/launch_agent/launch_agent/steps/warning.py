@@ -12,7 +12,7 @@ logger = Logger(child=True)
 
 
 def warn(clients: Clients, item: ItemRef, text: str, stage: str) -> None:
-    """Put a warning on a queue item. If W&B refuses that, the run goes on without it."""
+    """Put a warning on a queue item. If W&B refuses that, the run continues without it."""
     try:
         clients.wandb.warn(item, text, stage)
     except WandbRefused:
@@ -20,12 +20,12 @@ def warn(clients: Clients, item: ItemRef, text: str, stage: str) -> None:
 
 
 def warn_once(clients: Clients, record: RunRecord, text: str) -> None:
-    """Put a warning on the queue item unless it is there. If W&B does not take it, a later try of the same will."""
+    """Put a warning on the queue item unless it is there already. If that fails, the next call tries again."""
     text = safe(text)
     if text in record.warned or not clients.runs.warned(record.item.id, text):
         return
     try:
         clients.wandb.warn(record.item, text, "run")
     except LaunchError:
-        logger.warning("the queue item could not be warned", exc_info=True)
+        logger.warning("the warning could not be put on the queue item", exc_info=True)
         clients.runs.not_warned(record.item.id, text)

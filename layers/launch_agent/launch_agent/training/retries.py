@@ -1,4 +1,4 @@
-"""What is tried again when a training job does not come about or comes to nothing: one table decides."""
+"""When a training job that could not start, or failed, is tried again: one table decides."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 
 class RetryReason(StrEnum):
-    """Why a training job is tried again: the name that the state machine retries."""
+    """Why a training job is tried again. The value is the error that the state machine retries."""
 
     CAPACITY = "CapacityUnavailable"
     SAGEMAKER = "SageMakerFailed"
 
 
 class Retry(NamedTuple):
-    """What becomes of one kind of failure."""
+    """What happens after one kind of failure."""
 
     reason: RetryReason | None
-    """None where it is not tried again: the same would happen."""
+    """None if it is not tried again, as it would fail the same way."""
     how_long: str
 
 
@@ -34,15 +34,15 @@ RETRIES: dict[str, Retry] = {
     "ValidationException": _NOT,
     "AccessDeniedException": _NOT,
 }
-"""By SageMaker's word for it: an error code of CreateTrainingJob, or how a FailureReason begins
-(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html). What is not here is not
-tried again, and what somebody stopped never is."""
+"""By the error code of CreateTrainingJob, or the first word of a FailureReason
+(https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html). Other failures are not tried
+again, and a job that a person stopped never is."""
 
 MAX_FAILURES_OF_SAGEMAKER = 3
 
 
 def retry_reason_of(kind: str) -> RetryReason | None:
-    """Return why a failure of this kind is tried again; None when it is not."""
+    """Return why a failure of this kind is tried again, or None if it is not."""
     return RETRIES.get(kind, _NOT).reason
 
 
@@ -54,7 +54,7 @@ def may_try_again(
     now: datetime,
     capacity_wait: timedelta,
 ) -> bool:
-    """Return whether one more try is due. `failures_before` is how many training jobs SageMaker failed before this."""
+    """Return whether to try once more. `failures_before` is how many of the run's jobs SageMaker failed before this."""
     if reason is RetryReason.CAPACITY:
         return capacity_awaited_since is None or now < capacity_awaited_since + capacity_wait
     return failures_before < MAX_FAILURES_OF_SAGEMAKER

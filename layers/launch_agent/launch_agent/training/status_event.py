@@ -1,4 +1,4 @@
-"""What EventBridge says of a training job. Only the job's name has to be there: SageMaker can be asked for the rest."""
+"""Status events of training jobs. Only the job's name is required: DescribeTrainingJob has everything else."""
 
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
@@ -15,9 +15,9 @@ class StatusEvent(NamedTuple):
 
     name: str
     tags: Mapping[str, str]
-    """Empty where the event does not tell them."""
+    """Empty if the event has no tags."""
     job: TrainingJob | None
-    """The training job as the event shows it; None where it cannot be read."""
+    """The training job in the event; None if it cannot be parsed."""
 
 
 class _Detail(Wire):
@@ -29,13 +29,13 @@ def parse_status_event(event: object) -> StatusEvent:
     """Parse an event as EventBridge delivers it
     (https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html).
 
-    Raises UnreadableEvent where it names no training job.
+    Raises UnreadableEvent if it has no training job name.
     """
     given = event.get("detail") if isinstance(event, Mapping) else None
     try:
         detail = _Detail.model_validate(given)
     except ValidationError as error:
-        raise UnreadableEvent(f"no training job is named in a status event. {' '.join(faults_of(error))}") from None
+        raise UnreadableEvent(f"a status event has no training job name. {' '.join(faults_of(error))}") from None
     try:
         job = TrainingJob.model_validate(given)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""A SageMaker training job as others show it to us, and what its status means in our words."""
+"""SageMaker training jobs, as events and DescribeTrainingJob show them, and the meaning of their status."""
 
 import shlex
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from launch_agent.training.retries import NEVER_STARTED
 
 
 class Verdict(StrEnum):
-    """How a launch ended. `not launched` means that no training job came of it."""
+    """How a launch ended. `not launched` means that the launch itself failed."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -25,11 +25,11 @@ VERDICTS: dict[str, Verdict | None] = {
     "InProgress": None,
     "Completed": Verdict.FINISHED,
     "Failed": Verdict.FAILED,
-    "Stopping": None,  # it still runs, and uploads what it has
+    "Stopping": None,  # it still runs, and uploads its output
     "Stopped": Verdict.STOPPED,  # by a person or by a limit: never a success
-    "Deleting": Verdict.STOPPED,  # only an ended job can be deleted, and how it ended is gone
+    "Deleting": Verdict.STOPPED,  # only an ended job can be deleted; how it ended is no longer known
 }
-"""What each TrainingJobStatus means; None while the job lives. A status that is not here is waited on."""
+"""The verdict for each TrainingJobStatus; None while the job runs. The agent keeps waiting on an unknown status."""
 
 
 def _utc(time: datetime) -> datetime:
@@ -40,16 +40,16 @@ def _utc(time: datetime) -> datetime:
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
-"""A time as an event or an API has it: epoch milliseconds as a number or as text, or ISO 8601."""
+"""A time in an event or an API's answer: epoch milliseconds as a number or a string, or ISO 8601."""
 
 
 ITEM_TAG = "WandbRunQueueItemId"
 STACK_TAG = "LaunchStack"
-"""The tags that prove whose a training job is: the run queue item, and the stack that made it for the item."""
+"""The tags that say which run queue item a training job is for, and which stack created it."""
 
 
 def tags_in(value: object) -> dict[str, str]:
-    """Read tags: a map, or a list of Key and Value. Anything else has none."""
+    """Parse tags: a map, or a list of objects with Key and Value. Returns an empty dict for anything else."""
     if isinstance(value, Mapping):
         pairs = list(value.items())
     elif isinstance(value, (list, tuple)):
@@ -60,7 +60,7 @@ def tags_in(value: object) -> dict[str, str]:
 
 
 def item_in(tags: Mapping[str, str], stack_name: str) -> str | None:
-    """Return the run queue item that a stack made a training job for, by the job's tags; None for a foreign job."""
+    """Return the run queue item in a training job's tags, or None if this stack did not create the job."""
     return tags.get(ITEM_TAG) if tags.get(STACK_TAG) == stack_name else None
 
 
@@ -78,7 +78,7 @@ class Transition(Wire):
 
 
 class Algorithm(Wire):
-    """What a training job runs, as far as a failure is explained by it."""
+    """The part of AlgorithmSpecification that a failure message needs."""
 
     entry_point: tuple[str, ...] = Field(alias="ContainerEntrypoint", default=())
 
@@ -104,7 +104,7 @@ class TrainingJob(Wire):
 
     @property
     def failure_kind(self) -> str:
-        """SageMaker's word for why it came to nothing, as the table of retries has it; empty where it did not."""
+        """Why it failed or did not start, as a key of the table of retries; empty otherwise."""
         if self.verdict is Verdict.FAILED:
             return self.failure_reason.partition(":")[0]
         asked_to_stop = any(each.status == "Stopping" for each in self.transitions)
@@ -114,19 +114,19 @@ class TrainingJob(Wire):
 
     @property
     def found_no_command(self) -> bool:
-        """Whether its container ended because there is no such command, by which a shell and a container engine mean
-        exit code 127 (https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_08_02).
+        """Whether its container ended with exit code 127, which shells and container engines use for a command that
+        does not exist (https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_08_02).
         """
         return self.failure_reason.rstrip(".").endswith("exit code: 127")
 
     @property
     def verdict(self) -> Verdict | None:
-        """What its status means; None while it lives, and for a status we do not know."""
+        """How it ended; None while it runs, and for an unknown status."""
         return VERDICTS.get(self.status)
 
 
 class TrainingEnd(Model):
-    """What of an ended training job the rest of the execution needs."""
+    """How a training job ended: what the rest of the execution needs to know."""
 
     training_job_name: str
     verdict: Verdict
@@ -138,12 +138,12 @@ class TrainingEnd(Model):
 
     @property
     def stopped_by_a_person(self) -> bool:
-        """Whether somebody stopped it, and no limit did."""
+        """Whether a person stopped it, not a time limit."""
         return self.verdict is Verdict.STOPPED and self.secondary_status == "Stopped" and self.container_ran
 
     @classmethod
     def of(cls, job: TrainingJob) -> "TrainingEnd | None":
-        """Judge a training job; None while it lives."""
+        """Return how a training job ended, or None while it runs."""
         if job.verdict is None:
             return None
         return cls(
@@ -157,19 +157,19 @@ class TrainingEnd(Model):
         )
 
 
-_MAX_FAILURE_REASON = 1_024  # a longer one is cut there
+_MAX_FAILURE_REASON = 1_024  # SageMaker cuts a longer one
 _STOPPED_BY = {
     "MaxRuntimeExceeded": "SageMaker stopped it at StoppingCondition.MaxRuntimeInSeconds. Raise that limit in "
     "the queue's configuration, or save checkpoints and queue the run again.",
-    "MaxWaitTimeExceeded": "SageMaker gave up at StoppingCondition.MaxWaitTimeInSeconds, before there was "
-    "enough spot capacity. Raise that limit, choose another instance type, or do without spot instances.",
+    "MaxWaitTimeExceeded": "SageMaker had no spot capacity until StoppingCondition.MaxWaitTimeInSeconds. Raise "
+    "that limit, choose another instance type, or turn EnableManagedSpotTraining off.",
 }
 _ADVICE = {
-    "CapacityError": "AWS has no machine of this type to spare. Queue the run again later, or choose another type.",
-    "InternalServerError": "SageMaker itself failed. Queue the run again; add a RetryStrategy to the queue's "
-    "configuration to have SageMaker do that.",
-    "AlgorithmError": "The code of the job failed. The end of its log is in error.log.",
-    "ClientError": "The job's configuration is at fault: its image, data or network, or the permissions of its role.",
+    "CapacityError": "AWS has no capacity for this instance type. Queue the run again later, or choose another type.",
+    "InternalServerError": "SageMaker itself failed. Queue the run again. With a RetryStrategy in the queue's "
+    "configuration, SageMaker tries again by itself.",
+    "AlgorithmError": "The job's code failed. The end of its log is in error.log.",
+    "ClientError": "The job's configuration is wrong. Check its image, data, network, and the permissions of its role.",
 }
 
 
@@ -178,7 +178,7 @@ def _reason(job: TrainingJob) -> str:
         return "The training job completed."
     if job.verdict is Verdict.STOPPED:
         never_ran = job.started_at is None and job.billable_seconds in (None, 0)
-        by = _STOPPED_BY.get(job.secondary_status, "Somebody stopped it." if not never_ran else "It never started.")
+        by = _STOPPED_BY.get(job.secondary_status, "Someone stopped it." if not never_ran else "It never started.")
         return f"The training job was stopped. {by}"
     kind, _, _ = job.failure_reason.partition(":")
     is_cut = len(job.failure_reason) >= _MAX_FAILURE_REASON
