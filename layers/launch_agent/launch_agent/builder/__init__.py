@@ -1,1 +1,1 @@
-"""Builds one image, inside AWS CodeBuild: `python -m launch_agent.builder`."""
+"""Builds one image, in AWS CodeBuild: `python -m launch_agent.builder`."""

@@ -1,7 +1,7 @@
-"""Build the image that a build plan orders: fetch the code, choose the Dockerfile, build, push, note what was done.
+"""Builds the image of a build plan: fetches the code, chooses the Dockerfile, builds, pushes, and writes a note.
 
-Run by the buildspec of the stack's CodeBuild project, with that project's role. Exits with 1 and one line that begins
-with `launch-agent: error:` when there is no image in the end.
+The buildspec of the stack's CodeBuild project runs it with that project's role. If it fails, it prints one line that
+begins with `launch-agent: error:`, and exits with 1.
 """
 
 import shutil
@@ -42,7 +42,7 @@ _WAITS = (10, 60, 300, 600)
 
 
 class Env(Settings):
-    """The environment of a build: the project's own variables, and those of this build."""
+    """The environment variables of a build: those of the project, and those of this build."""
 
     build_bucket: str
     build_plan_key: str
@@ -55,11 +55,11 @@ class Env(Settings):
 
 
 def main() -> int:
-    """Build; return the exit code."""
+    """Build the image; return the exit code."""
     try:
         env = Env.from_environment()
         build_image(env, BuildBucket(env.build_bucket))
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, the person who queued the run reads one line
+    except Exception as error:  # noqa: BLE001 - the person who queued the run gets one line for any error
         words = " ".join(str(error).split())
         say(f"{BUILDER_ERROR} {type(error).__name__}: {words}")
         return 1
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def build_image(env: Env, bucket: BuildBucket) -> None:
-    """Build the image that is ordered. Raises LaunchError."""
+    """Build and push the image of the build plan, and store the note. Raises LaunchError."""
     plan = bucket.plan(env.build_plan_key)
     api_key = WandbApiKey(env.wandb_api_key_secret)
     credentials = git_credentials(env)
@@ -82,7 +82,7 @@ def build_image(env: Env, bucket: BuildBucket) -> None:
     if missing:
         more = (
             *more,
-            f"These of the packages that the job was made with could not be installed: {', '.join(missing)}.",
+            f"These packages of the job could not be installed: {', '.join(missing)}.",
         )
     note = ImageNote(
         digest=pushed_digest(plan, order.image),
@@ -95,14 +95,14 @@ def build_image(env: Env, bucket: BuildBucket) -> None:
 
 
 def git_credentials(env: Env) -> Credentials:
-    """Read the credentials for private git repositories, where the stack has any."""
+    """Read the credentials for private git repositories; empty if the stack has none."""
     return parse_credentials(json_secret(env.git_credentials_secret)) if env.git_credentials_secret else {}
 
 
 def fetch(
     plan: BuildPlan, folder: Path, artifacts: Artifacts, credentials: Credentials
 ) -> tuple[CodeFolder, tuple[str, ...]]:
-    """Fetch the code into a new folder, waiting where W&B is away; return it, and what to warn of."""
+    """Fetch the code into a new folder, and wait if W&B is unavailable; return the folder and the warnings."""
     for wait in (*_WAITS, None):
         folder.mkdir()
         source = CodeFolder(folder)
@@ -121,14 +121,14 @@ def fetch(
 
 
 def context_of(plan: BuildPlan, source: CodeFolder, folder: Path, credentials: Credentials) -> BuildContext:
-    """Choose the Dockerfile and lay out what it is built of."""
+    """Choose or generate the Dockerfile, and prepare its build context."""
 
     def fetch_history() -> None:
         try:
             if isinstance(plan.code, GitCode):
                 git.fetch_history(source.path, credentials)
         except ImageBuildFailed as error:
-            say(f"the history of the code could not be fetched; a version made of its tags may be wrong: {error}")
+            say(f"the history of the code could not be fetched; a version derived from its tags may be wrong: {error}")
 
     context = lay_out(plan.recipe, source, folder / "context", fetch_history)
     say(f"Dockerfile {context.choice.why}")
@@ -139,13 +139,16 @@ def context_of(plan: BuildPlan, source: CodeFolder, folder: Path, credentials: C
 
 
 def order_for(env: Env, plan: BuildPlan, context: BuildContext) -> docker.Order:
-    """Order the image under a tag that no other build has, so that none can have been there before."""
+    """Return what to build and push. The tag contains the id of this build, so no other build has pushed it."""
     image = f"{plan.image}-{env.codebuild_build_id.rpartition(':')[2]}"
     return docker.Order(image, plan.cache, plan.recipe.platform, context.dockerfile, context.folder, context.text)
 
 
 def build_and_push(env: Env, plan: BuildPlan, order: docker.Order) -> tuple[str, ...]:
-    """Build and push, with what a Dockerfile runs kept from the build role; return what could not be installed."""
+    """Build and push the image; return the packages that could not be installed.
+
+    Commands of the Dockerfile have no access to the credentials of the build's role.
+    """
     docker.keep_from_credentials()
     sign_in(plan, order.text)
     with_buildkit = docker.start_buildkit(pinned(env.buildkit_image), say)
@@ -153,7 +156,7 @@ def build_and_push(env: Env, plan: BuildPlan, order: docker.Order) -> tuple[str,
 
 
 def sign_in(plan: BuildPlan, dockerfile: str) -> None:
-    """Sign in to the registries that the build needs, and where Amazon's public one cannot be, pull as anybody does."""
+    """Sign in to the registries that the build needs. That may fail for Amazon's public one, which needs no sign-in."""
     for registry in registries(plan, dockerfile):
         password = registry_password(registry)
         keep_secret(password)
@@ -167,32 +170,34 @@ def sign_in(plan: BuildPlan, dockerfile: str) -> None:
 
 
 def registries(plan: BuildPlan, dockerfile: str) -> set[str]:
-    """Name the ECR registries to sign in to: the image's own, and those of its base images in the same region."""
+    """Return the ECR registries to sign in to: the image's own, and those of its base images in the same region."""
     own = plan.repository.partition("/")[0]
     region = own.split(".")[3]
     return {own, *(found[0] for found in ECR_HOST.finditer(dockerfile) if found["region"] == region)}
 
 
 def pushed_digest(plan: BuildPlan, image: str) -> str:
-    """Return the digest of the image that was pushed. Raises ImageBuildFailed for one that SageMaker does not take."""
+    """Return the digest of the pushed image. Raises ImageBuildFailed if SageMaker does not support its format."""
     pushed = ImageRepository(plan.repository).by_tag(image.rpartition(":")[2])
     if pushed is None:
-        raise ImageBuildFailed(f"the image {image} was pushed, and the repository does not have it.")
+        raise ImageBuildFailed(f"the image {image} was pushed, but the repository does not have it.")
     if pushed.media_type != _MANIFEST:
-        raise ImageBuildFailed(f"the image was pushed as {pushed.media_type}, and SageMaker takes {_MANIFEST} only.")
+        raise ImageBuildFailed(
+            f"the image was pushed as {pushed.media_type}. SageMaker supports images of {_MANIFEST} only."
+        )
     say(f"pushed {plan.repository}@{pushed.digest}")
     return pushed.digest
 
 
 def warn(wandb: Wandb, plan: BuildPlan, note: ImageNote) -> None:
-    """Put the warnings on the queue item; an image without them is an image all the same."""
+    """Put the warnings on the queue item. If W&B does not accept them, the image is used all the same."""
     for warning in note.warnings:
         say(f"warning: {warning}")
     try:
         if note.warnings:
             wandb.warn(plan.item, "\n".join(note.warnings), "build")
     except LaunchError as error:
-        say(f"the queue item does not show this: {error}")
+        say(f"the warnings could not be put on the queue item: {error}")
 
 
 def say(line: str) -> None:

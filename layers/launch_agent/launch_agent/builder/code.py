@@ -1,4 +1,4 @@
-"""Brings a job's code into a folder, from W&B or from git, with what its job artifact adds."""
+"""Fetches a job's code into a folder, from W&B or from git, with the files that its job artifact adds."""
 
 import posixpath
 import tempfile
@@ -14,7 +14,7 @@ from launch_agent.image.recipe import ArtifactCode, BuildPlan, GitCode
 from launch_agent.run_queue.job_artifact import FROZEN_REQUIREMENTS, PATCH
 
 LARGEST_NOTEBOOK = 64 << 20
-"""Notebooks carry their outputs, pictures too."""
+"""In bytes: notebooks contain their outputs, including pictures."""
 
 _NAMED = 5
 _ATTRIBUTES = ".gitattributes"
@@ -23,9 +23,9 @@ _ATTRIBUTES = ".gitattributes"
 def fetch_code(
     plan: BuildPlan, folder: CodeFolder, artifacts: Artifacts, credentials: git.Credentials
 ) -> tuple[str, tuple[str, ...]]:
-    """Fetch the code into an empty folder; return what was fetched, and what to warn of. Raises LaunchError.
+    """Fetch the code into an empty folder; return what was fetched, in words, and the warnings. Raises LaunchError.
 
-    Afterwards no link leads out of the folder.
+    Links that lead out of the folder are removed.
     """
     with tempfile.TemporaryDirectory() as name:
         job = CodeFolder(Path(name))
@@ -38,23 +38,26 @@ def fetch_code(
         else:
             fetched, unchanged = _fetch_from_git(plan.code, folder, job, credentials)
         warnings = [
-            *_warning("Links of the code that lead out of it are not in the image", folder.drop_ways_out()),
-            *_warning(f"{PATCH} does not say how these files were changed; they are as in the commit", unchanged),
+            *_warning("These links of the code lead out of it and are not in the image", folder.drop_ways_out()),
+            *_warning(f"{PATCH} does not contain the changes of these files; they are as in the commit", unchanged),
             *_pointers_warning(plan.code, folder),
         ]
-        # An artifact's own list stays; one in a repository is of another machine than the job's.
+        # An artifact's own list is kept. A list in a repository is from another machine than the job's.
         if FROZEN_REQUIREMENTS in job.files() and FROZEN_REQUIREMENTS not in own:
             folder.write(FROZEN_REQUIREMENTS, job.read(FROZEN_REQUIREMENTS))
     if plan.recipe.notebook:
         not_run = _convert_notebook(folder, plan.recipe.entry_point[-1])
-        warnings += _warning("These of the notebook's cells and commands are not Python, and are not run", not_run)
+        warnings += _warning("These cells and commands of the notebook are not Python and do not run", not_run)
     return fetched, tuple(warnings)
 
 
 def _fetch_from_git(
     code: GitCode, folder: CodeFolder, job: CodeFolder, credentials: git.Credentials
 ) -> tuple[str, list[str]]:
-    """Fetch the commit and apply the job's changes; return what was fetched, and the files left as in the commit."""
+    """Fetch the commit and apply the job's changes.
+
+    Return what was fetched, in words, and the changed files that are as in the commit.
+    """
     fetched = f"commit {git.fetch(code, folder.path, credentials)} of {code.remote}"
     if PATCH not in job.files():
         return fetched, []
@@ -62,7 +65,7 @@ def _fetch_from_git(
 
 
 def _warning(words: str, names: list[str]) -> Iterator[str]:
-    """Name the first few of what is to be warned of; yield no warning where there is nothing."""
+    """Yield a warning with the first few names, if there are any."""
     if names:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         yield f"{words}: {', '.join(map(shown, names[:_NAMED]))}{more}."
@@ -71,8 +74,8 @@ def _warning(words: str, names: list[str]) -> Iterator[str]:
 def _pointers_warning(code: ArtifactCode | GitCode, folder: CodeFolder) -> Iterator[str]:
     if isinstance(code, GitCode) and not code.large_files and _has_pointers(folder):
         yield (
-            "Files that git-lfs keeps elsewhere are pointers in the image. To fetch them, set builder.git_lfs to "
-            "true in the queue's configuration."
+            "The image has git-lfs pointers instead of the files in git-lfs. To fetch the files, set builder.git_lfs "
+            "to true in the queue's configuration."
         )
 
 
@@ -81,7 +84,7 @@ def _has_pointers(folder: CodeFolder) -> bool:
 
 
 def _convert_notebook(folder: CodeFolder, script: str) -> list[str]:
-    """Write a notebook's code as the script of its name; return what of it is not in the script."""
+    """Write a notebook's code as a script of the same name; return the cells and commands that are not in it."""
     notebook = f"{posixpath.splitext(script)[0]}.ipynb"
     try:
         content = folder.read(notebook, at_most=LARGEST_NOTEBOOK)

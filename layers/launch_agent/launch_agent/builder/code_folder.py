@@ -1,7 +1,7 @@
-"""The folder with a job's code, which anybody who may queue a run has filled: no name in it leads out of it.
+"""The folder with a job's code. Everyone who can queue a run can choose its contents, so no path may lead out of it.
 
-Whatever the builder reads or writes in the code goes through here. A path is first resolved, and refused where it
-leads out. Then it is opened one part after the other, without following a link: what was resolved is what is opened.
+The builder reads and writes the code only through this module. It first resolves a path, and refuses it if it leads out
+of the folder. Then it opens the path part by part without following links, so it opens exactly the resolved path.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import NoReturn
 from launch_agent.errors import UnsupportedJobSource
 
 LARGEST_FILE = 16 << 20
-"""The builder reads no larger file than this: Dockerfiles, requirements and notebooks are far smaller."""
+"""The largest file that the builder reads, in bytes. Dockerfiles and requirements are far smaller."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,21 +22,21 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class CodeFolder:
-    """A job's code in a folder. Every path is relative to the folder; every method raises UnsupportedJobSource."""
+    """A job's code in a folder. Paths are relative to the folder. Every method may raise UnsupportedJobSource."""
 
     def __init__(self, path: Path) -> None:
-        """Take an existing folder."""
+        """`path` is an existing folder."""
         self.path = path.resolve()
 
     def files(self) -> set[str]:
-        """Return the paths of all files but git's own; a link to a file of the code is one."""
+        """Return the paths of all files except those in .git. They include links to files of the code."""
         with _in_words("."):
             found = [path for path in self._entries() if self._leads_to(path, stat.S_ISREG)]
         names = {path.relative_to(self.path).as_posix() for path in found}
         return {name for name in names if not name.startswith(".git/")}
 
     def read(self, path: str, *, at_most: int = LARGEST_FILE) -> bytes:
-        """Return what a file holds."""
+        """Return the contents of a file of at most `at_most` bytes."""
         with _in_words(path), os.fdopen(self._open(self.file(path), _READ), "rb") as file:
             content = file.read(at_most + 1)
         if len(content) > at_most:
@@ -44,11 +44,11 @@ class CodeFolder:
         return content
 
     def read_text(self, path: str, *, at_most: int = LARGEST_FILE) -> str:
-        """Return what a file holds, as text; bytes that are no UTF-8 are replaced."""
+        """Return the contents of a file as text. Bytes that are not UTF-8 are replaced."""
         return self.read(path, at_most=at_most).decode(errors="replace")
 
     def write(self, path: str, content: bytes) -> None:
-        """Put a file at a path, in the place of the file or link that may be there, with the folders it lies in."""
+        """Write a file, and create its folders. Replaces an existing file or link."""
         with _in_words(path):
             folder, name = os.path.split(path)
             target = self._resolved(folder) / name
@@ -59,17 +59,17 @@ class CodeFolder:
                     file.write(content)
 
     def file(self, path: str) -> Path:
-        """Return where a file really is: for tools that open it themselves."""
+        """Return the resolved path of a file, for tools that open it themselves."""
         return self._existing(path, stat.S_ISREG, "file")
 
     def folder(self, path: str) -> Path:
-        """Return where a folder really is: for tools that open it themselves."""
+        """Return the resolved path of a folder, for tools that open it themselves."""
         return self._existing(path, stat.S_ISDIR, "folder")
 
     def drop_ways_out(self) -> list[str]:
         """Remove links that lead out of the code or in circles, and special files; return their paths.
 
-        A link to something in the code that is not there stays: repositories have such.
+        Broken links within the code are kept: repositories have them.
         """
         with _in_words("."):
             dropped = [path for path in self._entries() if not self._may_stay(path)]
@@ -89,7 +89,7 @@ class CodeFolder:
         with _in_words(path):
             real = self._resolved(path)
             if not self._leads_to(real, is_kind):
-                raise UnsupportedJobSource(f"{shown(path)} is no {kind} of the job's code.")
+                raise UnsupportedJobSource(f"{shown(path)} is not a {kind} of the job's code.")
             return real
 
     def _leads_to(self, path: Path, is_kind: Callable[[int], bool]) -> bool:
@@ -99,7 +99,7 @@ class CodeFolder:
             return False
 
     def _resolved(self, path: str) -> Path:
-        """Return where a path leads through the links on it, whether or not there is something."""
+        """Return a path with its links resolved, whether or not it exists."""
         real = Path(os.path.realpath(self.path / path))
         if not real.is_relative_to(self.path):
             raise UnsupportedJobSource(f"{shown(path)} leads out of the job's code. Write paths relative to the code.")
@@ -107,17 +107,17 @@ class CodeFolder:
 
     def _stays_inside(self, link: Path) -> bool:
         real = Path(os.path.realpath(link))
-        # What is still a link where no link should be left is one that goes in circles.
+        # A resolved path that is still a link leads in circles.
         return real.is_relative_to(self.path) and not real.is_symlink()
 
     def _open(self, real: Path, flags: int) -> int:
-        """Open a resolved path; whatever has become a link since is refused by the kernel."""
+        """Open a resolved path. The kernel refuses a part that has become a link in the meantime."""
         with self._folder(real.parent) as parent:
             return os.open(real.name, flags, dir_fd=parent)
 
     @contextmanager
     def _folder(self, real: Path, *, make: bool = False) -> Iterator[int]:
-        """Open a resolved folder, one part after the other; make what is missing."""
+        """Open a resolved folder, part by part. With `make`, missing folders are created."""
         opened = os.open(self.path, _FOLDER)
         try:
             for part in real.relative_to(self.path).parts:
@@ -137,7 +137,7 @@ def _raise(error: OSError) -> NoReturn:
 
 
 def shown(path: str) -> str:
-    """Return a path so that it can be printed, whatever bytes it has, and is not too long to read."""
+    """Return a path as at most 200 printable characters, whatever bytes it has."""
     text = path.encode(errors="backslashreplace").decode("ascii", errors="backslashreplace")
     text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
     return text if len(text) <= 200 else f"{text[:196]}..."
@@ -145,7 +145,7 @@ def shown(path: str) -> str:
 
 @contextmanager
 def _in_words(path: str) -> Iterator[None]:
-    """Say in words that a file cannot be read or written, whatever the reason."""
+    """Raise UnsupportedJobSource, with the reason in words, if a file cannot be read or written."""
     try:
         yield
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Runs git, docker and iptables: without the credentials of the build's role, and keeping so much of the output."""
+"""Runs git, docker and iptables, without the credentials of the build's role. Keeps the end of their output."""
 
 import subprocess
 import threading
@@ -16,11 +16,11 @@ _ROLE = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
 )
-"""By these variables AWS's clients find the credentials of the build's role."""
+"""The variables in which AWS's clients find the credentials of the build's role."""
 
 
 class Finished(NamedTuple):
-    """How a command ended: its exit code, and the ends of what it wrote to its output and to its error output."""
+    """The result of a command: its exit code, and the last 64 KiB of its output and of its error output."""
 
     code: int
     output: str
@@ -28,19 +28,19 @@ class Finished(NamedTuple):
 
 
 def run(command: Sequence[str], *, variables: Mapping[str, str], typed: str = "") -> Finished:
-    """Run a command with these variables added, and a short text typed into it. A command that is missing gives 127."""
+    """Run a command with additional variables and with `typed` as its input. A missing command has the exit code 127."""
     with subprocess.Popen(
         _with_variables(command, variables),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,  # there it has nobody whom it could ask for a password
+        start_new_session=True,  # without a terminal, so that it cannot ask for a password
     ) as process:
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.append(_end_of(process.stderr)), daemon=True)
         reader.start()
         if process.stdin:
-            with suppress(BrokenPipeError):  # it may end without reading; its exit code says how
+            with suppress(BrokenPipeError):  # it may end without reading its input; the exit code tells
                 process.stdin.write(typed.encode())
                 process.stdin.close()
         output = _end_of(process.stdout)
@@ -49,7 +49,7 @@ def run(command: Sequence[str], *, variables: Mapping[str, str], typed: str = ""
 
 
 def run_aloud(command: Sequence[str], say: Callable[[str], None], *, variables: Mapping[str, str]) -> int:
-    """Run a command with these variables added, and say each line it prints; return its exit code."""
+    """Run a command with additional variables, pass each line it prints to `say`, and return its exit code."""
     with subprocess.Popen(
         _with_variables(command, variables),
         stdin=subprocess.DEVNULL,

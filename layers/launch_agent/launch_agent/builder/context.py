@@ -1,8 +1,9 @@
-"""Lays out what an image is built of: the Dockerfile, and the build context it finds its files in.
+"""Prepares the Dockerfile and its build context.
 
-For a generated Dockerfile the code is one folder of the context among others. So no .dockerignore of the code rules it
-(BuildKit reads the one at the root of the context: https://docs.docker.com/build/concepts/context/#dockerignore-files),
-and `.git` is there for an installation without being in the image.
+For a generated Dockerfile, the code is one of several folders in the context. So a .dockerignore in the code has no
+effect (BuildKit reads the one at the root of the context:
+https://docs.docker.com/build/concepts/context/#dockerignore-files), and an installation can use `.git` although it is
+not in the image.
 """
 
 import shutil
@@ -26,21 +27,21 @@ GIT = ".git"
 
 
 class BuildContext(NamedTuple):
-    """What a build is given, and what to warn of."""
+    """The input of a build, and the warnings."""
 
     choice: DockerfileChoice
     dockerfile: Path
     text: str
-    """What the Dockerfile says."""
+    """The contents of the Dockerfile."""
     folder: Path
     warnings: tuple[str, ...]
 
 
 def lay_out(recipe: ImageRecipe, source: CodeFolder, folder: Path, fetch_history: Callable[[], None]) -> BuildContext:
-    """Choose the Dockerfile and lay out its context below an empty folder, where it is generated; return both.
+    """Choose the Dockerfile, or generate one and create its context in `folder`, which does not exist yet. Return both.
 
-    The code is moved there then. `fetch_history` completes the code's `.git`, for a project that takes its version from
-    its tags. Raises LaunchError.
+    For a generated Dockerfile, the code is moved into the context. `fetch_history` completes the code's `.git`, for a
+    project that derives its version from its tags. Raises LaunchError.
     """
     files = _Files(source, ".")
     choice = choose_dockerfile(recipe, files.names)
@@ -78,12 +79,12 @@ def _script_warning(script: str | None) -> Iterator[str]:
     if script:
         yield (
             f"The entry point runs {script}, which is not in the job's code. A run that does not override the entry "
-            "point ends at once."
+            "point fails at once."
         )
 
 
 class _Files(Mapping[str, bytes]):
-    """The files of a folder of the code by their paths in it, each read when it is asked for."""
+    """The files in a folder of the code, by their paths in that folder. Each is read on access."""
 
     def __init__(self, source: CodeFolder, folder: str) -> None:
         prefix = "" if folder == "." else f"{folder}/"

@@ -1,4 +1,4 @@
-"""Docker with BuildKit, as AWS CodeBuild's images have it: signs in to registries, builds, and pushes."""
+"""Uses Docker and BuildKit of AWS CodeBuild's images: signs in to registries, builds, and pushes."""
 
 import re
 import time
@@ -16,7 +16,7 @@ _DEFAULT = "default"
 _STARTS = (5, 20, 60)
 _LIMITED = (30, 90, 300)
 _VARIABLES = {
-    # The code is somebody else's: git, asked about it, would read settings that name programs to run.
+    # The code is not trusted: git would read settings in it that name programs to run.
     "BUILDX_GIT_INFO": "false",
     "BUILDX_GIT_LABELS": "false",
     "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
@@ -32,41 +32,43 @@ Pause = Callable[[float], None]
 
 
 class Order(NamedTuple):
-    """What is to be built and pushed."""
+    """What to build and push."""
 
     image: str
     """The image's address, by tag."""
     cache: str
-    """Where layers are kept for the next build."""
+    """The address at which layers are stored for the next build."""
     platform: str
     dockerfile: Path
     context: Path
     text: str
-    """What the Dockerfile says."""
+    """The contents of the Dockerfile."""
 
 
 def keep_from_credentials() -> None:
-    """Keep containers, and so what a Dockerfile runs, from the link-local addresses at which AWS hands out credentials.
+    """Block containers, so also the commands of a Dockerfile, from the addresses at which AWS provides credentials.
 
-    Docker has a chain for such rules (https://docs.docker.com/engine/network/packet-filtering-firewalls/), and name
-    servers may be at such an address. Raises ImageBuildFailed where it cannot be done: nothing is built then.
+    These are link-local addresses. DNS is allowed, as name servers may have such an address. Docker has a chain for
+    such rules (https://docs.docker.com/engine/network/packet-filtering-firewalls/). Raises ImageBuildFailed if a rule
+    cannot be set; then nothing is built.
     """
     rules = [
         ["--jump", "REJECT"],
         *(["--protocol", each, "--dport", "53", "--jump", "RETURN"] for each in ("tcp", "udp")),
     ]
     for rule in rules:
-        # Each goes in front of those before it.
+        # Each rule is inserted in front of the one before it.
         command = ["iptables", "--wait", "--insert", "DOCKER-USER", "--destination", _CREDENTIALS, *rule]
         finished = run(command, variables={})
         if finished.code:
             raise ImageBuildFailed(
-                f"the code cannot be kept from the build machine's credentials, so it was not run: {finished.errors}"
+                "access to the build machine's credentials could not be blocked, so the image was not built: "
+                f"{finished.errors}"
             )
 
 
 def sign_in(registry: str, password: str) -> None:
-    """Sign in to a registry of Amazon's by its host name. Raises ImageBuildFailed."""
+    """Sign in to a registry of Amazon's. `registry` is its host name. Raises ImageBuildFailed."""
     command = ["docker", "login", "--username", "AWS", "--password-stdin", registry]
     finished = run(command, variables={}, typed=password)
     if finished.code:
@@ -74,9 +76,9 @@ def sign_in(registry: str, password: str) -> None:
 
 
 def start_buildkit(image: str, say: Say, pause: Pause = time.sleep) -> bool:
-    """Start a BuildKit of our own, which alone can keep layers in a registry; return whether it started.
+    """Start a separate BuildKit, which can store layers in a registry; return whether it started.
 
-    Registries turn callers away who share an address with too many others.
+    The pull of its image may fail at first: registries limit the requests from one address, which others use too.
     """
     command = ["docker", "buildx", "create", "--name", _BUILDKIT, "--driver", "docker-container"]
     command += ["--driver-opt", f"image={image}", "--bootstrap"]
@@ -87,9 +89,7 @@ def start_buildkit(image: str, say: Say, pause: Pause = time.sleep) -> bool:
         why = finished.errors[-500:]
         run(["docker", "buildx", "rm", "--force", _BUILDKIT], variables={})
         if wait is None:
-            say(
-                f"BuildKit did not start: {why}. The image is built by Docker itself, without layers of earlier builds."
-            )
+            say(f"BuildKit did not start: {why}. Docker itself builds the image, without the layers of earlier builds.")
             return False
         say(f"BuildKit did not start, trying again in {wait} s: {why}")
         pause(wait)
@@ -97,9 +97,9 @@ def start_buildkit(image: str, say: Say, pause: Pause = time.sleep) -> bool:
 
 
 def build(order: Order, say: Say, *, with_buildkit: bool, pause: Pause = time.sleep) -> tuple[str, ...]:
-    """Build an image and push it, saying each line of the log; return the packages that could not be installed.
+    """Build and push an image, and pass each line of the log to `say`. Return the packages that could not be installed.
 
-    Where a registry turns us away, it is tried again. Raises ImageBuildFailed, with the line that says why.
+    If a registry limits requests, tries again. Raises ImageBuildFailed with the line that says why.
     """
     for wait in (*_LIMITED, None):
         reading = _Reading(say)
@@ -108,17 +108,16 @@ def build(order: Order, say: Say, *, with_buildkit: bool, pause: Pause = time.sl
             return tuple(reading.not_installed)
         if wait is None or not _TOO_MANY_REQUESTS.search(reading.why):
             raise ImageBuildFailed(f"docker buildx build failed: {reading.why}")
-        say(f"a registry limits how often it may be asked, trying again in {wait} s: {reading.why}")
+        say(f"a registry limits requests, trying again in {wait} s: {reading.why}")
         pause(wait)
     raise AssertionError("the last try returns or raises")
 
 
 def _command(order: Order, *, with_buildkit: bool) -> list[str]:
-    """Return the command that builds.
+    """Return the build command.
 
-    SageMaker takes an image in Docker's own format, without an index or attestations around it. Docker's own builder
-    cannot keep layers in a registry. A Dockerfile may name another program to read it (`# syntax=`); it is read by the
-    one that we name.
+    SageMaker needs an image in Docker's own format, without an index or attestations. Docker's built-in builder cannot
+    store layers in a registry. A Dockerfile may name its parser (`# syntax=`); the pinned one is used instead.
     """
     kept = f"type=registry,ref={order.cache},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"
     cache = ["--cache-from", f"type=registry,ref={order.cache}", "--cache-to", kept]
@@ -134,7 +133,7 @@ def _command(order: Order, *, with_buildkit: bool) -> list[str]:
 
 
 class _Reading:
-    """What the log of a build tells while it is said."""
+    """Collects the last error and the missing packages from a build's log, and passes on each line."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -143,13 +142,13 @@ class _Reading:
 
     @property
     def why(self) -> str:
-        """The line that says why the build failed, if it did."""
+        """The line that says why the build failed."""
         return self._error or self._last
 
     def line(self, line: str) -> None:
         self._say(line)
         self._last = line.strip() or self._last
-        if line.startswith("ERROR: "):  # what a RUN prints begins with its number
+        if line.startswith("ERROR: "):  # the output of a RUN begins with a number
             self._error = line.removeprefix("ERROR: ").strip()
         found = _NOT_INSTALLED.search(line)
         if found and len(self.not_installed) < _MAX_NOT_INSTALLED:

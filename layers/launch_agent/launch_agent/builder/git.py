@@ -1,4 +1,4 @@
-"""Fetches the one commit of a git repository that a job names, over https or ssh and nothing else."""
+"""Fetches the commit of a git repository that a job names, over https or ssh only."""
 
 import re
 import tempfile
@@ -18,7 +18,7 @@ _OWN_SETTINGS = {
     "GIT_ALLOW_PROTOCOL": "https:ssh",
     "GIT_ATTR_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",  # there CodeBuild's images have filters of git-lfs
+    "GIT_CONFIG_NOSYSTEM": "1",  # CodeBuild's images configure the filters of git-lfs there
     "GIT_TERMINAL_PROMPT": "0",
 }
 _HARDENED = (
@@ -31,11 +31,11 @@ _LARGE_FILES = (
     *("-c", "filter.lfs.process=git-lfs filter-process", "-c", "filter.lfs.required=true"),
 )
 _REVISION = re.compile(r"(?!-)(?!.*(\.\.|@\{))[^\s:^~?*\[\\]+")
-"""What can be the name of a commit, branch or tag, and is no option, refspec or expression."""
+"""A name of a commit, branch or tag, not an option, refspec or expression."""
 _DEFAULT_BRANCHES = ("main", "master")
 _BINARY = re.compile(rb"^Binary files (?P<old>.+) and (?P<new>.+) differ$", re.MULTILINE)
 _WRITTEN_ON_WINDOWS = re.compile(rb"^diff --git .*\r$", re.MULTILINE)
-"""Every line end has become two characters."""
+"""Every line of the patch ends with CR LF."""
 _SUBMODULE = re.compile(rb"^[-+]Subproject commit ", re.MULTILINE)
 
 
@@ -46,7 +46,7 @@ class HostCredentials(Wire):
     token: SecretStr | None = None
     ssh_key: SecretStr | None = None
     known_hosts: str = ""
-    """What `ssh-keyscan` prints for the host: without it, the key is not used."""
+    """The output of `ssh-keyscan` for the host. Without it, the key is not used."""
 
 
 Credentials = Mapping[str, HostCredentials]
@@ -54,27 +54,29 @@ Git = Callable[..., str]
 
 
 def parse_credentials(secret: object) -> Credentials:
-    """Parse the secret with git credentials, an object by host name. Raises ImageBuildFailed, which shows no value."""
+    """Parse the secret with git credentials, an object by host name. Raises ImageBuildFailed without any value."""
     try:
         return TypeAdapter(dict[str, HostCredentials]).validate_python(secret)
     except ValidationError as error:
         places = ", ".join(".".join(map(str, fault["loc"])) or "the whole" for fault in error.errors())
         raise ImageBuildFailed(
-            f"the secret with git credentials has faults at: {places}. It is an object by host name, for example "
+            f"the secret with git credentials is not valid at: {places}. Store an object by host name, for example "
             '{"github.com": {"token": "..."}} or {"git.example.com": {"ssh_key": "...", "known_hosts": "..."}}.'
         ) from None
 
 
 def secrets_in(credentials: Credentials) -> Iterator[str]:
-    """Yield what of the credentials is secret."""
+    """Yield the tokens and keys of the credentials."""
     for known in credentials.values():
         yield from (each.get_secret_value() for each in (known.token, known.ssh_key) if each)
 
 
 def fetch(code: GitCode, folder: Path, credentials: Credentials) -> str:
-    """Fetch a commit into a folder, without history; return its hash. Raises ImageBuildFailed with git's own words."""
+    """Fetch a commit into a folder, without history; return its hash. Raises ImageBuildFailed with git's message."""
     if code.commit is not None and not _REVISION.fullmatch(code.commit):
-        raise ImageBuildFailed("the job names a commit that is no hash and no name of a branch or tag.")
+        raise ImageBuildFailed(
+            "the job names a commit that is not a hash, branch or tag. Recreate the job with one of these."
+        )
     with _signed_in(credentials) as options:
         large_files = _LARGE_FILES if code.large_files else ()
 
@@ -89,14 +91,14 @@ def fetch(code: GitCode, folder: Path, credentials: Credentials) -> str:
                 git("submodule", "update", "--quiet", "--init", "--recursive", "--depth", "1")
         except ImageBuildFailed as error:
             raise ImageBuildFailed(
-                f"{error} For a private repository, name a secret with credentials of its host in the template "
-                "parameter GitCredentialsSecretArn."
+                f"{error} If the repository is private, set the template parameter GitCredentialsSecretArn to a secret "
+                "with credentials for its host."
             ) from None
         return git("rev-parse", "HEAD").strip()
 
 
 def fetch_history(folder: Path, credentials: Credentials) -> None:
-    """Complete what `fetch` has fetched with the history and the tags, of which some projects make their version."""
+    """Fetch the history and the tags, from which some projects derive their version, into the folder of `fetch`."""
     with _signed_in(credentials) as options:
         shallow = _git("-C", str(folder), "rev-parse", "--is-shallow-repository").strip() == "true"
         depth = ["--unshallow"] if shallow else []
@@ -104,9 +106,9 @@ def fetch_history(folder: Path, credentials: Credentials) -> None:
 
 
 def apply(patch: bytes, folder: Path) -> list[str]:
-    """Apply the changes that a job was made with, on top of its commit; return the files whose changes are not in them.
+    """Apply a job's uncommitted changes to its commit; return the files whose changes the patch does not contain.
 
-    wandb keeps what `git diff` prints: of a binary file or a submodule that something changed, but not what. Raises
+    wandb stores the output of `git diff`. It only says that a binary file or a submodule changed, not how. Raises
     ImageBuildFailed.
     """
     sections = _sections(patch.replace(b"\r\n", b"\n") if _WRITTEN_ON_WINDOWS.search(patch) else patch)
@@ -128,21 +130,21 @@ def apply(patch: bytes, folder: Path) -> list[str]:
         try:
             _git(*options)
         except ImageBuildFailed:
-            # Line ends may have been lost on the way, too.
+            # Line ends may have been changed, too.
             try:
                 _git(*options, "--ignore-whitespace")
             except ImageBuildFailed as error:
-                raise ImageBuildFailed(f"the changes that the job was made with cannot be applied: {error}") from None
+                raise ImageBuildFailed(f"the job's uncommitted changes cannot be applied: {error}") from None
     return left_out
 
 
 def _sections(patch: bytes) -> list[bytes]:
-    """Split a patch into what it says of each file."""
+    """Split a patch into one section for each file."""
     return re.split(rb"^(?=diff --git )", patch, flags=re.MULTILINE)
 
 
 def _without_contents(section: bytes) -> str:
-    """Return the file that a section tells of without saying what was changed; empty where it does say so."""
+    """Return the file of a section that does not contain its changes; empty if the section contains them."""
     binary = _BINARY.search(section)
     if binary:
         name = binary["old"] if binary["new"] == b"/dev/null" else binary["new"]
@@ -153,25 +155,26 @@ def _without_contents(section: bytes) -> str:
 
 
 def _strip(patch: bytes) -> list[str]:
-    """Return how git is told that a patch has no a/ and b/ before its paths, as with diff.noprefix."""
+    """Return git's option for a patch without a/ and b/ in its paths (diff.noprefix); empty for other patches."""
     first = next((line[len(b"diff --git ") :] for line in patch.splitlines() if line.startswith(b"diff --git ")), b"")
     half = len(first) // 2
     return ["-p0"] if first and first[:half] == first[half + 1 :] else []
 
 
 def _fetched(git: Git, commit: str | None) -> str:
-    """Fetch, and return what to check out: the commit, the tip of the branch of its name, or of the default branch."""
+    """Fetch the commit, branch or tag, or the default branch if `commit` is None; return what to check out."""
     if commit is None:
         branch = next((name for name in _DEFAULT_BRANCHES if git("ls-remote", "--heads", "origin", name)), None)
         if branch is None:
             raise ImageBuildFailed(
-                "the job names no commit, and its repository has neither a main nor a master branch."
+                "the job names no commit, and its repository has no branch main or master. Recreate the job with a "
+                "commit or branch."
             )
         commit = branch
     try:
         git("fetch", "--quiet", "--depth", "1", "--no-tags", "origin", "--", commit)
     except ImageBuildFailed:
-        # Some servers give single commits to nobody: then everything, and the commit out of it.
+        # Some servers do not serve single commits. Then everything is fetched, and the commit is checked out of it.
         git("fetch", "--quiet", "origin")
         return commit
     return "FETCH_HEAD"
@@ -179,10 +182,10 @@ def _fetched(git: Git, commit: str | None) -> str:
 
 @contextmanager
 def _signed_in(credentials: Credentials) -> Iterator[list[str]]:
-    """Yield the options that have git sign in, to submodules' hosts too; the files they name go when the block ends."""
+    """Yield git's options to sign in to all hosts, also those of submodules. Their files exist until the block ends."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)  # only its owner can enter it
-        # wandb writes a remote without its user, and that of a git server is git by convention.
+        # wandb removes the user from a remote. By convention, the user of a git server is git.
         ssh = ["Host *", "  BatchMode yes", "  StrictHostKeyChecking yes", "  User git"]
         tokens = []
         for host, known in credentials.items():
@@ -203,7 +206,7 @@ def _signed_in(credentials: Credentials) -> Iterator[list[str]]:
 
 
 def _git(*arguments: str) -> str:
-    """Run git with no settings but ours; return what it printed. Raises ImageBuildFailed."""
+    """Run git with our settings only; return its output. Raises ImageBuildFailed with its last three error lines."""
     finished = run(["git", *arguments], variables=_OWN_SETTINGS)
     if finished.code:
         said = finished.errors.splitlines() or ["no reason given"]

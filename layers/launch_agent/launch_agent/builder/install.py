@@ -1,7 +1,7 @@
-"""Install a job's requirements into the image that is built: `python install.py [--frozen] FILE`.
+"""Installs a job's requirements into the image that is built: `python install.py [--frozen] FILE`.
 
-It runs in that image, with the job's Python (3.8 or newer) and nothing but that, uv and pip. uv comes first, as with
-the reference launch agent; what uv cannot install, pip tries.
+It runs in that image, with the job's Python (3.8 or newer), and needs only uv and pip. As in `wandb launch-agent`, uv
+installs first, and pip tries what uv cannot install.
 """
 
 from __future__ import annotations
@@ -13,56 +13,56 @@ import tempfile
 import time
 
 _UV = ["uv", "pip", "install", "--no-cache", "--index-strategy", "unsafe-best-match"]
-"""As pip does: the best version of all indexes, not of the first that knows the name."""
+"""As pip does, take the best version of all indexes, not of the first index that has the package."""
 _PIP = ["python", "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check"]
 
 _PIN = re.compile(r"(?P<name>[\w.-]+)\s*===?\s*[^\s+;]+(\+(?P<build>cu\d+|cpu|rocm[\d.]+|xpu))?")
 _ELSEWHERE = re.compile(r"@\s*file:")
-# The words of the very uv that is in the image; the tests of this module hear them from it.
+# The messages of the uv version in the image; the tests of this module run that uv.
 _NO_SUCH_VERSION = ("No solution found when resolving dependencies", "error: Failed to parse:")
 _UNREACHABLE = ("error sending request", "Request failed after", "HTTP status server error", "429 Too Many Requests")
 
 
 class Unreachable(Exception):
-    """An index could not be reached, however often it was tried."""
+    """An index could not be reached at any try."""
 
 
 class Installer:
-    """Installs into the virtual environment that is first on the path."""
+    """Installs packages into the virtual environment that is first on the path."""
 
     def __init__(self, waits: tuple[int, ...] = (5, 15, 30), pytorch: str = "https://download.pytorch.org/whl") -> None:
-        """Take for how many seconds to wait before each further try, and where the indexes of PyTorch's builds are."""
+        """`waits` are the pauses between tries, in seconds, and `pytorch` is the address of PyTorch's indexes."""
         self._waits, self._pytorch = waits, pytorch
 
     def install(self, file: str) -> bool:
-        """Install from a requirements file, with uv or else with pip; return whether that worked."""
+        """Install from a requirements file, with uv, else with pip; return whether that worked."""
         try:
             if self._uv("--requirement", file)[0] == 0:
                 return True
         except Unreachable:
-            pass  # pip is content with those indexes that can be reached
-        say(f"uv could not install {file}; pip tries")
+            pass  # pip needs only the indexes that can be reached
+        say(f"uv could not install {file}; trying pip")
         is_installed = _run([*_PIP, "--requirement", file])[0] == 0
         say(f"pip installed {file}" if is_installed else f"neither uv nor pip could install {file}")
         return is_installed
 
     def install_frozen(self, text: str) -> bool:
-        """Install as much of a frozen list as there is: it may be of another machine, with packages that no index has.
+        """Install the packages of a frozen list that an index has; return whether all of these are installed.
 
-        Such a list is complete: where it contradicts itself, it is installed without looking at dependencies. Return
-        whether all is installed that an index has.
+        The list may be from another machine, with packages that no index has. It is complete, so if its packages
+        conflict, they are installed without checking dependencies.
         """
         packages, options = self.read_frozen(text)
         try:
             if self._install_whole(packages, options):
                 return True
-            say("the list cannot be installed as a whole; each of its packages is tried")
+            say("the list cannot be installed as a whole; trying each package")
             outcomes = {package: self._install_one(package, options) for package in packages}
         except Unreachable:
             say("an index cannot be reached, so it is not known which packages it has")
             return False
         for package in [each for each, outcome in outcomes.items() if outcome is None]:
-            say(f"not installed: {package}")  # as image.dockerfile has it, which is not in the image
+            say(f"not installed: {package}")  # image.dockerfile, which is not in the image, has these words too
         failed = [each for each, outcome in outcomes.items() if outcome is False]
         if failed:
             say(f"neither uv nor pip could install {', '.join(failed)}")
@@ -73,7 +73,7 @@ class Installer:
     def read_frozen(self, text: str) -> tuple[list[str], list[str]]:
         """Return the packages of a frozen list and the options to install them with.
 
-        PyTorch's builds for one version of CUDA are in an index of their own
+        PyTorch's builds for each version of CUDA have their own index
         (https://pytorch.org/get-started/previous-versions).
         """
         lines = [re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines()]
@@ -90,21 +90,21 @@ class Installer:
             return any(self._uv(*more, "--requirement", file.name)[0] == 0 for more in ((), ("--no-deps",)))
 
     def _install_one(self, package: str, options: list[str]) -> bool | None:
-        """Install one package; return None where there is no such version, and False where that did not work."""
+        """Install one package; return None if no index has this version, and False if the installation failed."""
         if _ELSEWHERE.search(package):
-            return None  # a file of the machine that the list is of
+            return None  # a file on the machine that the list is from
         words = [word for option in options for word in option.split()]
         what = package.split() if package.startswith("-") else [package]
         code, output = self._uv("--no-deps", *words, *what)
         if code == 0:
             return True
         if any(sign in output for sign in _NO_SUCH_VERSION):
-            # Without wandb the run would never appear; no index has its development versions.
+            # No index has wandb's development versions. Without wandb the run would never appear.
             return self._uv("wandb")[0] == 0 if re.match(r"wandb\s*==", package) else None
         return _run([*_PIP, "--no-deps", *words, *what])[0] == 0
 
     def _uv(self, *arguments: str) -> tuple[int, str]:
-        """Run uv, again after a while where an index could not be reached; return its exit code and what it printed.
+        """Run uv, again after a pause if an index could not be reached; return its exit code and output.
 
         Raises Unreachable.
         """
@@ -119,7 +119,7 @@ class Installer:
 
 
 def _run(command: list[str]) -> tuple[int, str]:
-    shown = re.sub(r"//[^/\s@]+@", "//...@", " ".join(command))  # an index can be named with a password
+    shown = re.sub(r"//[^/\s@]+@", "//...@", " ".join(command))  # an index address can have a password
     print("+", shown, flush=True)
     output = []
     with subprocess.Popen(
@@ -137,7 +137,7 @@ def say(words: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Install; return the exit code."""
+    """Run the command line; return the exit code."""
     if arguments[0] != "--frozen":
         return 0 if Installer().install(arguments[0]) else 1
     with open(arguments[1], encoding="utf-8") as file:

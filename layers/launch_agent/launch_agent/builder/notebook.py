@@ -1,8 +1,7 @@
-"""A notebook as the script that a training job can run, without IPython.
+"""Converts a notebook to a script that a training job can run without IPython.
 
-What only a notebook understands is read by IPython's own transformer, as with the reference launch agent. Of its
-magics, those that run Python become that Python, and `%env` sets the variable; others are left out, and so are shell
-commands.
+As in `wandb launch-agent`, IPython's own transformer parses magics and shell commands. Magics that run Python become
+that Python, and `%env` sets the variable. Other magics and shell commands are left out.
 """
 
 import ast
@@ -28,20 +27,20 @@ _SET_A_VARIABLE = ("env", "set_env")
 _FOR_THE_SCREEN = ("autoreload", "config", "load_ext", "matplotlib", "pinfo", "pinfo2", "reload_ext", "wandb")
 _MAGICS = ("getoutput", "run_cell_magic", "run_line_magic", "system")
 _DEFINITIONS = {"get_ipython": "def get_ipython(): return None", "display": "display = print"}
-"""What a notebook has without importing it; outside of one, IPython's own get_ipython() returns None too."""
+"""Names that a notebook has without an import. Outside a notebook, IPython's get_ipython() returns None too."""
 
 _ESCAPE = re.compile(r"(?:^|=)[ \t]*[!%?]", re.MULTILINE)
 _MOST_MAGICS = 500
 _MOST_READ = 300_000
-"""Magics times lines of a cell, which takes about ten seconds."""
+"""The most magics times lines of a cell. A cell with this product takes about ten seconds."""
 
 
 class Script(NamedTuple):
-    """The script that a notebook becomes."""
+    """The script for a notebook."""
 
     text: str
     not_run: tuple[str, ...]
-    """Each magic and shell command that is not in it; of a cell in another language, its first line."""
+    """The magics and shell commands that are not in the script, and the first line of each cell in another language."""
 
 
 class _Cell(Wire):
@@ -56,9 +55,9 @@ class _Notebook(Wire):
 def script_of(notebook: bytes) -> Script:
     """Return the code of a notebook's cells as a script that compiles.
 
-    Raises UnsupportedJobSource when it is no notebook of format 4
-    (https://nbformat.readthedocs.io/en/latest/format_description.html), or has a cell that is not valid Python, and
-    ImageBuildFailed when IPython cannot be installed.
+    Raises UnsupportedJobSource if it is not a notebook of format 4
+    (https://nbformat.readthedocs.io/en/latest/format_description.html) or a cell is not valid Python, and
+    ImageBuildFailed if IPython cannot be installed.
     """
     try:
         parsed = _Notebook.model_validate(json.loads(notebook.decode("utf-8-sig")))
@@ -74,7 +73,7 @@ def script_of(notebook: bytes) -> Script:
 
 
 def _provide_ipython() -> None:
-    """Install IPython as its lock has it, where it is not there: only notebooks need it, and the layer is small."""
+    """Install the locked IPython if it is missing: only notebooks need it, and it would be large for the layer."""
     if find_spec("IPython"):
         return
     folder = tempfile.mkdtemp(prefix="ipython-")
@@ -83,7 +82,7 @@ def _provide_ipython() -> None:
     command += ["--only-binary", ":all:", "--require-hashes", "--target", folder, "--requirement", str(lock)]
     finished = run(command, variables={})
     if finished.code:
-        raise ImageBuildFailed(f"IPython, which reads notebooks, could not be installed: {finished.errors[-500:]}")
+        raise ImageBuildFailed(f"IPython, which converts notebooks, could not be installed: {finished.errors[-500:]}")
     sys.path.append(folder)
 
 
@@ -91,7 +90,7 @@ class _Script:
     """A script that grows cell by cell."""
 
     def __init__(self) -> None:
-        from IPython.core.inputtransformer2 import TransformerManager  # not there before it is installed
+        from IPython.core.inputtransformer2 import TransformerManager  # _provide_ipython may have just installed it
 
         self._transformer = TransformerManager()  # type: ignore[no-untyped-call]  # IPython's types are not complete
         self._cells: list[str] = []
@@ -100,7 +99,7 @@ class _Script:
         self.not_run: list[str] = []
 
     def add(self, number: int, source: str) -> None:
-        """Add a cell. Raises UnsupportedJobSource where it is not valid Python."""
+        """Add a cell. Raises UnsupportedJobSource if it is not valid Python."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -111,45 +110,45 @@ class _Script:
             why = error.msg if isinstance(error, SyntaxError) else error
             raise UnsupportedJobSource(
                 f"cell {number} of the job's notebook is not valid Python: {why}{where} of the cell. Cells are counted "
-                "from 1, those with text too."
+                "from 1, including those with text."
             ) from None
         self._cells.append(f"# cell {number}\n" + code.strip("\n"))
 
     def text(self) -> str:
-        """Return the whole."""
+        """Return the whole script."""
         futures = [f"from __future__ import {', '.join(dict.fromkeys(self._futures))}\n"] if self._futures else []
         defined = [f"{line}\n" for name, line in _DEFINITIONS.items() if name in self._names]
         return "\n\n".join(["".join([*futures, *defined]), *self._cells]).lstrip("\n") + "\n"
 
     def _python(self, source: str) -> str:
-        """Return what a cell runs, in Python. Raises SyntaxError."""
-        lines = source.split("\n")  # as the parser counts them; splitlines() knows other ends of lines too
+        """Return the code of a cell as plain Python. Raises SyntaxError."""
+        lines = source.split("\n")  # as the parser counts lines; splitlines() splits at other characters too
         first = next((number for number, line in enumerate(lines) if line.strip()), 0)
         if lines[first].startswith("%%"):
             if lines[first][2:].partition(" ")[0].strip() in _RUN_THEIR_CELL:
                 return self._python("\n" * (first + 1) + "\n".join(lines[first + 1 :]))
             self.not_run.append(lines[first].rstrip())
             return "\n".join(f"# {line}" for line in lines)
-        # The transformer drops empty lines at the beginning, by which the lines are counted.
+        # The transformer removes empty lines at the beginning, which line numbers in messages count.
         return self._without_magics("\n" * first + self._transformed(source).rstrip("\n"))
 
     def _transformed(self, source: str) -> str:
-        """Return what IPython's transformer makes of a cell. Raises ValueError for one with too many magics.
+        """Return a cell after IPython's transformer. Raises ValueError for a cell with too many magics.
 
-        It reads the whole cell again for each magic, and ends with RuntimeError after 500 times.
+        The transformer parses the whole cell again for each magic, and raises RuntimeError after 500 times.
         """
         if _is_python(source):
             return source
         magics = len(_ESCAPE.findall(source))
         if magics >= _MOST_MAGICS or magics * (source.count("\n") + 1) > _MOST_READ:
-            raise ValueError("it has too many magics and shell commands for its length. Make several cells of it")
+            raise ValueError("it has too many magics and shell commands for its length. Split it into several cells")
         try:
             return str(self._transformer.transform_cell(source))
         except RuntimeError as error:
             raise ValueError(f"IPython cannot read it: {error}") from None
 
     def _without_magics(self, code: str) -> str:
-        """Put Python in the place of what IPython's transformer has made of magics and shell commands."""
+        """Replace the calls that IPython's transformer made from magics and shell commands with Python."""
         tree = ast.parse(code)
         lines = [line.encode() for line in code.split("\n")]
         for node, instead in reversed(list(self._replaced(tree))):
@@ -158,7 +157,7 @@ class _Script:
         return b"\n".join(lines).decode()
 
     def _replaced(self, tree: ast.AST) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
-        """Yield what is replaced, and by what, in the order of the code."""
+        """Yield each node to replace with its replacement, in the order of the code."""
         statements = {id(node.value): node for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         found = [node for node in ast.walk(tree) if isinstance(node, (ast.ImportFrom, ast.Call))]
         for node in sorted(found, key=lambda each: (each.lineno, each.col_offset)):
@@ -169,7 +168,7 @@ class _Script:
                 yield statements.get(id(node), node), self._instead(*magic, is_statement=id(node) in statements)
 
     def _instead(self, kind: str, arguments: list[str], *, is_statement: bool) -> str:
-        """Return the Python in the place of one magic or shell command."""
+        """Return the Python that replaces one magic or shell command."""
         name, line = (arguments[0], arguments[1]) if kind == "run_line_magic" else ("", arguments[0])
         if name in _RUN_THEIR_LINE and not line.startswith("-"):
             inner = self._python(line)
@@ -203,7 +202,7 @@ def _magic(call: ast.Call) -> tuple[str, list[str]] | None:
 
 
 def _put(lines: list[bytes], node: ast.stmt | ast.expr, code: str) -> None:
-    """Put code in the place of a node; positions are in bytes of UTF-8, as the parser counts them."""
+    """Replace a node with code. Positions are in bytes of UTF-8, as in the parser."""
     first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
     before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
     if after.strip():

@@ -1,7 +1,7 @@
-"""The dependencies of a pyproject.toml as lines of a requirements file; the rest of it is not needed.
+"""Converts the dependencies of a pyproject.toml to lines of a requirements file.
 
-uv and pip would refuse many as a whole: those of a project without a version, of another version of uv, or with faults
-in the sections of tools. Where uv takes a dependency from is kept
+uv and pip refuse many pyproject.toml files as a whole: those without a version, those for another version of uv, and
+those with faults in the sections of tools. The dependency sources of uv are kept
 (https://docs.astral.sh/uv/concepts/projects/dependencies/#dependency-sources).
 """
 
@@ -31,7 +31,7 @@ class Project(Wire):
 
 
 class Source(Wire):
-    """Where uv takes a dependency from: one of the first five keys."""
+    """A dependency source of uv: one of the first five keys is set."""
 
     path: str | None = None
     git: str | None = None
@@ -48,7 +48,7 @@ class Source(Wire):
 
 
 class Index(Wire):
-    """A package index that uv knows by its name."""
+    """A package index in `tool.uv`."""
 
     url: str
     name: str | None = None
@@ -57,7 +57,7 @@ class Index(Wire):
 
 
 class Workspace(Wire):
-    """The other projects that uv installs together with this one."""
+    """The projects of a uv workspace."""
 
     members: tuple[str, ...] = ()
 
@@ -74,9 +74,9 @@ class Uv(Wire):
 
 
 def dependencies_of(files: Mapping[str, bytes]) -> list[str]:
-    """Return what `pyproject.toml` asks for, as lines; none where it states nothing or cannot be read.
+    """Return the dependencies in `pyproject.toml` as lines; none if it has none or cannot be parsed.
 
-    `files` has the files of the code by path: members of a workspace are looked for there.
+    `files` are the files of the code by path; they include the members of a workspace.
     """
     document = _document(files.get(FILE, b""))
     project, uv = _section(document, Project, "project"), _section(document, Uv, "tool", "uv")
@@ -110,7 +110,7 @@ def _document(content: bytes) -> dict[str, Any]:
 
 
 def _section(document: object, kind: type[Section], *path: str) -> Section:
-    """Parse one section; one that has faults says nothing."""
+    """Parse one section; a section that is not valid counts as empty."""
     for key in path:
         document = document.get(key) if isinstance(document, dict) else None
     try:
@@ -128,7 +128,7 @@ def _members(uv: Uv, files: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
 
 
 def _address(source: Source, member: str | None) -> str | None:
-    """Return where a source has its package; None where that is an index."""
+    """Return the address of a source's package; None if the source is an index."""
     fragment = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
     path = member if source.workspace else source.path
     if path is not None:

@@ -1,7 +1,8 @@
-"""What a job's code says has to be installed, and how much of the code that takes.
+"""Finds the requirements of a job's code, and whether their installation needs the code.
 
-Only what is certainly had from an index or an address is installed without the code: then its layer is used again when
-nothing but the code has changed. Lines are read as pip does (https://pip.pypa.io/en/stable/reference/requirements-file-format).
+Requirements that certainly come from an index or an address are installed without the code, so that their layer is
+reused if only the code changes. Lines are parsed as in pip
+(https://pip.pypa.io/en/stable/reference/requirements-file-format).
 """
 
 import argparse
@@ -33,9 +34,9 @@ _SAFE_VALUES = ("--no-binary", "--only-binary", "--trusted-host", "--use-feature
 
 
 def find_requirements(files: Mapping[str, bytes]) -> Requirements | None:
-    """Find what to install from: `requirements.txt`, else the dependencies in `pyproject.toml`, else the frozen list.
+    """Return the requirements: `requirements.txt`, else the dependencies in `pyproject.toml`, else the frozen list.
 
-    `files` has what the files at the root of the image hold, and below it, by path.
+    `files` are the contents of the files in the build context, by path. None if there are no requirements.
     """
     if "requirements.txt" in files:
         return _of_files("requirements.txt", files)
@@ -54,15 +55,18 @@ def find_requirements(files: Mapping[str, bytes]) -> Requirements | None:
 
 
 def wandb_warning(requirements: Requirements | None) -> Iterator[str]:
-    """Warn where the requirements do not ask for the wandb package, without which a run never appears in W&B."""
+    """Yield a warning if the requirements do not include the wandb package."""
     if requirements is None:
-        yield "No requirements.txt, pyproject.toml with dependencies or frozen requirements: nothing was installed."
+        yield (
+            "Nothing was installed: the code has no requirements.txt, no pyproject.toml with dependencies, and no "
+            "frozen requirements."
+        )
     elif not requirements.asks_for_wandb:
-        yield f"wandb is not among the requirements in {requirements.name}: without it, the run does not appear in W&B."
+        yield f"{requirements.name} does not include wandb. Without it, the run does not appear in W&B."
 
 
 def decoded(content: bytes) -> str:
-    """Decode a requirements file as pip does, by its byte order mark."""
+    """Decode a requirements file by its byte order mark, as pip does."""
     mark = _mark(content)
     return content[len(mark) :].decode(_BYTE_ORDER_MARKS.get(mark, "utf-8"), errors="replace")
 
@@ -72,15 +76,15 @@ def _mark(content: bytes) -> bytes:
 
 
 class Line(Model):
-    """A line of a requirements file, as far as installing it needs to know."""
+    """What an installation needs to know about a line of a requirements file."""
 
     name: str | None = None
-    """The package that it asks for, where that is certain."""
+    """The package, if that is certain."""
     includes: str | None = None
     """Another requirements or constraints file."""
     is_constraint: bool = False
     needs_code: bool = False
-    """Whether it may ask for something that lies in the code."""
+    """Whether it may need files of the code."""
 
 
 def _of_files(name: str, files: Mapping[str, bytes]) -> Requirements:
@@ -115,7 +119,7 @@ def _of_files(name: str, files: Mapping[str, bytes]) -> Requirements:
 
 
 def _of_lines(name: str, lines: list[str]) -> Requirements:
-    """Write a requirements file of lines that another file of the code states."""
+    """Return the requirements for lines from another file of the code."""
     text = "".join(f"{line}\n" for line in lines)
     read = list(_lines(text))
     needs_code = any(line.needs_code for line in read)
@@ -133,7 +137,7 @@ def _names(lines: "list[Line] | Iterator[Line]") -> set[str]:
 
 
 def _lines(text: str) -> Iterator[Line]:
-    """Yield the lines of a requirements file that say something, each with those that go on from it."""
+    """Yield the lines of a requirements file, without empty lines and comments, and with continuation lines joined."""
     whole = ""
     for line in text.splitlines():
         if not line.lstrip().startswith("#"):
@@ -154,7 +158,7 @@ def _without_comment(line: str) -> str:
 
 
 def _read(line: str) -> Line:
-    """Read a line; one that is not certain to need nothing of the code may need it."""
+    """Parse a line. Unless it certainly does not need the code, it counts as needing it."""
     words = line.split(" ")
     option = next((number for number, word in enumerate(words) if word.startswith("-")), len(words))
     said = " ".join(words[:option]).strip()
@@ -172,7 +176,7 @@ def _read(line: str) -> Line:
 
 def _read_requirement(said: str) -> Line:
     if not said or _is_address(said):
-        return Line(name="wandb" if "wandb" in said else None)  # an address need not say whose it is
+        return Line(name="wandb" if "wandb" in said else None)  # an address may not have the name of the package
     try:
         requirement = Requirement(said)
     except InvalidRequirement:
@@ -183,7 +187,7 @@ def _read_requirement(said: str) -> Line:
 
 
 def _is_address(text: str) -> bool:
-    """Tell whether a text is an address on the network, such as https://... or git+ssh://..."""
+    """Whether a text is a network address, such as https://... or git+ssh://..."""
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -192,7 +196,7 @@ def _is_address(text: str) -> bool:
 
 
 class _Options(argparse.ArgumentParser):
-    """The options of a requirements file that are certain to need nothing of the code, or say what they need."""
+    """The options of a requirements file that certainly need no code, or that name the files they need."""
 
     def __init__(self) -> None:
         super().__init__(add_help=False, allow_abbrev=False)
@@ -212,5 +216,5 @@ class _Options(argparse.ArgumentParser):
 
 @cache
 def _options() -> _Options:
-    """Make the parser once: a file may have half a million lines."""
+    """Create the parser only once: a file may have half a million lines."""
     return _Options()

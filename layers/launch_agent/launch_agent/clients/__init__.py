@@ -1,1 +1,1 @@
-"""Everything that talks: one module for each service, whose methods are this application's verbs."""
+"""The clients: one module for each service. Only they send requests. Their methods do what this application needs."""

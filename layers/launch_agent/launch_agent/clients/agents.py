@@ -1,4 +1,4 @@
-"""The launch agent's own item in the table Runs: how it is registered with W&B, and the count of slots in use."""
+"""The launch agent's own item in the table Runs: its registration with W&B, and the count of slots in use."""
 
 from datetime import datetime
 from typing import Any
@@ -15,11 +15,11 @@ class Agents:
     """The launch agent of each entity. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, table: Table) -> None:
-        """Take the table Runs."""
+        """`table` is the table Runs."""
         self._table = table
 
     def find(self, entity: str) -> AgentRecord | None:
-        """Return the launch agent registered for an entity, with the slots its open runs hold."""
+        """Return the launch agent of an entity with its slots in use, or None if none is registered."""
         found = self._table.get(_key(entity))
         if not found or "launch_agent_id" not in found:
             return None
@@ -27,9 +27,9 @@ class Agents:
         return AgentRecord.model_validate(known | {"entity": entity})
 
     def claim_registration(self, entity: str, *, known: AgentRecord | None, now: datetime) -> bool:
-        """Return whether the caller, alone and for a minute, is to register a launch agent in the place of `known`.
+        """Return whether the caller may replace `known` with a new registration, exclusively for one minute.
 
-        False while another call is at it, or when one has registered since `known` was read.
+        False while another call registers, or if one has registered since `known` was read.
         """
         same = "#launch_agent_id = :launch_agent_id" if known else "attribute_not_exists(#launch_agent_id)"
         seconds = int(now.timestamp())
@@ -43,12 +43,12 @@ class Agents:
         return self._table.make(claim)
 
     def remember(self, agent: AgentRecord) -> None:
-        """Store a registration, and end the claim to it; the slots in use stay as they are."""
+        """Store a registration and end the claim. The count of slots in use does not change."""
         values = agent.model_dump(exclude={"changed_at", "entity", *_COUNTERS.values()})
         self._table.make(self._table.change(_key(agent.entity), set_={**values, "registering_until": 0}))
 
     def counting(self, record: RunRecord, number: int, *, at: datetime, limit: int) -> Any:
-        """Return the change that adds to the slots in use; with a `limit`, on the condition that fewer are."""
+        """Return a change that adds `number` to the slots in use, if fewer than `limit` are in use (-1: no limit)."""
         counter = _COUNTERS[record.slot]
         room: dict[str, Any] = {
             "condition": f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
@@ -62,9 +62,9 @@ class Agents:
         )
 
     def reset_count(self, agent: AgentRecord, *, slot: Slot, open_runs: int) -> bool:
-        """Set the number of slots in use to the number of open runs, if none was taken or freed since `agent` was read.
+        """Set the number of slots in use to `open_runs`, unless a slot was taken or freed since `agent` was read.
 
-        False, too, where none ever was.
+        Return whether it was set. False also if no slot was ever taken.
         """
         if agent.changed_at is None:
             return False

@@ -1,6 +1,6 @@
-"""What W&B answers, as bytes. Whoever may queue a run decides what is in a part of it, and no part may spoil another.
+"""Parses W&B's answers from bytes. People who queue runs control parts of an answer, so a part must not break others.
 
-An answer that can be read as a whole is. Of one that cannot, each part is read by itself.
+If an answer cannot be parsed as a whole, each of its parts is parsed separately.
 """
 
 import json
@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 MAX_BYTES = 10_000_000
-"""How much of an answer is read. Parsed, it takes up to 25 times as much memory."""
+"""The most that is read of an answer. Parsed, it takes up to 25 times as much memory."""
 
 MAX_PART_BYTES, MAX_PART_VALUES = 1_000_000, 30_000
-"""How large a part may be. Ten parts of this length fit into an answer."""
+"""The size limit of a part. An answer has room for ten parts of this length."""
 
-_MAX_PART_TOKENS = 5 * MAX_PART_VALUES  # a value has a key, a colon, a comma, and two brackets or a text
+_MAX_PART_TOKENS = 5 * MAX_PART_VALUES  # a value has a key, a colon, a comma, and two brackets or a string
 _MAX_DEPTH = 100
 _MAX_DIGITS = 300
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -24,42 +24,42 @@ _MESSAGES, _MESSAGE_LENGTH = 10, 500
 
 
 class Unreadable(Exception):
-    """This is no JSON, or none that anything here could work with. The message says why."""
+    """This is not JSON, or not JSON that later steps can handle. The message says why."""
 
 
 class Unread(NamedTuple):
-    """A part of an answer as it came, and why it could not be read."""
+    """A part of an answer that cannot be parsed, and why."""
 
     raw: bytes
     why: str
 
 
 class Answer(NamedTuple):
-    """The data of an answer, and the messages of what went wrong with a part of it."""
+    """The data of an answer, and the messages of its errors."""
 
     data: Mapping[str, Any]
     errors: tuple[str, ...] = ()
     unread: Mapping[str, Unread] = {}
-    """The parts of the data that could not be read, by their names in the document."""
+    """The parts of the data that cannot be parsed, by their names in the document."""
     is_cut: bool = False
-    """Whether not all of it was read, so that parts may be missing."""
+    """Whether the answer was cut off, so that parts may be missing."""
 
 
 class _Member(NamedTuple):
-    """A member of an object of JSON: the keys that lead to it, and its raw value."""
+    """A member of a JSON object: the keys on its path, and its raw value."""
 
     path: tuple[str, ...]
     raw: bytes
     is_whole: bool = True
     fault: str = ""
-    """Why it was not read to its end, where the reason is in it."""
+    """Why its end was not found, if the value itself is the cause."""
 
 
 def read_json(content: bytes) -> Any:
-    """Parse JSON into values that every later step can work with. Raises Unreadable.
+    """Parse JSON into values that every later step can handle. Raises Unreadable.
 
-    As Go does, it puts U+FFFD in the place of what is no UTF-8 and of half surrogate pairs. A number that no float can
-    hold stays the text that it is.
+    As in Go, bytes that are not UTF-8 and half surrogate pairs become U+FFFD. A number that is too large for a float
+    becomes a string.
     """
     try:
         value = _loads(content.decode(errors="replace"))
@@ -74,7 +74,7 @@ def read_json(content: bytes) -> Any:
 
 
 def read_answer(content: bytes) -> Answer | None:
-    """Parse the body of a GraphQL answer, of at most MAX_BYTES and one more. None where it is nothing of the kind."""
+    """Parse the body of a GraphQL answer, at most MAX_BYTES + 1 bytes. None if it is not such an answer."""
     try:
         whole = read_json(content)
     except Unreadable:
@@ -86,7 +86,7 @@ def read_answer(content: bytes) -> Answer | None:
 
 
 def text_in(part: bytes, key: str) -> str | None:
-    """Return the string that an object of JSON has under a key, even where the rest of the object cannot be read."""
+    """Return the string under a key of a JSON object, even if the rest of the object cannot be parsed; else None."""
     raw = next((member.raw for member in _members(part, depth=1) if member.path == (key,)), b"null")
     try:
         value = read_json(raw)
@@ -96,7 +96,7 @@ def text_in(part: bytes, key: str) -> str | None:
 
 
 def is_too_large(value: Any) -> bool:
-    """Return whether a part of an answer has more values than one may have."""
+    """Whether a part of an answer has more than MAX_PART_VALUES values."""
     return sum(len(level) for level in _levels(value)) > MAX_PART_VALUES
 
 
@@ -136,7 +136,7 @@ _NO_JSON = "it is not JSON"
 
 
 def _levels(value: Any) -> Iterator[list[Any]]:
-    """Yield the values of each level of nesting, as far as one of them lies deeper than any should."""
+    """Yield the values of each level of nesting, down to one level more than allowed."""
     level = [value]
     for _ in range(_MAX_DEPTH + 1):
         yield level
@@ -162,10 +162,10 @@ def _decimal(text: str) -> float | str:
 
 
 def _members(text: bytes, *, depth: int) -> Iterator[_Member]:
-    """Yield the members of an object of JSON, down to a depth, each when it ends, without looking into their values.
+    """Yield the members of a JSON object, down to a depth, each when it ends, without parsing their values.
 
-    What is not JSON leads to members that cannot be read. The last is cut off where the text ends, where a string does
-    not end, and where it has more than a part may have.
+    A text that is not JSON gives members that cannot be parsed. The last member is cut off where the text ends, at a
+    string that does not end, and where it exceeds the limit of a part.
     """
     keys, starts = [""] * (depth + 1), [-1] * (depth + 1)
     level, last, tokens = 0, b"", 0
@@ -188,7 +188,7 @@ def _members(text: bytes, *, depth: int) -> Iterator[_Member]:
 
 
 def _fault_of(rest: bytes, tokens: int) -> str:
-    """Return what is wrong with a value that has no end; empty where its text may only have been cut off."""
+    """Return what is wrong with a value whose end is missing; empty if the text may just be cut off."""
     if len(rest) > MAX_PART_BYTES or tokens > _MAX_PART_TOKENS:
         return f"it has more than {MAX_PART_BYTES} bytes or {MAX_PART_VALUES} values"
     return _NO_JSON if rest.rstrip().endswith(b"}}") else ""

@@ -1,4 +1,4 @@
-"""W&B's artifacts: jobs, and the code they come with."""
+"""W&B's artifacts: jobs and their code."""
 
 import base64
 import hashlib
@@ -38,13 +38,13 @@ class _Entry(Wire):
 
 
 class _Manifest(Wire):
-    """The list of an artifact's files, as its maker has uploaded it."""
+    """The list of an artifact's files. The creator of the artifact has uploaded it."""
 
     contents: dict[str, _Entry] = Field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """The digest of an artifact with these files, as wandb 0.31.0 computes it (ArtifactManifestV1.digest)."""
+        """The digest of an artifact with these files, computed as in wandb 0.31.0 (ArtifactManifestV1.digest)."""
         md5 = hashlib.md5(b"wandb-artifact-manifest-v1\n", usedforsecurity=False)
         for path, entry in sorted(self.contents.items()):
             md5.update(f"{path}:{entry.digest}\n".encode(errors="surrogatepass"))
@@ -52,7 +52,7 @@ class _Manifest(Wire):
 
 
 class ArtifactFile(NamedTuple):
-    """A file of an artifact: its path, where it can be had for about an hour, and its MD5 in base64."""
+    """A file of an artifact: its path, an address that works for about an hour, and its MD5 in base64."""
 
     path: str
     url: str
@@ -60,14 +60,14 @@ class ArtifactFile(NamedTuple):
 
 
 class Artifacts:
-    """The artifacts of one W&B server. Every method raises WandbUnavailable, WandbKeyRejected and WandbRefused too."""
+    """The artifacts of one W&B server. Every method may raise WandbUnavailable, WandbKeyRejected and WandbRefused."""
 
     def __init__(self, graphql: GraphqlClient) -> None:
-        """Take the connection."""
+        """Nothing is sent yet."""
         self._graphql = graphql
 
     def job_with_code(self, job: str, *, entity: str, project: str) -> tuple[JobArtifact, ArtifactCode | None]:
-        """Read a job by its name, and find where its code is if that is in an artifact. Raises JobArtifactNotFound."""
+        """Read a job by its name, and find its code if that is in an artifact. Raises JobArtifactNotFound."""
         artifact = self.job(job, entity=entity, project=project)
         if artifact.source_type != "artifact":
             return artifact, None
@@ -78,7 +78,7 @@ class Artifacts:
         found = self._by_name(*parse_job_name(job, entity=entity, project=project))
         artifact = found.artifact
         if artifact is None or artifact.state == _DELETED:
-            raise JobArtifactNotFound(f'job "{job}" does not exist, or the API key may not read it.')
+            raise JobArtifactNotFound(f'job "{job}" does not exist, or the API key cannot read it.')
         if artifact.type and artifact.type.name != "job":
             raise JobArtifactNotFound(f'"{job}" is an artifact of type {artifact.type.name}, not a job.')
         for file in found.page.files:
@@ -86,27 +86,27 @@ class Artifacts:
                 description = _json_object(self._graphql.download(file.url))
                 if description is None:
                     raise WandbUnavailable(
-                        f'{DESCRIPTION_FILE} of job "{job}" did not arrive as JSON; a proxy may have answered for W&B'
+                        f'W&B sent {DESCRIPTION_FILE} of job "{job}" not as JSON. A proxy may have answered instead.'
                     )
                 return parse_job_artifact(job, description, artifact_id=artifact.id, digest=artifact.digest)
         raise JobArtifactNotFound(f'job "{job}" has no {DESCRIPTION_FILE}.')
 
     def code(self, artifact: JobArtifact, job: str, *, entity: str, project: str) -> ArtifactCode:
-        """Find the artifact in which a job of type `artifact` has its code. Raises JobArtifactNotFound."""
+        """Find the artifact with the code of a job of type `artifact`. Raises JobArtifactNotFound."""
         reference = parse_code_reference(artifact.source.artifact or "", entity=entity, project=project)
         found = self._by_id(reference) if isinstance(reference, str) else self._by_name(*reference).artifact
         if found is None or found.state == _DELETED:
             raise JobArtifactNotFound(
-                f'the artifact with the code of job "{job}" was deleted, or the API key may not read it. Make the job '
-                "anew."
+                f'the artifact with the code of job "{job}" was deleted, or the API key cannot read it. Recreate the '
+                "job."
             )
         return ArtifactCode(artifact_id=found.id, digest=found.digest)
 
     def download(self, artifact_id: str, folder: Path, *, digest: str) -> list[str]:
-        """Download the files of an artifact into an empty folder, each checked by its MD5; return their paths.
+        """Download the files of an artifact into an empty folder, check the MD5 of each, and return their paths.
 
-        Raises UnsupportedJobSource for an entry that is only a reference, or that leads out of the folder, and
-        JobArtifactNotFound where the digest of what is there is another.
+        Raises UnsupportedJobSource for an entry that is only a reference, has another checksum than MD5, or leads out
+        of the folder, and JobArtifactNotFound if the artifact is missing or its digest does not match.
         """
         files = list(self._files(artifact_id, digest))
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
@@ -127,8 +127,8 @@ class Artifacts:
             _check_entry(path, entry)
         if manifest.digest != digest:
             raise JobArtifactNotFound(
-                f"artifact {artifact_id} has the digest {digest} in W&B, and the files in it have {manifest.digest}. "
-                "Whoever made it may have given it the digest of another. Make the job anew."
+                f"artifact {artifact_id} has the digest {digest} in W&B, and its files have {manifest.digest}. Its "
+                "creator may have given it the digest of another artifact. Recreate the job."
             )
         after = None
         while True:
@@ -136,7 +136,9 @@ class Artifacts:
             page = parsed(FilePage, at(answer, "artifact", "files") or {})
             for file in page.files:
                 if file.name not in manifest.contents:
-                    raise JobArtifactNotFound(f"artifact {artifact_id} has {file.name}, which is not in its manifest.")
+                    raise JobArtifactNotFound(
+                        f"artifact {artifact_id} has {file.name}, which is not in its manifest. Recreate the job."
+                    )
                 yield ArtifactFile(file.name, file.url, manifest.contents[file.name].digest)
             if not page.info.has_next or page.info.end == after:
                 return
@@ -145,13 +147,13 @@ class Artifacts:
     def _manifest(self, artifact_id: str) -> _Manifest:
         found = self._by_id(artifact_id)
         if not found or not found.manifest:
-            raise JobArtifactNotFound(f"artifact {artifact_id} was deleted, or the API key may not read it.")
+            raise JobArtifactNotFound(f"artifact {artifact_id} was deleted, or the API key cannot read it.")
         content = self._graphql.download(found.manifest.file.url, at_most=_MAX_MANIFEST)
         try:
             return _Manifest.model_validate_json(content)
         except ValidationError:
             raise JobArtifactNotFound(
-                f"the list of files of artifact {artifact_id} cannot be read. Make the job anew."
+                f"the manifest of artifact {artifact_id} cannot be read. Recreate the job."
             ) from None
 
     def _download(self, file: ArtifactFile, folder: Path) -> None:
@@ -165,24 +167,26 @@ class Artifacts:
                     out.write(chunk)
         except OSError as error:
             raise UnsupportedJobSource(
-                f"the job's code has {file.path}, which cannot be written: {error.strerror}. Make the job anew."
+                f"the file {file.path} of the job's code cannot be written: {error.strerror}. Recreate the job."
             ) from None
         if base64.b64encode(md5.digest()).decode() != file.md5:
-            raise JobArtifactNotFound(f"{file.path} did not arrive as it is in W&B. Queue the run again.")
+            raise JobArtifactNotFound(f"the MD5 of {file.path} is wrong after the download. Queue the run again.")
 
 
 def _check_entry(path: str, entry: _Entry) -> None:
     if entry.ref:
         raise UnsupportedJobSource(
-            f"the job's code has {path} only as a reference to {entry.ref}. Add the file itself to the artifact."
+            f"the file {path} of the job's code is a reference to {entry.ref}. Add the file itself to the artifact."
         )
     if entry.extra.get("alg", "MD5") != "MD5":
         raise UnsupportedJobSource(
-            f"the job's code has {path} with a checksum of the kind {entry.extra['alg']}, and this launch agent knows "
-            "MD5 only. Make the artifact without digest_algorithm."
+            f"the file {path} of the job's code has a checksum of the kind {entry.extra['alg']}. This launch agent "
+            "supports MD5 only. Recreate the artifact without digest_algorithm."
         )
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:
-        raise UnsupportedJobSource(f'the job\'s code has "{path}", which leads out of its folder. Make the job anew.')
+        raise UnsupportedJobSource(
+            f'the path "{path}" of the job\'s code leads out of the folder of the code. Recreate the job.'
+        )
 
 
 def _json_object(content: bytes) -> object:

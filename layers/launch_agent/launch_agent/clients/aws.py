@@ -1,4 +1,4 @@
-"""What every AWS client shares: how it is made, and how AWS's error codes become our errors."""
+"""What every AWS client shares: its configuration, and the translation of AWS's error codes into our errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,18 +32,18 @@ _TRANSIENT = frozenset(
 
 
 def error_code(error: ClientError) -> str:
-    """Return the code AWS gave an error."""
+    """Return AWS's code of an error."""
     return str(error.response["Error"]["Code"])
 
 
 def error_message(error: ClientError) -> str:
-    """Return AWS's own words for an error."""
+    """Return AWS's message of an error."""
     return str(error.response["Error"].get("Message", error))
 
 
 @contextmanager
 def throttled(*known: str) -> Iterator[None]:
-    """Raise AwsThrottled for what may work later. Other errors of AWS's, and `known` codes, pass as they are."""
+    """Raise AwsThrottled for errors that may pass. Other errors, and those with a `known` code, are not changed."""
     try:
         yield
     except ClientError as error:
@@ -57,9 +57,9 @@ def throttled(*known: str) -> Iterator[None]:
 
 @contextmanager
 def translated(*known: str) -> Iterator[None]:
-    """Raise AwsThrottled for what may work later, and AwsRefused for the rest.
+    """Raise AwsThrottled for errors that may pass, and AwsRefused for others.
 
-    Errors with one of the `known` codes pass as they are, for the client that knows what they mean.
+    Errors with a `known` code are not changed: the client handles them.
     """
     try:
         with throttled(*known):
@@ -71,5 +71,5 @@ def translated(*known: str) -> Iterator[None]:
 
 
 def refused(error: ClientError) -> AwsRefused:
-    """Make our error of one of AWS's, with AWS's words and code."""
+    """Return AwsRefused for an error, with the operation, AWS's message and its code."""
     return AwsRefused(f"{error.operation_name}: {error_message(error)} ({error_code(error)})")

@@ -1,4 +1,4 @@
-"""The bucket that carries build plans to the builder, and its notes back."""
+"""The bucket through which the builder gets build plans and returns its notes."""
 
 import boto3
 from botocore.exceptions import ClientError
@@ -12,42 +12,40 @@ _LARGEST_NOTE = 1 << 18
 
 
 class BuildBucket:
-    """The bucket that carries build plans to the builder, and its notes back.
+    """The build bucket. Every method may raise AwsThrottled and AwsRefused.
 
-    Every method may raise AwsThrottled and AwsRefused.
-
-    All builds have one role: it may read a plan and write a note by its key, and list neither. The keys have a token
-    that only the build and the functions know, so a build reaches its own plan and its own note, and no other's.
+    All builds have the same role. It may read a plan and write a note if it knows the key, and may not list keys. A key
+    contains a token that only the build and the functions know, so a build has access to its own plan and note only.
     """
 
     def __init__(self, name: str) -> None:
-        """Take the bucket's name."""
+        """`name` is the bucket's."""
         self._name = name
         self._s3 = boto3.client("s3", config=CONFIG)
 
     def store_plan(self, plan: BuildPlan) -> str:
-        """Store the plan of a build that has been given its token; return its key."""
+        """Store a build plan and return its key. Raises ValueError if the plan has no token."""
         if not plan.token:
-            raise ValueError("a build plan gets its token before it is stored")
+            raise ValueError("a build plan needs a token before it is stored")
         key = f"plans/{_place(plan)}"
         self._put(key, plan.model_dump_json())
         return key
 
     def plan(self, key: str) -> BuildPlan:
-        """Return the plan stored under a key."""
+        """Return the build plan under a key."""
         return BuildPlan.model_validate_json(self._get(key))
 
     def store_note(self, plan: BuildPlan, note: ImageNote) -> None:
-        """Store what the build of a plan reports."""
+        """Store the note of a build."""
         self._put(f"notes/{_place(plan)}", note.model_dump_json())
 
     def note(self, plan: BuildPlan) -> ImageNote | None:
-        """Return what the build of a plan has reported; None when it has not. Raises ImageBuildFailed for no note."""
+        """Return the note of a build, or None. Raises ImageBuildFailed if it cannot be read."""
         text = self._find(f"notes/{_place(plan)}")
         return None if text is None else _note(text)
 
     def note_by_tag(self, tag: str, *, digest: str) -> ImageNote | None:
-        """Return what a build of version 0.1.0 noted of its image, by the recipe's tag and without a digest.
+        """Return the note of a build of version 0.1.0, which is stored by the recipe's tag and has no digest.
 
         Delete with tests/upgrade/0.1.0.
         """
@@ -78,4 +76,4 @@ def _note(text: bytes, **more: str) -> ImageNote:
     try:
         return ImageNote.model_validate({**from_json(text), **more})
     except (TypeError, ValueError):
-        raise ImageBuildFailed("the build of the image left a note that is none. Queue the run again.") from None
+        raise ImageBuildFailed("the image build left a note that cannot be read. Queue the run again.") from None

@@ -1,4 +1,4 @@
-"""CodeBuild: builds of images, and the ends of their logs."""
+"""CodeBuild: image builds and their logs."""
 
 import boto3
 from botocore.exceptions import ClientError
@@ -13,18 +13,18 @@ class Builds:
     """The builds of the stack's project. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self) -> None:
-        """Make the clients; nothing is sent yet."""
+        """Create the AWS clients; nothing is sent yet."""
         self._codebuild = boto3.client("codebuild", config=CONFIG)
         self._logs = boto3.client("logs", config=CONFIG)
 
     def find(self, build_id: str) -> Build | None:
-        """Return a build; None when there is none of this id."""
+        """Return a build, or None if it does not exist."""
         with translated():
             found = self._codebuild.batch_get_builds(ids=[build_id])["builds"]
         return Build.model_validate(found[0]) if found else None
 
     def log_tail(self, build: Build) -> list[str]:
-        """Return the last 50 lines of a build's log; a build that wrote none has none."""
+        """Return the last 50 lines of a build's log; an empty list if there is no log."""
         if not build.logs.stream:
             return []
         try:

@@ -24,7 +24,7 @@ class Execution(NamedTuple):
 
 
 def execution_arn(state_machine_arn: str, name: str) -> str:
-    """Return the ARN of an execution of a name."""
+    """Return the ARN of the execution with a name."""
     return f"{state_machine_arn.replace(':stateMachine:', ':execution:')}:{name}"
 
 
@@ -32,13 +32,13 @@ class Executions:
     """The executions of a state machine. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self) -> None:
-        """Make the client; nothing is sent yet."""
+        """Create the AWS client; nothing is sent yet."""
         self._states = boto3.client("stepfunctions", config=CONFIG)
 
     def start(self, state_machine_arn: str, record: RunRecord) -> bool:
-        """Start the execution of an open run; False when one of its name has been there, running or ended.
+        """Start the execution of an open run. Return False if an execution of its name has ended, or has other input.
 
-        A running one of the same input answers as the first call did, so a repeated call starts nothing twice
+        If one with the same input is running, Step Functions answers as at the first call, so a repeated call is safe
         (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html).
         """
         item = record.item
@@ -53,12 +53,12 @@ class Executions:
         return True
 
     def stop(self, execution_arn: str, *, error: str, cause: str) -> None:
-        """Stop an execution, and with it the build it waits for; one that has ended, or never was, is as wanted."""
+        """Stop an execution, and the build it waits for. It is fine if it has ended or does not exist."""
         with suppress(ClientError), translated("ExecutionDoesNotExist"):
             self._states.stop_execution(executionArn=execution_arn, error=error, cause=cause)
 
     def find(self, execution_arn: str) -> Execution | None:
-        """Return an execution; None when there is none, or has not been one for 90 days."""
+        """Return an execution, or None if it does not exist. Step Functions deletes it 90 days after its end."""
         try:
             with translated("ExecutionDoesNotExist"):
                 found = self._states.describe_execution(executionArn=execution_arn)
@@ -73,7 +73,7 @@ class Executions:
         )
 
     def running(self, state_machine_arn: str) -> Iterator[str]:
-        """Yield the names of the executions that run."""
+        """Yield the names of the running executions."""
         pages = self._states.get_paginator("list_executions").paginate(
             stateMachineArn=state_machine_arn, statusFilter="RUNNING"
         )

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP, as W&B speaks it: one POST, Basic authentication, answers told apart by what to do about them."""
+"""GraphQL over HTTP for W&B: one POST with Basic authentication. The error tells the caller whether to try again."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ _RETRYABLE_STATUS = frozenset({408, _PATIENCE, 500, 502, 503, 504})
 
 
 class Operation(NamedTuple):
-    """A GraphQL document, with its variables, and whether sending it twice does what sending it once does."""
+    """A GraphQL document and its variables. `repeatable` is whether it may be sent twice."""
 
     document: str
     variables: Mapping[str, Any]
@@ -27,7 +27,7 @@ class Operation(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One HTTP request, and how much of its answer to read."""
+    """One HTTP request. `at_most` is how many bytes of the response to read."""
 
     method: str
     url: str
@@ -38,34 +38,34 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """An answer over HTTP; its content is one byte longer than what was to be read of it when there is more."""
+    """An HTTP response. If it is longer than `at_most`, `content` has one byte more than that."""
 
     status: int
     content: bytes
 
 
 class GraphqlClient:
-    """One W&B server, spoken to with one API key."""
+    """One W&B server and one API key."""
 
     def __init__(self, base_url: str, api_key: Callable[[], str]) -> None:
-        """Take the server's base URL, and where to get the key. Nothing is sent yet."""
+        """`api_key` returns the key. Nothing is sent yet."""
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._pool = urllib3.PoolManager(timeout=_TIMEOUT, maxsize=4)
 
     def execute(self, operation: Operation) -> Mapping[str, Any]:
-        """Return the `data` of the answer. Raises WandbUnavailable, or WandbRefused when any part of it failed."""
+        """Return the `data` of the answer. Raises WandbUnavailable, and WandbRefused if any part failed."""
         answer = self.execute_in_parts(operation)
         if answer.errors:
             raise WandbRefused(f"W&B refused: {'; '.join(answer.errors)}")
         if answer.unread:
-            raise WandbRefused(f"W&B's answer cannot be read: {', '.join(answer.unread)} is too long, or no JSON")
+            raise WandbRefused(f"W&B's answer cannot be read: {', '.join(answer.unread)} is too long or not JSON")
         return answer.data
 
     def execute_in_parts(self, operation: Operation) -> Answer:
-        """Return what succeeded along with what did not, for documents of several independent operations.
+        """Return the parts that succeeded and the errors of the others, for a document with independent operations.
 
-        Raises WandbUnavailable, and WandbRefused when nothing succeeded.
+        Raises WandbUnavailable, WandbKeyRejected, and WandbRefused if nothing succeeded.
         """
         body = json.dumps({"query": operation.document, "variables": operation.variables}).encode()
         token = base64.b64encode(f"api:{self._api_key()}".encode()).decode()
@@ -73,35 +73,33 @@ class GraphqlClient:
         request = Request("POST", f"{self._base_url}/graphql", body, headers, operation.repeatable)
         status, content = self._send(request)
         if status == 401:
-            raise WandbKeyRejected(
-                f"W&B at {self._base_url} does not take the API key. Store a valid one in the secret."
-            )
+            raise WandbKeyRejected(f"W&B at {self._base_url} rejects the API key. Store a valid one in the secret.")
         answer = read_answer(content)
         if answer is None and status == 200:
-            raise WandbUnavailable("W&B answered with something other than JSON; a proxy may have answered for it")
-        # W&B can give the status of a part that it refuses to the whole of an answer (wandb/wandb issue 8609).
+            raise WandbUnavailable("W&B's answer is not JSON. A proxy may have answered instead.")
+        # The HTTP status can be that of a part that W&B refuses, though other parts succeeded (wandb/wandb issue 8609).
         if answer and (answer.unread or any(answer.data.values()) or (answer.data and status == 200)):
             return answer
         why = "; ".join(answer.errors) if answer else ""
         raise WandbRefused(f"W&B refused with HTTP {status}: {why or 'no reason given'}")
 
     def upload(self, url: str, content: bytes, headers: Mapping[str, str]) -> None:
-        """PUT a file to a pre-signed address of W&B's. Raises WandbUnavailable or WandbRefused."""
+        """PUT a file to a pre-signed address. Raises WandbUnavailable and WandbRefused."""
         status, _ = self._send(Request("PUT", self._absolute(url), content, headers))
         if status >= 300:
             raise WandbRefused(f"W&B refused an upload with HTTP {status}")
 
     def download(self, url: str, *, at_most: int = MAX_BYTES) -> bytes:
-        """GET a file from a pre-signed address of W&B's. Raises WandbUnavailable or WandbRefused, also if longer."""
+        """GET a file from a pre-signed address. Raises WandbUnavailable, and WandbRefused also for a longer file."""
         status, content = self._send(Request("GET", self._absolute(url), at_most=at_most))
         if status >= 300:
             raise WandbRefused(f"W&B refused a download with HTTP {status}")
         if len(content) > at_most:
-            raise WandbRefused(f"a file in W&B is longer than the {at_most} bytes that are read of it")
+            raise WandbRefused(f"a file in W&B is longer than {at_most} bytes, the most that the launch agent reads")
         return content
 
     def chunks(self, url: str) -> Iterator[bytes]:
-        """GET a file from a pre-signed address of W&B's, a megabyte at a time. Raises as `download` does."""
+        """GET a file from a pre-signed address, one megabyte at a time. Raises WandbUnavailable and WandbRefused."""
         response = self._ask(Request("GET", self._absolute(url)), lambda response: response)
         try:
             with closing(response):
@@ -115,7 +113,7 @@ class GraphqlClient:
         return f"{self._base_url}{url}" if url.startswith("/") else url
 
     def _send(self, request: Request) -> Response:
-        """Send a request, and read its answer. Raises WandbUnavailable."""
+        """Send a request and read the response. Raises WandbUnavailable."""
 
         def read(response: urllib3.BaseHTTPResponse) -> Response:
             with closing(response):
@@ -124,9 +122,9 @@ class GraphqlClient:
         return self._ask(request, read)
 
     def _ask(self, request: Request, take: Callable[[urllib3.BaseHTTPResponse], Taken]) -> Taken:
-        """Send once, or once more at once where that is safe, and take what comes. Raises WandbUnavailable.
+        """Send a request, once more without a pause if that is safe, and return `take` of the response.
 
-        Longer waits belong to the state machine.
+        Raises WandbUnavailable. The state machine does the retries with pauses.
         """
         why = ""
         for _ in range(2 if request.is_repeatable else 1):

@@ -1,7 +1,7 @@
-"""Which images there are and whose build makes one, in the Runs table: items of one job wait for one build.
+"""The claims of images, in the table Runs: which run queue item builds an image, and which images exist.
 
-An image of the repository is used only if the build that a function has ordered reported it: whoever can push to the
-repository can give an image any tag.
+Items that need the same image wait for one build. An image in the repository is used only if a build that a function
+ordered has reported it: everyone who can push to the repository can give an image any tag.
 """
 
 import secrets
@@ -20,24 +20,24 @@ _NAMES = ("owner", "image")
 
 
 class ImageClaim(Model):
-    """Which run queue item's execution builds an image; what its build reported, or why it failed."""
+    """A claim: the run queue item whose execution builds an image, and the image or the failure of that build."""
 
     owner: str
     token: str | None = None  # None in version 0.1.0. Delete with tests/upgrade/0.1.0.
-    """What only this build and the functions know."""
+    """Known only to this build and the functions."""
     failure: str | None = None
     image: ImageNote | None = None
 
 
 class ImageClaims:
-    """Who builds or has built which image, by its recipe's tag. Every method may raise AwsThrottled and AwsRefused."""
+    """The claims, by the tag of the image's recipe. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, table: str) -> None:
-        """Take the table's name."""
+        """`table` is the name of the table Runs."""
         self._table = Table(table)
 
     def find(self, tag: str) -> ImageClaim | None:
-        """Return who builds or has built an image; None when nobody has."""
+        """Return the claim of an image, or None."""
         known = self._table.get(_key(tag))
         if known is None:
             return None
@@ -45,9 +45,10 @@ class ImageClaims:
         return ImageClaim(owner=known["owner"], token=known.get("token"), failure=known.get("failure"), image=image)
 
     def claim(self, tag: str, item_id: str, *, after: ImageClaim | None = None) -> ImageClaim | None:
-        """Claim the build of an image for an item; return whose it is with its token, None when that changed now.
+        """Claim the build of an image for an item. Return the claim that is now there, which may be another item's.
 
-        It is the item's when nobody has claimed it, or the claim is still `after`, which is to be replaced.
+        The item gets the claim if there is none, or if it is still `after`, which is then replaced. None if another
+        call changed the claim at the same time.
         """
         unchanged: dict[str, Any] = {"condition": "attribute_not_exists(pk)"}
         if after and after.token:
@@ -60,11 +61,11 @@ class ImageClaims:
         return ImageClaim(owner=item_id, token=token) if claimed else self.find(tag)
 
     def built(self, tag: str, item_id: str, token: str | None, image: ImageNote) -> None:
-        """Record the image that the build of an item reported; it is the one for all who need it from now on.
+        """Record the image that an item's build reported, for all items that need it.
 
-        Where another item has claimed the build meanwhile, that one's image will be.
+        Does nothing if another item has claimed the build in the meantime.
         """
-        # Reported twice, it is the same image.
+        # The same image may be reported twice.
         condition = (
             "attribute_not_exists(pk) OR (#owner = :owner AND (attribute_not_exists(#image) OR #image = :image))"
         )
@@ -73,14 +74,14 @@ class ImageClaims:
         self._put(tag, item_id, token, _KEEP_IMAGE, reported, condition=condition, names=_NAMES, known=known)
 
     def fail(self, tag: str, item_id: str, reason: str) -> None:
-        """Tell those who wait for an item's build that it failed, for a day."""
+        """Record why an item's build failed, for the items that wait for it."""
         known = {"owner": item_id}
         self._table.make(
             self._table.change(_key(tag), set_={"failure": reason}, condition=_UNBUILT, known=known, names=_NAMES)
         )
 
     def release(self, tag: str, item_id: str) -> None:
-        """Give up the claim of an item, if it has one and its build has reported no image."""
+        """Delete the claim of an item, if it has one and its build has reported no image."""
         self._table.delete(_key(tag), condition=_UNBUILT, known={"owner": item_id}, names=_NAMES)
 
     def _put(

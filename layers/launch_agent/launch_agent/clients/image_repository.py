@@ -1,4 +1,4 @@
-"""ECR: what an image in the repository is, and the passwords to pull and push."""
+"""ECR: the images in the repository, and the passwords to pull and push."""
 
 import base64
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PUBLIC_REGISTRY = "public.ecr.aws"
 _PUBLIC_REGION = "us-east-1"
-"""The one region with this API: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html"""
+"""The only region with this API: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html"""
 
 
 class PushedImage(NamedTuple):
@@ -28,20 +28,20 @@ class ImageRepository:
     """An ECR repository. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, address: str) -> None:
-        """Take its address, `<account>.dkr.ecr.<region>.amazonaws.com/<name>`."""
+        """`address` is `<account>.dkr.ecr.<region>.amazonaws.com/<name>`."""
         self._address = address
         self._ecr = boto3.client("ecr", config=CONFIG)
 
     def by_tag(self, tag: str) -> PushedImage | None:
-        """Return the image with a tag; None when there is none. Raises InvalidLaunchConfig without the repository."""
+        """Return the image with a tag, or None. Raises InvalidLaunchConfig if the repository does not exist."""
         return self._find({"imageTag": tag})
 
     def has(self, digest: str) -> bool:
-        """Say whether an image is still there. Raises InvalidLaunchConfig when there is no such repository."""
+        """Whether the repository has an image. Raises InvalidLaunchConfig if the repository does not exist."""
         return self._find({"imageDigest": digest}) is not None
 
     def at(self, digest: str) -> str:
-        """Return the address of an image by its digest."""
+        """Return the address of the image with a digest."""
         return f"{self._address}@{digest}"
 
     def _find(self, image: "ImageIdentifierTypeDef") -> PushedImage | None:
@@ -55,15 +55,15 @@ class ImageRepository:
             if error_code(error) == "ImageNotFoundException":
                 return None
             raise InvalidLaunchConfig(
-                f"there is no ECR repository {name}, which the template parameter ImageRepositoryName names. Make "
-                "it, or leave the parameter empty to have the stack make one."
+                f"the ECR repository {name}, named by the template parameter ImageRepositoryName, does not exist. "
+                "Create it, or leave the parameter empty to let the stack create one."
             ) from None
         (details,) = found["imageDetails"]
         return PushedImage(details["imageDigest"], details.get("imageManifestMediaType", ""))
 
 
 def registry_password(registry: str) -> str:
-    """Return the password of user AWS for an ECR registry by its host name, good for twelve hours.
+    """Return the password of the user AWS for the ECR registry with a host name. It is valid for twelve hours.
 
     Raises AwsThrottled and AwsRefused.
     """
@@ -74,7 +74,7 @@ def registry_password(registry: str) -> str:
 
 
 def public_registry_password() -> str:
-    """Return the password of user AWS for Amazon's public registry. Raises AwsThrottled and AwsRefused."""
+    """Return the password of the user AWS for Amazon's public registry. Raises AwsThrottled and AwsRefused."""
     with translated():
         ecr = boto3.client("ecr-public", region_name=_PUBLIC_REGION, config=CONFIG)
         return _password(ecr.get_authorization_token()["authorizationData"]["authorizationToken"])

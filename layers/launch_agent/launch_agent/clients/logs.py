@@ -1,4 +1,4 @@
-"""CloudWatch Logs: the end of what the containers of a training job wrote."""
+"""CloudWatch Logs: the last log lines of a training job's containers."""
 
 import boto3
 from botocore.exceptions import ClientError
@@ -12,16 +12,16 @@ _LINE = 2_000
 
 
 class TrainingLogs:
-    """The log group in which SageMaker keeps what training containers write."""
+    """The log group of training containers."""
 
     def __init__(self) -> None:
-        """Make the client; nothing is sent yet."""
+        """Create the AWS client; nothing is sent yet."""
         self._logs = boto3.client("logs", config=CONFIG)
 
     def tails(self, training_job_name: str) -> list[tuple[str, list[str]]]:
-        """Return the log stream of each host of a training job, at most 20, with its last 100 lines.
+        """Return the name and the last 100 lines of each host's log stream, of at most 20 hosts.
 
-        A job that wrote no log has none. Raises AwsThrottled and AwsRefused.
+        An empty list if the job has no log. Raises AwsThrottled and AwsRefused.
         """
         try:
             with translated("ResourceNotFoundException"):

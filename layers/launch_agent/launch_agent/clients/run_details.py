@@ -1,4 +1,4 @@
-"""The table RunDetails: the run specs and plans of open runs, which can be long or secret. It has no backups."""
+"""The table RunDetails: the run specs and plans of open runs, which can be long or secret. The table has no backups."""
 
 import gzip
 import json
@@ -18,35 +18,35 @@ from launch_agent.safe_text import keep_secret
 if TYPE_CHECKING:
     from launch_agent.plan.launch_plan import LaunchPlan
 
-_MAX_PACKED = 300_000  # of the 400 KB that an item can have; the plan needs room too
+_MAX_PACKED = 300_000  # an item can have 400 KB, and the plan needs room too
 _DETAILS = ("spec", "plan")
-_TOO_LONG = "It is too long to be stored: DynamoDB takes 400 KB. Put large data into an artifact."
+_TOO_LONG = "It is too long: DynamoDB stores at most 400 KB. Put large data into an artifact."
 
 
 class Details:
-    """The details of this stack's runs: read here, and changed in the transactions that change the runs."""
+    """The details of runs. The transactions that change a run also make the changes that these methods return."""
 
     def __init__(self, table: str) -> None:
-        """Take the table's name."""
+        """`table` is the name of the table RunDetails."""
         self._table = Table(table)
 
     def read(self, item_id: str, *, in_record: Callable[[], Mapping[str, Any]]) -> RunDetails:
-        """Return the details of an open run, or what the run's own record has of them.
+        """Return the details of an open run. `in_record` returns the run's own record, which had them in 0.1.0.
 
-        What is secret in them, no text shows from now on. May raise AwsThrottled and AwsRefused.
+        Their secrets are hidden in all texts from now on. May raise AwsThrottled and AwsRefused.
         """
         found = self._table.get(_key(item_id)) or {}
         if not found.keys() >= set(_DETAILS):
-            # In version 0.1.0 both were in the run's own record. Delete with tests/upgrade/0.1.0.
+            # Version 0.1.0 stored both in the run's own record. Delete with tests/upgrade/0.1.0.
             found = {**in_record(), **found}
         details = RunDetails(spec=_unpacked(found, "spec"), plan=_plan(_unpacked(found, "plan")))
         keep_secret(*secret_values(details.spec))
         return details
 
     def storing(self, item_id: str, spec: Any) -> Any:
-        """Return the change that stores the spec of a run that is opened.
+        """Return the change that stores a run's spec, and hide its secrets in all texts from now on.
 
-        Raises InvalidRunSpec where it does not fit into an item of the table.
+        Raises InvalidRunSpec if it does not fit into an item of the table.
         """
         packed = _pack(spec)
         if len(packed) > _MAX_PACKED:
@@ -59,13 +59,13 @@ class Details:
         return self._table.change(_key(plan.item.id), set_={"plan": _pack(plan.model_dump(mode="json"))})
 
     def forgetting(self, item_id: str, *, at: datetime) -> Any:
-        """Return the change that deletes the spec and the plan of a run that ends."""
+        """Return the change that deletes a run's spec and plan."""
         return self._table.change(_key(item_id), set_={"ttl": int(at.timestamp())}, remove=_DETAILS)
 
 
 @contextmanager
 def that_fits() -> Iterator[None]:
-    """Raise InvalidRunSpec in the place of ItemTooLarge."""
+    """Raise InvalidRunSpec instead of ItemTooLarge."""
     try:
         yield
     except ItemTooLarge:
@@ -73,7 +73,7 @@ def that_fits() -> Iterator[None]:
 
 
 def _key(item_id: str) -> str:
-    # In a transaction IAM may hold the keys of both tables to the condition on one.
+    # In a transaction, IAM may apply the condition on the keys of one table to the keys of both.
     return f"run#{item_id}#details"
 
 

@@ -1,7 +1,7 @@
 """The runs of this stack, open and closed, in the table Runs.
 
-A slot is taken in the transaction that opens a run and freed in the one that closes it, so that the count and the
-open runs cannot part (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html). The same
+The transaction that opens a run takes a slot, and the one that closes it frees the slot, so the count always matches
+the open runs (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html). The same
 transactions store and delete the run's details, in a table without backups.
 """
 
@@ -24,36 +24,36 @@ _KEEP_CLOSED = timedelta(days=30)
 _JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
 _OPEN_RUNS = "OpenRuns"
 _OPEN = "run"
-"""The hash key of the index, which only open runs have."""
+"""The hash key of the index. Only open runs have it."""
 
 
 class Runs:
     """The tables of this stack's runs. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, table: str, details_table: str) -> None:
-        """Take the tables' names."""
+        """The arguments are the names of the tables Runs and RunDetails."""
         self._table, self._details = Table(table), Details(details_table)
         self.agents = Agents(self._table)
 
     def get(self, item_id: str) -> RunRecord | None:
-        """Return the record of a run queue item."""
+        """Return the record of a run queue item, or None."""
         found = self._table.get(_run_key(item_id))
         return _record(found) if found else None
 
     def open_run(self, item_id: str) -> RunRecord | None:
-        """Return the record of a run queue item whose run is open here."""
+        """Return the record of a run queue item if its run is open, else None."""
         record = self.get(item_id)
         return record if record and record.is_open else None
 
     def details(self, item_id: str) -> RunDetails:
-        """Return the spec and the plan of an open run. What is secret in them, no text shows from now on."""
+        """Return the spec and the plan of an open run. Their secrets are hidden in all texts from now on."""
         return self._details.read(item_id, in_record=lambda: self._table.get(_run_key(item_id)) or {})
 
     def open(self, record: RunRecord, *, spec: Any, limit: int) -> bool:
-        """Take one of at most `limit` slots (-1 for no limit) and store the run: both, or neither and False.
+        """Take one of `limit` slots (-1: no limit) and store the run. Return False, and change nothing, if it cannot.
 
-        It is False too when the item is open already, or was opened before and not given back. Raises InvalidRunSpec
-        for a run spec that does not fit into an item of the table.
+        That is if no slot is free, or if the item was opened before and has not returned to its queue since. Raises
+        InvalidRunSpec for a run spec that does not fit into an item of the table.
         """
         values = record.model_dump(mode="json", exclude_defaults=True)
         stored = self._details.storing(record.item.id, spec)
@@ -61,9 +61,9 @@ class Runs:
             return self._change(Event.OPENED, record, values, stored, at=record.opened_at, limit=limit)
 
     def open_again(self, record: RunRecord, *, spec: Any, redrives: int, at: datetime, limit: int) -> bool:
-        """Take a slot for a closed run that is launched again, with its spec. False when no slot is free.
+        """Take a slot for a closed run that is launched again, and store its spec.
 
-        It is False too when another call has opened it.
+        Return False if no slot is free, or if another call has opened the run.
         """
         values = {"acked": True, "opened_at": at.isoformat(), "redrives": redrives}
         stored = self._details.storing(record.item.id, spec)
@@ -71,19 +71,19 @@ class Runs:
             return self._change(Event.RELAUNCHED, record, values, stored, at=at, limit=limit)
 
     def open_runs(self) -> Iterator[RunRecord]:
-        """Yield every open run without its spec, plan and token; one that has just been opened may be missing."""
+        """Yield every open run, without its task token. A run that has just been opened may be missing."""
         yield from (_record(found) for found in self._table.query(_OPEN_RUNS, "open", _OPEN))
 
     def leased_again(self, item_id: str, agent: AgentRecord) -> None:
-        """Remember which launch agent has the lease of an open run's item now."""
+        """Record which launch agent has the lease of an open run's item now."""
         self._set(_run_key(item_id), agent.model_dump(include={"launch_agent_id", "launch_agent_name"}))
 
     def acknowledged(self, item_id: str) -> None:
-        """Remember that W&B took our acknowledgement."""
+        """Record that W&B accepted the acknowledgement."""
         self._set(_run_key(item_id), {"acked": True})
 
     def planned(self, plan: "LaunchPlan") -> None:
-        """Store the plan of an open run. Raises InvalidRunSpec where it does not fit into an item of the table."""
+        """Store the plan of an open run. Raises InvalidRunSpec if it does not fit into an item of the table."""
         where = self._table.change(
             _run_key(plan.item.id),
             set_={"entity": plan.entity, "project": plan.project},
@@ -95,40 +95,40 @@ class Runs:
             self._table.make(where, self._details.planning(plan))
 
     def awaits_build(self, item_id: str, owner: str) -> None:
-        """Remember for which item's build of their common image a run waits."""
+        """Record which item builds the image that a run waits for."""
         self._set(_run_key(item_id), {"awaits_build_of": owner})
 
     def awaiting(self, item_id: str, *, training_job_name: str, task_token: str) -> bool:
-        """Remember which task token the end of a training job answers. False when the run has ended."""
+        """Record the task token that the end of a training job answers. Return False if the run has ended."""
         return self._set_if_open(item_id, {"training_job_name": training_job_name, "task_token": task_token})
 
     def refused(self, item_id: str, *, at: datetime) -> datetime:
-        """Remember that there is no training job for want of capacity; return since when that is so."""
+        """Record that SageMaker had no capacity for the job; return when that began."""
         self._set_if_open(item_id, {}, remove=("training_job_name", "task_token"))
         self._set_if_open(item_id, {"capacity_awaited_since": at.isoformat()}, only_first=True)
         record = self.get(item_id)
         return record.capacity_awaited_since if record and record.capacity_awaited_since else at
 
     def came_to_nothing(self, item_id: str, *, training_job_name: str, reason: RetryReason, at: datetime) -> None:
-        """Remember that a training job of an open run ended, and is tried again."""
+        """Record that a training job of an open run failed and is tried again."""
         if reason is RetryReason.CAPACITY:
             self._set_if_open(item_id, {"capacity_awaited_since": at.isoformat()}, only_first=True)
         self._add_if_open(item_id, _JOBS_BY_REASON[reason], training_job_name)
 
     def warned(self, item_id: str, text: str) -> bool:
-        """Remember that an open run's item is warned of something; False when it has been before."""
+        """Record that an open run's item gets a warning. Return False if it has the warning already."""
         return self._add_if_open(item_id, "warned", text)
 
     def not_warned(self, item_id: str, text: str) -> None:
-        """Forget that: the warning has not come through."""
+        """Delete the record of a warning that W&B did not accept."""
         self._table.make(self._table.change(_run_key(item_id), delete={"warned": {text}}))
 
     def stop_requested(self, item_id: str, *, at: datetime) -> None:
-        """Remember when we first saw that somebody stopped an open run."""
+        """Record that someone stopped an open run in W&B. Only the first time is kept."""
         self._set_if_open(item_id, {"stop_requested_at": at.isoformat()}, only_first=True)
 
     def status_seen(self, item_id: str, *, training_job_name: str, status: str, at: datetime) -> RunRecord | None:
-        """Record a status of a run's training job unless a later one is known; return the run."""
+        """Record the status of a run's training job unless a later one is recorded. Return the run, or None."""
         self._set_if(
             "#training_job_name = :job AND (attribute_not_exists(#status_at) OR #status_at <= :status_at)",
             _run_key(item_id),
@@ -139,25 +139,25 @@ class Runs:
         return self.get(item_id)
 
     def close(self, record: RunRecord, outcome: Mapping[str, str]) -> bool:
-        """Store the outcome, forget spec, plan and token, and free the slot. False when that was done before."""
+        """Store the outcome, delete spec, plan and token, and free the slot. Return False if the run is not open."""
         return self._end(Event.CLOSED, record, {"outcome": dict(outcome)})
 
     def give_back(self, record: RunRecord, *, refusal: str = "") -> bool:
-        """Free the slot of a run whose item went back to W&B, and may come again. False when it was not open.
+        """Free the slot of a run whose item returns to its queue. Return False if the run is not open.
 
-        What was refused for good, where that is why, is counted and stored.
+        A `refusal`, the reason why the item cannot be launched, is stored and counted.
         """
         if not refusal:
             return self._end(Event.GIVEN_BACK, record, {})
         return self._end(Event.GIVEN_BACK, record, {"refusal": refusal}, add={"refusals": 1})
 
     def sweep_cursor(self) -> str:
-        """Return the key of the last repair of the last sweep; empty where it left nothing undone."""
+        """Return the key of the last sweep's last repair; empty if that sweep finished all repairs."""
         found = self._table.get(_SWEEP_KEY) or {}
         return str(json.loads(found.get("notes", "{}")).get("after", ""))
 
     def save_sweep_cursor(self, key: str) -> None:
-        """Store the key of the last repair, behind which the next sweep begins."""
+        """Store the key of the last repair. The next sweep begins after it."""
         self._set(_SWEEP_KEY, {"notes": json.dumps({"after": key})})
 
     def _end(
@@ -178,9 +178,9 @@ class Runs:
         limit: int = -1,
         add: Mapping[str, int] | None = None,
     ) -> bool:
-        """Change the state of a run, with its details and its slot; False where its life has no such change from here.
+        """Change the state of a run, its details and the count of slots.
 
-        It is False too where as many slots as `limit` are taken already.
+        Return False if LIFE does not have this change from the run's state, or if `limit` slots are in use.
         """
         change = LIFE[event]
         index = {"open": _OPEN} if change.to is RunState.OPEN else {}
@@ -196,7 +196,7 @@ class Runs:
     def _set_if_open(
         self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()
     ) -> bool:
-        """Set values of a run unless it has ended or, with `only_first`, they are set already."""
+        """Set values of a run, unless it has ended or, with `only_first`, has them. Return whether they were set."""
         condition = "#state = :open"
         if only_first:
             condition = " AND ".join([condition, *(f"attribute_not_exists(#{name})" for name in values)])
@@ -210,7 +210,7 @@ class Runs:
         )
 
     def _add_if_open(self, item_id: str, name: str, member: str) -> bool:
-        """Add a member to a set of an open run's; False when it is in there."""
+        """Add a member to a set of an open run. Return False if the set has it already."""
         return self._set_if(
             f"#state = :open AND NOT contains(#{name}, :member)",
             _run_key(item_id),
@@ -224,7 +224,7 @@ class Runs:
         self._table.make(self._table.change(key, set_=values))
 
     def _set_if(self, condition: str, key: str, values: Mapping[str, Any], **more: Any) -> bool:
-        """Return whether the condition held, and the values are set."""
+        """Set values if the condition holds; return whether it does."""
         return self._table.make(self._table.change(key, set_=values, condition=condition, **more))
 
 
@@ -232,7 +232,7 @@ _SWEEP_KEY = "sweep"
 
 
 def _following(change: Change, attempt: int) -> dict[str, Any]:
-    """Return the condition that a run is where a change may follow, as `Table.change` takes it."""
+    """Return the condition that a run's state allows a change, as arguments of `Table.change`."""
     states = [state for state in change.after if state]
     compared = "<" if change.next_attempt else "="
     known = " OR ".join(f"#state = :{state} AND #attempt {compared} :attempt" for state in states)

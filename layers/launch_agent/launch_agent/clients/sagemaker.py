@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ECHO = re.compile(
     r"Value '(?:[\[{].*[\]}]|.*(?=' at '(?:environment|hyperParameters)\b))' at '", re.IGNORECASE | re.DOTALL
 )
-"""The whole of a map or list, or one value out of those that can be secret, as SageMaker repeats it."""
+"""A map, a list, or a value that can be secret, as SageMaker repeats it in its messages."""
 _SHOWN_VALUE = re.compile(r", value: .*, (?=type: |valid )", re.DOTALL)
 _NOT_THERE = ("ValidationException", "ResourceNotFound")
 _HIDDEN = (*_NOT_THERE, "AccessDeniedException")
@@ -30,22 +30,22 @@ class SageMaker:
     """The training jobs of this stack. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, stack_name: str) -> None:
-        """Take the stack's name; nothing is sent yet."""
+        """Create the AWS client; nothing is sent yet."""
         self._stack_name = stack_name
         self._sagemaker = boto3.client("sagemaker", config=CONFIG)
 
     def create(self, request: Mapping[str, Any]) -> bool:
-        """Submit a training job; False when its name is taken.
+        """Submit a training job; return False if its name is taken.
 
-        Raises CapacityUnavailable for a quota that is used up, and TrainingJobRejected for everything else SageMaker
-        or IAM says no to.
+        Raises CapacityUnavailable if a quota is used up, and TrainingJobRejected if SageMaker or IAM refuse the job for
+        another reason.
         """
         try:
             with throttled():
                 self._sagemaker.create_training_job(**request)
         except ParamValidationError as error:
             raise TrainingJobRejected(
-                f"the request is not one of CreateTrainingJob. {_without_values(error)}"
+                f"the request is not valid for CreateTrainingJob. {_without_values(error)}"
             ) from None
         except ClientError as error:
             code = error_code(error)
@@ -58,7 +58,7 @@ class SageMaker:
         return True
 
     def describe(self, name: str) -> TrainingJob | None:
-        """Return a training job, whoever made it; None when there is none of this name that we may see."""
+        """Return any training job of the account, or None if it does not exist or IAM hides it."""
         try:
             with translated(*_HIDDEN):
                 return TrainingJob.model_validate(self._sagemaker.describe_training_job(TrainingJobName=name))
@@ -68,20 +68,20 @@ class SageMaker:
             raise refused(error) from None
 
     def item_of(self, job: TrainingJob) -> str | None:
-        """Return the run queue item that this stack made a training job for; None when the job is not ours."""
+        """Return the run queue item of a training job of this stack; None if another stack or a person created it."""
         tags = self._tags_of(job)
         return item_in(tags, self._stack_name) if tags is not None else None
 
     def is_known_not_ours(self, name: str) -> bool:
-        """Return whether a training job shows that this stack did not make it; not where IAM hides it."""
+        """Whether the tags of a training job show that this stack did not create it. False if IAM hides the job."""
         job = self.describe(name)
         tags = self._tags_of(job) if job else None
         return tags is not None and item_in(tags, self._stack_name) is None
 
     def _tags_of(self, job: TrainingJob) -> Mapping[str, str] | None:
-        """Return the tags of a training job; None where they are hidden.
+        """Return the tags of a training job; None if IAM hides them.
 
-        An ARN can be shown in lower case whatever the job's name, and then has no tags
+        SageMaker can return the job's ARN in lower case even if its name is not, and that ARN has no tags
         (https://github.com/boto/boto3/issues/4606).
         """
         for arn in dict.fromkeys([f"{job.arn.rpartition('/')[0]}/{job.name}", job.arn]):
@@ -95,15 +95,14 @@ class SageMaker:
         return None
 
     def job_of(self, record: RunRecord) -> TrainingJob | None:
-        """Return the training job that a run's record names; None when there is none, or it is not proven the run's."""
+        """Return the training job in a run's record; None if it does not exist or its tags name another item."""
         job = self.describe(record.training_job_name) if record.training_job_name else None
         return job if job and self.item_of(job) == record.item.id else None
 
     def live_jobs(self) -> Iterator[tuple[str, str | None]]:
-        """Yield the name, and the run queue item, of each training job of this stack that is in progress.
+        """Yield the name and the run queue item of each training job of this stack that is in progress.
 
-        One search answers for all of them
-        (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Search.html).
+        One search returns all of them (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Search.html).
         """
         filters: list[FilterTypeDef] = [
             {"Name": "TrainingJobStatus", "Operator": "Equals", "Value": "InProgress"},
@@ -118,16 +117,16 @@ class SageMaker:
                     yield job["TrainingJobName"], tags_in(job.get("Tags")).get(ITEM_TAG)
 
     def stop(self, name: str) -> None:
-        """Stop a training job; one that has ended, or is not there, is as wanted."""
+        """Stop a training job. It is fine if it has ended or does not exist."""
         with suppress(ClientError), translated(*_NOT_THERE):
             self._sagemaker.stop_training_job(TrainingJobName=name)
 
 
 def _without_values(error: ParamValidationError) -> str:
-    """Return botocore's words for what is wrong with a request, without the values that are."""
+    """Return botocore's message about a request that is not valid, without the values in it."""
     return _SHOWN_VALUE.sub(", ", str(error))
 
 
 def _is_hidden(error: ClientError) -> bool:
-    """Whether there is no such training job, or IAM hides it: policies can ask for this stack's tag."""
+    """Whether the training job does not exist, or IAM hides it: policies can require this stack's tag."""
     return error_code(error) == "AccessDeniedException" or error_message(error).startswith(_GONE)

@@ -1,4 +1,4 @@
-"""Secrets Manager: where the W&B API key is kept."""
+"""Secrets Manager: the W&B API key and other secrets."""
 
 import json
 import time
@@ -13,16 +13,16 @@ _FRESH_SECONDS = 300
 
 
 class WandbApiKey:
-    """The W&B API key in a secret, read when it is first needed and again every five minutes: it may be renewed."""
+    """The W&B API key in a secret. It is read when it is needed, at most every five minutes, as it may be renewed."""
 
     def __init__(self, secret_arn: str) -> None:
-        """Take the secret's ARN. Its value is the key itself, or JSON with the key as `api_key` or `WANDB_API_KEY`."""
+        """The secret's value is the key itself, or JSON with the key as `api_key` or `WANDB_API_KEY`."""
         self._secret_arn = secret_arn
         self._secrets = boto3.client("secretsmanager", config=CONFIG)
         self._key, self._read_at = "", float("-inf")
 
     def __call__(self) -> str:
-        """Return the key. Raises WandbKeyRejected when the secret holds none or cannot be read, and AwsThrottled."""
+        """Return the key. Raises WandbKeyRejected if the secret has none or cannot be read, and AwsThrottled."""
         if time.monotonic() - self._read_at > _FRESH_SECONDS:
             try:
                 with translated():
@@ -31,7 +31,7 @@ class WandbApiKey:
                 raise WandbKeyRejected(f"the W&B API key in {self._secret_arn} cannot be read: {error}") from None
             self._key, self._read_at = _key_in(value), time.monotonic()
         if not self._key:
-            raise WandbKeyRejected(f"the secret {self._secret_arn} holds no W&B API key. Store one in it.")
+            raise WandbKeyRejected(f"the secret {self._secret_arn} has no W&B API key. Store one in it.")
         keep_secret(self._key)
         return self._key
 
@@ -47,7 +47,7 @@ def _key_in(value: str) -> str:
 
 
 def json_secret(secret_arn: str) -> object:
-    """Return what a secret holds as JSON; None where it holds something else. Raises AwsThrottled and AwsRefused."""
+    """Return the JSON value of a secret; None if it is not JSON. Raises AwsThrottled and AwsRefused."""
     with translated():
         value = boto3.client("secretsmanager", config=CONFIG).get_secret_value(SecretId=secret_arn)["SecretString"]
     try:

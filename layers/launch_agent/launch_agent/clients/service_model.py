@@ -1,4 +1,4 @@
-"""AWS's own service models, which botocore carries: what a request may look like. Nothing is sent."""
+"""AWS's service models, from botocore: the shape of requests. Nothing is sent."""
 
 from functools import cache
 from typing import cast

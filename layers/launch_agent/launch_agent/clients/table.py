@@ -1,4 +1,4 @@
-"""What we say to DynamoDB: changes of items, each on a condition, one by one or several in one transaction."""
+"""DynamoDB: reads items, and changes them under conditions, one by one or several in one transaction."""
 
 import random
 import time
@@ -27,26 +27,26 @@ _deserialize = TypeDeserializer().deserialize
 
 
 class ItemTooLarge(AwsRefused):
-    """An item would be larger than the 400 KB that DynamoDB takes."""
+    """An item would be larger than 400 KB, DynamoDB's limit."""
 
 
 class Table:
-    """One table whose key is the string `pk`. Every method may raise AwsThrottled and AwsRefused."""
+    """One table with the string key `pk`. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self, name: str) -> None:
-        """Take the table's name."""
+        """Create the AWS client; nothing is sent yet."""
         self._name = name
         self._dynamodb = boto3.client("dynamodb", config=CONFIG)
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return an item without its key."""
+        """Return an item without its key, or None."""
         with translated():
             answer = self._dynamodb.get_item(TableName=self._name, Key=_key(key), ConsistentRead=True)
         item = answer.get("Item")
         return _plain(item) if item else None
 
     def query(self, index: str, name: str, value: str) -> Iterator[dict[str, Any]]:
-        """Yield the items that an index has under a value; one that was just written may be missing."""
+        """Yield the items of an index whose attribute `name` has a value. An item just written may be missing."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._name,
             IndexName=index,
@@ -70,7 +70,10 @@ class Table:
         known: Mapping[str, Any] | None = None,
         names: tuple[str, ...] = (),
     ) -> Any:
-        """Return a change to make: `#x` names attribute x, `:x` its new value or what the condition compares with."""
+        """Return a change for `make`. In `condition`, `#x` is the attribute x, and `:x` its new or its known value.
+
+        `names` are attributes that only the condition uses.
+        """
         set_, add, delete = set_ or {}, add or {}, delete or {}
         clauses = [
             "SET " + ", ".join(f"#{name} = :{name}" for name in set_) if set_ else "",
@@ -87,9 +90,9 @@ class Table:
         }
 
     def make(self, *changes: Any) -> bool:
-        """Make all of the changes, or none and return False because a condition does not hold.
+        """Make all of the changes. If a condition does not hold, make none and return False.
 
-        Raises ItemTooLarge. Where another write is at the same items it tries again, for a tenth of a second or so.
+        Raises ItemTooLarge. If another write changes the same items, tries again for about a tenth of a second.
         """
         if len(changes) == 1:
             return _made(lambda: self._dynamodb.update_item(**changes[0]))
@@ -105,7 +108,7 @@ class Table:
         known: Mapping[str, Any] | None = None,
         names: tuple[str, ...] = (),
     ) -> bool:
-        """Store an item in the place of what is there; False where the condition does not hold."""
+        """Store an item, and replace an existing one. Return False if the condition does not hold."""
         item: Any = {**_key(key), **{name: _serialize(value) for name, value in values.items()}}
         words = _words(names, known or {})
         return _made(
@@ -113,7 +116,7 @@ class Table:
         )
 
     def delete(self, key: str, *, condition: str, known: Mapping[str, Any], names: tuple[str, ...]) -> bool:
-        """Delete an item; False where the condition does not hold."""
+        """Delete an item. Return False if the condition does not hold."""
         words = _words(names, known)
         return _made(
             lambda: self._dynamodb.delete_item(
@@ -123,7 +126,7 @@ class Table:
 
 
 def _made(write: Callable[[], object]) -> bool:
-    """Write, and return whether all conditions hold."""
+    """Call `write`; return whether all conditions hold."""
     for number in range(_TRIES):
         try:
             with translated(_NOT_HELD, _CANCELED, _CONFLICT, _INVALID):
@@ -136,13 +139,13 @@ def _made(write: Callable[[], object]) -> bool:
                 raise _error_of(error, reasons) from None
         else:
             return True
-        # A poll has nobody to try again for it, and so short a wait costs less than a try of the state machine.
-        time.sleep(random.uniform(0, _FIRST_PAUSE_SECONDS * 2**number))  # noqa: S311 - only to part two that collide
-    raise AwsThrottled("DynamoDB: other writes of the same items were under way at every try")
+        # Nothing retries a poll, and so short a wait costs less than a retry by the state machine.
+        time.sleep(random.uniform(0, _FIRST_PAUSE_SECONDS * 2**number))  # noqa: S311 - only separates two writers
+    raise AwsThrottled("DynamoDB: every try conflicted with other writes of the same items")
 
 
 def _reasons_in(error: ClientError) -> dict[str, str]:
-    """Return why a write was not made: the codes of a canceled transaction's reasons, with their messages."""
+    """Return why a write failed, as codes with messages; a canceled transaction can have several."""
     alone = {_NOT_HELD: "ConditionalCheckFailed", _CONFLICT: "TransactionConflict", _INVALID: "ValidationError"}
     code = error_code(error)
     if code in alone:
@@ -160,7 +163,7 @@ def _error_of(error: ClientError, reasons: Mapping[str, str]) -> AwsRefused | Aw
 
 
 def _words(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the names and the values in the expressions of a write stand for; DynamoDB takes no empty ones."""
+    """Return the names and values in the expressions of a write. DynamoDB does not accept empty ones."""
     words = {
         "ExpressionAttributeNames": {f"#{name}": name for name in names},
         "ExpressionAttributeValues": {f":{name}": _serialize(value) for name, value in values.items()},

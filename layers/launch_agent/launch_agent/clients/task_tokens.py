@@ -17,15 +17,15 @@ class TaskTokens:
     """The task tokens of executions. Every method may raise AwsThrottled and AwsRefused."""
 
     def __init__(self) -> None:
-        """Make the client; nothing is sent yet."""
+        """Create the AWS client; nothing is sent yet."""
         self._states = boto3.client("stepfunctions", config=CONFIG)
 
     def answer(self, task_token: str, output: Mapping[str, Any]) -> bool:
-        """Answer a task token; False when it was answered, or gave up waiting, before."""
+        """Answer a task token. Return False if it was answered before or has timed out."""
         return self._settle(self._states.send_task_success, taskToken=task_token, output=json.dumps(safe_json(output)))
 
     def fail(self, task_token: str, *, error: str, cause: str) -> bool:
-        """Answer a task token with an error for the state machine to retry; False as with `answer`."""
+        """Answer a task token with an error that the state machine retries. Returns as `answer` does."""
         return self._settle(self._states.send_task_failure, taskToken=task_token, error=error, cause=safe(cause))
 
     def _settle(self, answer: Callable[..., object], **how: str) -> bool:

@@ -28,10 +28,10 @@ _RUNNABLE_SWEEP_STATES = ("RUNNING", "PAUSED")
 
 
 class Wandb:
-    """One W&B server. Every method raises WandbUnavailable, WandbKeyRejected and WandbRefused beside what it names."""
+    """One W&B server. Every method may raise WandbUnavailable, WandbKeyRejected and WandbRefused."""
 
     def __init__(self, graphql: GraphqlClient) -> None:
-        """Take the connection."""
+        """Nothing is sent yet."""
         self._graphql = graphql
 
     def default_entity(self) -> str:
@@ -42,7 +42,7 @@ class Wandb:
         return str(entity)
 
     def register(self, entity: str, config: LaunchConfig, *, hostname: str, version: str) -> LaunchAgent:
-        """Register a launch agent for the configured queues. Raises InvalidLaunchConfig where one is not there."""
+        """Register a launch agent for the configured queues. Raises InvalidLaunchConfig if a queue does not exist."""
         found = at(self._graphql.execute(operations.run_queues(entity)), "project", "runQueues")
         ids = {queue.name: queue.id for queue in parsed(list[RunQueue], found or [])}
         missing = [name for name in config.queues if name not in ids]
@@ -55,7 +55,7 @@ class Wandb:
         )
         agent = self.launch_agent(str(at(self._graphql.execute(create), "createLaunchAgent", "launchAgentId")))
         if agent is None:
-            raise WandbRefused("W&B does not know the launch agent it has just registered.")
+            raise WandbRefused("W&B does not know the launch agent that it has just registered.")
         self.write_run(
             {
                 "name": agent.name,
@@ -67,18 +67,18 @@ class Wandb:
         return agent
 
     def launch_agent(self, agent_id: str) -> LaunchAgent | None:
-        """Return a launch agent as W&B has it now; None when W&B no longer knows it."""
+        """Return a launch agent as it is in W&B now, or None if W&B no longer knows it."""
         found = self._graphql.execute(operations.launch_agent(agent_id)).get("launchAgent")
         return parsed(LaunchAgent, found) if found else None
 
     def query_agent(self, agent_id: str, open_runs: Sequence[RunRecord]) -> tuple[LaunchAgent | None, set[str]]:
-        """Return a launch agent as `launch_agent` does, and the run queue items of those runs that somebody stopped.
+        """Return a launch agent as `launch_agent` does, and the run queue items of the runs that someone stopped.
 
-        One query asks for the agent and for a hundred runs; where W&B refuses all of it because of one run, it is asked
-        in halves. A run that W&B does not know or does not show is not stopped.
+        One query asks for the agent and for a hundred runs. If W&B refuses a query because of one run, its runs are
+        asked for in halves. A run that W&B does not know or does not show counts as not stopped.
         """
         runs = [run for run in open_runs if run.entity and run.project]
-        random.shuffle(runs)  # where W&B refuses many, other runs come first the next time
+        random.shuffle(runs)  # if W&B refuses many, other runs come first the next time
         groups = [runs[start : start + _RUNS_ASKED] for start in range(0, max(len(runs), 1), _RUNS_ASKED)]
         agent, stopped = None, set[str]()
         for _ in range(len(groups) + _QUERIES_FOR_PARTS):
@@ -89,7 +89,7 @@ class Wandb:
                 agent, found = self._query_runs(agent_id, group)
                 stopped |= found
             except WandbRefused:
-                # Raises where it is not for a run that W&B refuses.
+                # Raises if no run is the reason for W&B's refusal.
                 agent = agent or self.launch_agent(agent_id)
                 half = len(group) // 2
                 groups.extend(part for part in (group[:half], group[half:]) if half)
@@ -97,7 +97,7 @@ class Wandb:
 
     def _query_runs(self, agent_id: str, runs: Sequence[RunRecord]) -> tuple[LaunchAgent | None, set[str]]:
         paths = [(str(run.entity), str(run.project), run.item.run_id) for run in runs]
-        # What W&B cannot say of one run keeps neither the others nor the agent from being heard of.
+        # An error for one run must not hide the agent and the other runs.
         answer = self._graphql.execute_in_parts(operations.launch_agent_and_stops(agent_id, paths))
         seen = answer.data.get("launchAgent")
         if not seen and answer.errors:
@@ -106,24 +106,24 @@ class Wandb:
         return parsed(LaunchAgent, seen) if seen else None, stopped
 
     def report_status(self, agent_id: str, status: str) -> None:
-        """Report POLLING, RUNNING or KILLED: the launch agent's sign of life."""
+        """Report the launch agent's status as its heartbeat: POLLING, RUNNING or KILLED."""
         self._graphql.execute(operations.update_launch_agent(agent_id, status))
 
     def lease(self, agent_id: str, entity: str, queues: Sequence[str], *, room: int, status: str) -> Iterator[Leased]:
-        """Report the agent's status, then yield leased items, until the queues are empty or `room` is used.
+        """Report the agent's status, then yield at most `room` leased items, until the queues are empty.
 
-        What W&B refuses of one queue, and what is in one item, does not keep the others from being served.
+        A refusal for one queue, or a bad item, does not affect other queues and items.
         """
         if room < 1:
             self.report_status(agent_id, status)
         yield from Leasing(self._graphql, agent_id, entity, status=status).items(queues, room)
 
     def ack(self, item: ItemRef, agent_id: str, *, late: bool) -> bool:
-        """Acknowledge an item; return whether it is ours, even where W&B took an earlier try and refused this one.
+        """Acknowledge an item; return whether it is ours. It is, too, if W&B accepted an earlier try and refuses this.
 
-        W&B does not ask who acknowledges. After the lease may have ended (`late`) another launch agent can have the
-        item, and what was then taken may have been its acknowledgement. Raises WandbRefused where W&B refuses it though
-        nobody else has the item.
+        W&B does not check which agent acknowledges. If the lease may have ended (`late`), another launch agent can have
+        the item, so the holder is read after the acknowledgement. Raises WandbRefused if W&B refuses the
+        acknowledgement and no other agent has the item.
         """
         try:
             answer, refusal = self._graphql.execute(operations.ack_item(item.id, item.run_id)), None
@@ -137,7 +137,7 @@ class Wandb:
         return _is_ours(holder, item, agent_id)
 
     def holds(self, item: ItemRef, agent_id: str) -> bool:
-        """Return whether W&B has an item as acknowledged by a launch agent, for this run."""
+        """Whether a launch agent has acknowledged an item for this run, according to W&B."""
         return _is_ours(self._holder(item), item, agent_id)
 
     def _holder(self, item: ItemRef) -> ItemHolder | None:
@@ -146,12 +146,12 @@ class Wandb:
         return parsed(ItemHolder, holder) if holder else None
 
     def run_spec(self, item: ItemRef) -> Any:
-        """Return the run spec of an item, as W&B has it; None when W&B has no such item any more."""
+        """Return the run spec of an item from W&B, or None if W&B no longer has the item."""
         found = self._graphql.execute(operations.run_spec(item.entity, item.queue, item.id))
         return at(found, "project", "runQueue", "runQueueItem", "runSpec")
 
     def queue_block(self, item: ItemRef) -> Mapping[str, Any] | None:
-        """Return the block that an item's queue itself configures; None when W&B does not show it."""
+        """Return the `sagemaker` block of the item's queue, without the run's changes; None if W&B does not show it."""
         try:
             found = self._graphql.execute(operations.queue_configuration(item.entity, item.queue))
             configuration_id = at(found, "project", "runQueue", "defaultResourceConfigID")
@@ -164,7 +164,7 @@ class Wandb:
         return block if isinstance(block, Mapping) else None
 
     def fail(self, item: ItemRef, message: str, stage: str, files: Sequence[str] = ()) -> None:
-        """Fail an item, with a stage of `agent`, `build` or `run`."""
+        """Fail an item. `stage` is `agent`, `build` or `run`."""
         self._graphql.execute(operations.fail_item(item.id, safe(message), stage, files))
 
     def warn(self, item: ItemRef, message: str, stage: str, files: Sequence[str] = ()) -> None:
@@ -172,7 +172,7 @@ class Wandb:
         self._graphql.execute(operations.warn_item(item.id, safe(message), stage, files))
 
     def attach(self, item: ItemRef, agent_name: str, *, kind: str, files: Mapping[str, str]) -> list[str]:
-        """Upload text files about an item, of kind `error` or `warning`; return their names as `fail` takes them."""
+        """Upload text files for an item; return their names for `fail` and `warn`. `kind` is `error` or `warning`."""
         contents = {f"{item.id}/{kind}/{name}": safe(text, limit=_MAX_FILE) for name, text in files.items()}
         created = self._graphql.execute(operations.create_run_files(item.entity, agent_name, list(contents)))
         slots = parsed(UploadSlots, created.get("createRunFiles"))
@@ -188,7 +188,7 @@ class Wandb:
         self._graphql.execute(operations.upsert_run(dict(run)))
 
     def seen_run(self, entity: str, project: str, run_id: str) -> SeenRun:
-        """Return a run as W&B has it. A refusal is in the answer: a run that our key may not see ends all the same."""
+        """Return a run in W&B. If W&B refuses to show it, the result has the refusal, so that the run can end."""
         try:
             found = self._graphql.execute(operations.run_state(entity, project, run_id))
             return parsed(SeenRun, at(found, "project", "run") or {})
@@ -196,13 +196,13 @@ class Wandb:
             return SeenRun(refusal=str(error))
 
     def check_sweep(self, entity: str, project: str, sweep_id: str) -> None:
-        """Raise UnsupportedJobSource unless the sweep still takes runs."""
+        """Raise UnsupportedJobSource if the sweep no longer accepts runs."""
         found = self._graphql.execute(operations.sweep_state(entity, project, sweep_id))
         state = at(found, "project", "sweep", "state")
         if state not in _RUNNABLE_SWEEP_STATES:
             raise UnsupportedJobSource(
                 f"the run belongs to sweep {sweep_id}, which is {str(state or 'gone').lower()}. Resume the sweep, or "
-                "queue the run without it."
+                "queue the run without a sweep."
             )
 
     def _features(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""What W&B's answers hold, as values. An answer of another shape than W&B's schema gives is WandbRefused."""
+"""Models of W&B's answers. An answer that does not match W&B's schema raises WandbRefused."""
 
 from collections.abc import Hashable, Mapping
 from functools import cache
@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 class LaunchAgent(Wire):
-    """A registered launch agent. Files about its items are files of the run of its name."""
+    """A registered launch agent. The files of its queue items are files of a run with the agent's name."""
 
     id: str
     name: str
@@ -28,28 +28,28 @@ class RunQueue(Wire):
 
 
 class UploadSlot(Wire):
-    """A file that may be uploaded, and where to."""
+    """A file to upload, and its address."""
 
     name: str
     url: str = Field(alias="uploadUrl")
 
 
 class UploadSlots(Wire):
-    """Where files may be uploaded to, and the headers, `Name:value`, to send with them."""
+    """The files to upload, and the headers to send with each, as `Name:value`."""
 
     headers: tuple[str, ...] = Field(alias="uploadHeaders", default=())
     files: tuple[UploadSlot, ...]
 
 
 class Feature(Wire):
-    """Something that the server can do or not."""
+    """A feature that the server may have."""
 
     name: str
     is_enabled: bool = Field(alias="isEnabled", default=False)
 
 
 class ItemHolder(Wire):
-    """Who has a run queue item."""
+    """The launch agent and the run that a run queue item belongs to."""
 
     state: str
     run_id: str | None = Field(alias="associatedRunId", default=None)
@@ -61,7 +61,7 @@ class _ArtifactType(Wire):
 
 
 class File(Wire):
-    """A file, and where it can be had for about an hour."""
+    """A file, and an address that works for about an hour."""
 
     name: str = ""
     url: str = Field(alias="directUrl")
@@ -103,7 +103,7 @@ class FilePage(Wire):
 
 
 class Membership(Wire):
-    """The version of an artifact that an alias names, with its files."""
+    """The artifact version with an alias, and its files."""
 
     artifact: Artifact | None = None
     page: FilePage = Field(alias="files", default=FilePage())
@@ -116,12 +116,12 @@ def parsed(kind: type[Value], value: Any) -> Value:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise WandbRefused(f"W&B's answer is not of its schema: {where}: {first['msg']}") from None
+        raise WandbRefused(f"W&B's answer does not match its schema: {where}: {first['msg']}") from None
     return value_of_kind
 
 
 def at(value: Any, *path: str) -> Any:
-    """Follow keys down to a value; None where any of them is not there."""
+    """Return the value at a path of keys, or None if a key is missing."""
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value

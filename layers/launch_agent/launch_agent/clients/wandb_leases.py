@@ -1,4 +1,4 @@
-"""Leasing run queue items: many pops in one request, of which none spoils another, whatever is in it."""
+"""Leases run queue items, with many pops in one request. An item that cannot be read does not affect the others."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from launch_agent.run_queue.items import MAX_POPS, QueueItem, next_pops
 
 
 class Leased(NamedTuple):
-    """A leased run queue item. With a fault its run spec could not be read, and it has none."""
+    """A leased run queue item. If it has a fault, its run spec could not be read and is missing."""
 
     queue: str
     item: QueueItem
@@ -20,18 +20,18 @@ class Leased(NamedTuple):
 
 
 class Leasing:
-    """The leasing of one poll."""
+    """Leases the items of one poll."""
 
     def __init__(self, graphql: GraphqlClient, agent_id: str, entity: str, *, status: str) -> None:
-        """Take the connection, who leases, and the status that the first request reports."""
+        """`status` is the agent's status, which the first request reports."""
         self._graphql, self._agent_id, self._entity = graphql, agent_id, entity
         self._status, self._at_once = status, MAX_POPS
         self._refused: list[str] = []
 
     def items(self, queues: Sequence[str], room: int) -> Iterator[Leased]:
-        """Yield leased items, in turn from each queue, until the queues are empty or `room` is used.
+        """Yield at most `room` leased items, from each queue in turn, until the queues are empty.
 
-        What W&B refuses of one queue does not keep the others from being served; WandbRefused is raised at the end.
+        A refusal for one queue does not affect the others; WandbRefused is raised at the end.
         """
         hits = 0
         while queues and room > 0:
@@ -44,13 +44,13 @@ class Leasing:
             raise WandbRefused(f"W&B refused: {'; '.join(dict.fromkeys(self._refused))}")
 
     def _pop(self, queues: Sequence[str]) -> tuple[list[Leased], set[str]]:
-        """Pop once from each of the queues; return the leased items, and the queues that have none to give."""
+        """Pop once from each of the queues; return the leased items, and the empty queues."""
         pop = operations.update_and_pop(self._agent_id, self._status, self._entity, queues)
         try:
             answer = self._graphql.execute_in_parts(pop)
         except WandbRefused as error:
             if len(queues) > 1:
-                self._at_once = 1  # one of them may be the reason why all are refused
+                self._at_once = 1  # one queue may be the reason for the refusal of all
                 return [], set()
             self._refused.append(str(error))
             return [], set(queues)
@@ -64,7 +64,7 @@ class Leasing:
         return [each for each in leased if each], empty
 
     def _leased(self, queue: str, answer: Answer, name: str) -> Leased | None:
-        """Return what a pop leased; None for nothing, or where that is not known."""
+        """Return the item that a pop leased; None if there is none, or if its id cannot be read."""
         if name in answer.unread:
             part = answer.unread[name]
             return self._faulty(queue, text_in(part.raw, "runQueueItemId"), part.why)
@@ -82,7 +82,7 @@ class Leasing:
     def _faulty(self, queue: str, item_id: str | None, why: str) -> Leased | None:
         if item_id:
             return Leased(queue, QueueItem(id=item_id), why)
-        self._refused.append(f"an item whose id cannot be read: {why}")
+        self._refused.append(f"the id of an item cannot be read: {why}")
         return None
 
 

@@ -1,4 +1,4 @@
-"""The GraphQL operations this launch agent sends to W&B; tests check each against W&B's schema."""
+"""The GraphQL operations that this launch agent sends to W&B. Tests check each against W&B's schema."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from launch_agent.clients.graphql import Operation
 
 LAUNCH_PROJECT = "model-registry"
-"""The project in which W&B keeps the run queues and launch agents of every entity."""
+"""The project with the run queues and launch agents of every entity."""
 
 
 def viewer() -> Operation:
-    """Ask whose key it is, and for that account's default entity."""
+    """Ask for the account of the API key, and its default entity."""
     return Operation("query Viewer { viewer { entity username } }", {}, repeatable=True)
 
 
@@ -23,7 +23,7 @@ def run_queues(entity: str) -> Operation:
 
 
 def create_launch_agent(entity: str, queue_ids: Sequence[str], hostname: str, config: str, version: str) -> Operation:
-    """Register a launch agent for the queues; `config` is its configuration as JSON. Twice makes two agents."""
+    """Register a launch agent for the queues. `config` is JSON. Sent twice, it registers two agents."""
     document = """mutation CreateLaunchAgent($input: CreateLaunchAgentInput!) {
   createLaunchAgent(input: $input) { launchAgentId }
 }"""
@@ -39,13 +39,16 @@ def create_launch_agent(entity: str, queue_ids: Sequence[str], hostname: str, co
 
 
 def launch_agent(agent_id: str) -> Operation:
-    """Ask for a launch agent's name and whether an operator wants it to stop polling."""
+    """Ask for a launch agent's name, and whether an operator stopped its polling."""
     document = "query LaunchAgent($id: ID!) { launchAgent(id: $id) { id name stopPolling } }"
     return Operation(document, {"id": agent_id}, repeatable=True)
 
 
 def launch_agent_and_stops(agent_id: str, runs: Sequence[tuple[str, str, str]]) -> Operation:
-    """Ask what `launch_agent` does and, as `run<n>`, whether the n-th run, by entity, project and id, is to stop."""
+    """Ask as `launch_agent` does and, as `run<n>`, whether the n-th run was stopped.
+
+    A run is given as entity, project and run id.
+    """
     parameters = "".join(f", $entity{n}: String!, $project{n}: String!, $run{n}: String!" for n in range(len(runs)))
     asked = "".join(
         f"  run{n}: project(entityName: $entity{n}, name: $project{n}) {{ run(name: $run{n}) {{ stopped }} }}\n"
@@ -66,9 +69,9 @@ def upsert_run(run: dict[str, Any]) -> Operation:
 
 
 def update_and_pop(agent_id: str, status: str, entity: str, queues: Sequence[str]) -> Operation:
-    """Report the agent's status, unless empty, and pop once from each of `queues` in turn; the n-th answer is `pop<n>`.
+    """Report the agent's status, unless empty, and pop once from each of `queues`. The n-th answer is `pop<n>`.
 
-    A pop whose answer is lost leaves its item leased; W&B hands it out again when the lease ends.
+    If the answer of a pop is lost, its item stays leased, and returns to its queue when the lease ends.
     """
     names = {name: f"queue{index}" for index, name in enumerate(dict.fromkeys(queues))}
     parameters = "".join(f", ${variable}: String!" for variable in names.values())
@@ -88,7 +91,7 @@ def update_and_pop(agent_id: str, status: str, entity: str, queues: Sequence[str
 
 
 def update_launch_agent(agent_id: str, status: str) -> Operation:
-    """Report the agent's status: POLLING, RUNNING or KILLED. The server takes it as a sign of life."""
+    """Report the agent's status, POLLING, RUNNING or KILLED. It is the agent's heartbeat."""
     document = """mutation UpdateLaunchAgent($agent: ID!, $status: String!) {
   updateLaunchAgent(input: {launchAgentId: $agent, agentStatus: $status}) { success }
 }"""
@@ -96,7 +99,7 @@ def update_launch_agent(agent_id: str, status: str) -> Operation:
 
 
 def ack_item(item_id: str, run_id: str) -> Operation:
-    """Acknowledge a leased item with the id of the run it becomes. A refusal is read back before it is believed."""
+    """Acknowledge a leased item with the id of its run. After a refusal, the caller checks who has the item."""
     document = """mutation AckItem($item: ID!, $run: String!) {
   ackRunQueueItem(input: {runQueueItemId: $item, runName: $run}) { success }
 }"""
@@ -104,7 +107,7 @@ def ack_item(item_id: str, run_id: str) -> Operation:
 
 
 def queue_item(entity: str, queue: str, item_id: str) -> Operation:
-    """Ask who has an item."""
+    """Ask which launch agent and run an item belongs to."""
     document = """query QueueItem($entity: String!, $project: String!, $queue: String!, $item: ID!) {
   project(entityName: $entity, name: $project) {
     runQueue(name: $queue) { runQueueItem(id: $item) { state associatedRunId launchAgentId } }
@@ -124,7 +127,7 @@ def run_spec(entity: str, queue: str, item_id: str) -> Operation:
 
 
 def queue_configuration(entity: str, queue: str) -> Operation:
-    """Ask which resource configuration a queue has."""
+    """Ask for the id of a queue's resource configuration."""
     document = """query QueueConfiguration($entity: String!, $project: String!, $queue: String!) {
   project(entityName: $entity, name: $project) { runQueue(name: $queue) { defaultResourceConfigID } }
 }"""
@@ -132,7 +135,7 @@ def queue_configuration(entity: str, queue: str) -> Operation:
 
 
 def resource_configuration(entity: str, configuration_id: str) -> Operation:
-    """Ask for a resource configuration of an entity's."""
+    """Ask for a resource configuration of an entity."""
     document = """query ResourceConfiguration($entity: String!, $id: ID!) {
   entity(name: $entity) { defaultResourceConfig(id: $id) { config } }
 }"""
@@ -140,13 +143,13 @@ def resource_configuration(entity: str, configuration_id: str) -> Operation:
 
 
 def fail_item(item_id: str, message: str, stage: str, files: Sequence[str]) -> Operation:
-    """Fail an item; `files` are names of files of the agent's run."""
+    """Fail an item. `files` are names of files of the agent's run."""
     document = "mutation FailItem($input: FailRunQueueItemInput!) { failRunQueueItem(input: $input) { success } }"
     return Operation(document, {"input": _note(item_id, message, stage, files)}, repeatable=True)
 
 
 def warn_item(item_id: str, message: str, stage: str, files: Sequence[str]) -> Operation:
-    """Put a warning on an item, whose state it leaves; `files` are names of files of the agent's run."""
+    """Put a warning on an item without changing its state. `files` are names of files of the agent's run."""
     document = """mutation WarnItem($input: UpdateRunQueueItemWarningInput!) {
   updateRunQueueItemWarning(input: $input) { success }
 }"""
@@ -158,7 +161,7 @@ def _note(item_id: str, message: str, stage: str, files: Sequence[str]) -> dict[
 
 
 def create_run_files(entity: str, run_id: str, files: Sequence[str]) -> Operation:
-    """Ask for addresses to upload files of a run in the launch project to."""
+    """Create files of a run in the launch project, and ask for the addresses to upload them to."""
     document = """mutation CreateRunFiles($input: CreateRunFilesInput!) {
   createRunFiles(input: $input) { uploadHeaders files { name uploadUrl } }
 }"""
@@ -166,7 +169,7 @@ def create_run_files(entity: str, run_id: str, files: Sequence[str]) -> Operatio
 
 
 def mark_run_files_uploaded(entity: str, run_id: str, files: Sequence[str]) -> Operation:
-    """Tell W&B that files of a run in the launch project have arrived; self-hosted servers learn it no other way."""
+    """Report that files of a run in the launch project are uploaded. Self-hosted servers need this report."""
     document = """mutation MarkRunFilesUploaded($input: MarkRunFilesUploadedInput!) {
   markRunFilesUploaded(input: $input) { success }
 }"""
@@ -178,12 +181,12 @@ def _run_files(entity: str, run_id: str, files: Sequence[str]) -> dict[str, Any]
 
 
 def server_features() -> Operation:
-    """Ask what the server can do."""
+    """Ask for the features of the server."""
     return Operation("query ServerFeatures { serverInfo { features { name isEnabled } } }", {}, repeatable=True)
 
 
 def run_state(entity: str, project: str, run_id: str) -> Operation:
-    """Ask for the state of a run, whether it is to stop, and which run queue item it was launched for.
+    """Ask for the state of a run, whether it was stopped, and which run queue item it was launched for.
 
     The wandb SDK stores that item as `launch_trace_id` in its own part of the config (wandb/sdk/wandb_run.py).
     """
@@ -204,7 +207,7 @@ def sweep_state(entity: str, project: str, sweep_id: str) -> Operation:
 
 
 def artifact_files(entity: str, project: str, collection: str, alias: str) -> Operation:
-    """Ask for a version of an artifact and the addresses of its files; a job has a handful."""
+    """Ask for a version of an artifact and the addresses of its first 100 files; a job has only a few."""
     document = """query ArtifactFiles($entity: String!, $project: String!, $collection: String!, $alias: String!) {
   project(entityName: $entity, name: $project) {
     artifactCollection(name: $collection) {
@@ -220,7 +223,7 @@ def artifact_files(entity: str, project: str, collection: str, alias: str) -> Op
 
 
 def artifact(artifact_id: str) -> Operation:
-    """Ask for an artifact, and for the address of its manifest."""
+    """Ask for an artifact and the address of its manifest."""
     document = """query Artifact($id: ID!) {
   artifact(id: $id) { id digest state currentManifest { file { directUrl } } }
 }"""
@@ -228,7 +231,7 @@ def artifact(artifact_id: str) -> Operation:
 
 
 def files_of_artifact(artifact_id: str, after: str | None) -> Operation:
-    """Ask for a page of an artifact's files, from the cursor `after` on, with their addresses."""
+    """Ask for a page of an artifact's files with their addresses, starting after the cursor `after`."""
     document = """query FilesOfArtifact($id: ID!, $after: String) {
   artifact(id: $id) {
     files(first: 1000, after: $after) { pageInfo { endCursor hasNextPage } edges { node { name directUrl } } }
