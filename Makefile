@@ -1,4 +1,4 @@
-# The verbs of this project. `make help` lists them.
+# The commands of this project. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -6,19 +6,19 @@ VENV := .venv
 UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
-# Those of a company's proxy, too; uv brings its own otherwise.
+# uv uses the system's certificates, which can include those of a company's proxy, instead of its own.
 export UV_SYSTEM_CERTS := true
 export PYTHONPATH := layers/launch_agent:.
 
 .PHONY: help
-help: ## Show this list
+help: ## Shows this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # --- environments -------------------------------------------------------------------------------------------
-# One virtual environment per purpose, each installed from a hashed lock and again only when that lock changes.
+# One virtual environment for each purpose, installed from a hashed lock, and again when the lock changes.
 
 .PHONY: setup
-setup: $(VENV)/.installed .venvs/cloud/.installed .venvs/lambda/.installed .venvs/sam/.installed .venvs/training/.installed .venvs/codebuild/.installed ## Install everything (done by the other verbs as needed)
+setup: $(VENV)/.installed .venvs/cloud/.installed .venvs/lambda/.installed .venvs/sam/.installed .venvs/training/.installed .venvs/codebuild/.installed ## Installs all environments (the other commands do it as needed)
 
 $(UV): requirements/uv.txt
 	@echo "setup: creating $(VENV)"
@@ -40,7 +40,7 @@ $(VENV)/.installed: requirements/dev.txt $(UV)
 	@touch $@
 
 .PHONY: lock
-lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions, and the newest base images)
+lock: $(UV) ## Resolves requirements/*.in again; UPGRADE=1 takes the newest versions, and the newest base images
 	@for source in layers/launch_agent/requirements.in layers/launch_agent/launch_agent/builder/notebook.in requirements/*.in; do \
 		$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 			--custom-compile-command "make lock" "$$source" -o "$${source%.in}.txt" || exit 1; done
@@ -53,55 +53,55 @@ lock: $(UV) ## Resolve requirements/*.in anew (UPGRADE=1 takes newer versions, a
 
 # --- try it
 .PHONY: local plan
-local: setup ## Run the main job on the embedded cloud: runs of images and of code, and what becomes of them
+local: setup ## Runs the demo on this machine: queues runs of images and of code, and shows how each ends
 	@$(BIN)/python -m local demo $(ARGS)
 
-plan: ## Plan a run spec without launching it: make plan SPEC=run_spec.json [ARGS="--region eu-west-1"] [CONFIG=...]
+plan: ## Checks a run spec without launching it: make plan SPEC=run_spec.json [ARGS="--region eu-west-1"] [CONFIG=...]
 	@$(MAKE) --no-print-directory $(VENV)/.installed >&2
 	@$(BIN)/python -m launch_agent.dry_run --config "$(or $(CONFIG),layers/config/launch-config.yaml)" $(ARGS) $(if $(SPEC),"$(SPEC)")
 
 # --- work on it
-# Tests of the embedded AWS mostly wait, so one more process than there are processors has work.
+# Tests of the embedded AWS mostly wait, so one more process than processors is used.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .PHONY: test check format golden release-set picture
-test: setup ## Run all tests, on this machine alone
-	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and the whole of it end to end"
+test: setup ## Runs all tests, offline; ARGS="tests/unit -k macros" runs some
+	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and end to end"
 	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal)
 
-check: $(VENV)/.installed .venvs/sam/.installed ## Check format, lint, types, imports and templates
+check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, imports and templates
 	@echo "check: format and lint"; $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@echo "check: types"; $(BIN)/mypy
 	@echo "check: imports"; $(BIN)/lint-imports --no-logo 2>&1 | tail -n 12; exit $${PIPESTATUS[0]}
 	@echo "check: template"; .venvs/sam/bin/cfn-lint template.yaml && $(SAM) validate --lint
 
 .PHONY: faults soak mutants fuzz
-faults: $(VENV)/.installed ## Let everything that can go wrong go wrong, one thing at a time; list what became of it
+faults: $(VENV)/.installed ## Lets every call fail in every way in a simulated world, one at a time, and lists how each run ends
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
-soak: $(VENV)/.installed ## Run N items through a simulated world full of faults: make soak N=10000 SEED=2
+soak: $(VENV)/.installed ## Sends N items through a simulated world full of faults: make soak N=10000 SEED=2
 	@$(BIN)/python -m tests.simulation.soak --items $(or $(N),1000) --seed $(or $(SEED),1)
 
-mutants: $(VENV)/.installed .venvs/mutants/.installed ## Break the package in N random places, one at a time; list what no test notices: make mutants N=60 SEED=1
+mutants: $(VENV)/.installed .venvs/mutants/.installed ## Breaks the package in N random places, one at a time, and lists what no test notices: make mutants N=60 SEED=1
 	@.venvs/mutants/bin/python -m tests.mutants --number $(or $(N),20) --seed $(or $(SEED),1)
 
-fuzz: $(VENV)/.installed ## Give every parser anything at all; counts by parser: make fuzz [ARGS="--examples 10000 --seed 2"]
+fuzz: $(VENV)/.installed ## Gives random input to every parser, and counts the results: make fuzz [ARGS="--examples 10000 --seed 2"]
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-format: $(VENV)/.installed ## Format the code
+format: $(VENV)/.installed ## Formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-golden: $(VENV)/.installed .venvs/training/.installed ## Write the golden expectations anew; review the diff
+golden: $(VENV)/.installed .venvs/training/.installed ## Writes the golden expectations again; review the diff
 	@$(BIN)/python -m tests.golden.cases && $(BIN)/python -m tests.unit.test_dockerfile
 
-release-set: $(VENV)/.installed ## Write what this version stores and sends into tests/upgrade; once, when it is released
+release-set: $(VENV)/.installed ## Writes what this version stores and sends into tests/upgrade; once for each release
 	@$(BIN)/python -m tests.upgrade.release
 
-picture: $(VENV)/.installed ## Draw the pictures in the documents from what they show
+picture: $(VENV)/.installed ## Draws the pictures in the documents, from the state machine and runs/life.py
 	@$(BIN)/python -m tests.pictures
 
 .PHONY: hooks
-hooks: $(VENV)/.installed ## Check what is committed before it is
+hooks: $(VENV)/.installed ## Runs the quick checks before each commit
 	@$(BIN)/pre-commit install
 
 # --- deploy it
@@ -109,17 +109,17 @@ SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$$PATH" .venvs/sam/bin/sam
 STACK ?= wandb-launch
 
 .PHONY: build deploy verify logs destroy
-build: $(VENV)/.installed .venvs/sam/.installed ## Build the application: make build [CONFIG=launch-config.yaml]
+build: $(VENV)/.installed .venvs/sam/.installed ## Builds the application: make build [CONFIG=launch-config.yaml]
 	@$(BIN)/python -m operate build --config "$(abspath $(CONFIG))"
 
-deploy: $(VENV)/.installed .venvs/sam/.installed ## Deploy it: asks what it needs, the first time. make deploy [STACK=name] [CONFIG=launch-config.yaml]
+deploy: $(VENV)/.installed .venvs/sam/.installed ## Deploys a stack; asks questions the first time: make deploy [STACK=name] [CONFIG=launch-config.yaml]
 	@$(BIN)/python -m operate deploy --stack "$(STACK)" --config "$(abspath $(CONFIG))"
 
-verify: $(VENV)/.installed .venvs/training/.installed ## Prove it with one small job, for a few cents: make verify [STACK=name] [ARGS="--queue name"]
+verify: $(VENV)/.installed .venvs/training/.installed ## Tests a deployed stack with one small job, for a few cents: make verify [STACK=name] [ARGS="--queue name"]
 	@$(BIN)/python -m operate verify --stack "$(STACK)" $(ARGS)
 
-logs: $(VENV)/.installed ## Show what was logged of a run: make logs RUN=run-id [SINCE="2 days"] [ARGS=--raw]
+logs: $(VENV)/.installed ## Shows the logs of a run: make logs RUN=run-id [SINCE="2 days"] [ARGS=--raw]
 	@$(BIN)/python -m operate logs --stack "$(STACK)" --run "$(RUN)" --since "$(or $(SINCE),1 hour)" $(ARGS)
 
-destroy: $(VENV)/.installed .venvs/sam/.installed ## Delete the stack; its tables, buckets and images stay
+destroy: $(VENV)/.installed .venvs/sam/.installed ## Deletes the stack; its tables, buckets and images stay
 	@$(BIN)/python -m operate destroy --stack "$(STACK)" $(ARGS)

@@ -1,4 +1,4 @@
-"""The state "Plan run": acknowledge the item, and decide everything about its run."""
+"""The state "Plan run": acknowledges the item and decides everything about its run."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ step = PlanRun(Clients())
 
 @door
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Return the summary of the launch plan, and what the build of its image needs."""
+    """Return the summary of the launch plan, and the input of the image build."""
     task = Task.model_validate(event)
     logger.append_keys(run_queue_item_id=task.run_queue_item_id)
     return step.plan(task)

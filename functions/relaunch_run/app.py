@@ -1,4 +1,4 @@
-"""The state "Launch failed": fail the execution, or launch the run of a redriven one again."""
+"""The state "Launch failed": fails the execution or, if it was redriven, launches its run again."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ step = RelaunchRun(Clients())
 
 @door
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Return when the run is open again. Raises LaunchFailed where the execution was not redriven."""
+    """Open the run again. Raises LaunchFailed if the execution was not redriven."""
     task = Task.model_validate(event)
     logger.append_keys(run_queue_item_id=task.run_queue_item_id)
     step.relaunch(task)

@@ -1,4 +1,4 @@
-"""The states "Report outcome" and "Report failure": tell W&B how the run ended, and free its slot."""
+"""The states "Report outcome" and "Report failure": reports to W&B how the run ended, and frees its slot."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ step = ReportOutcome(clients)
 
 @door
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
-    """Return the outcome: the verdict, and the reason."""
+    """Return `verdict` and `reason`."""
     if "redrives" in event:
-        # In version 0.1.0 this function was the task of "Launch failed". Executions keep that state machine while they
+        # In version 0.1.0 this function was the task of "Launch failed". Executions keep their state machine while they
         # run, and for the 14 days in which they can be redriven. Delete with tests/upgrade/0.1.0.
         relaunch_run.RelaunchRun(clients).relaunch(relaunch_run.Task.model_validate(event))
         return {}

@@ -1,4 +1,4 @@
-"""A training job changed its status: record it, and at its end resume the execution that waits for it."""
+"""Handles status events of training jobs: records each and, at the job's end, resumes the execution."""
 
 from typing import Any
 
@@ -14,5 +14,5 @@ step = ResumeRun(Clients())
 
 @door
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Take one event "SageMaker Training Job State Change" of EventBridge."""
+    """`event` is an event "SageMaker Training Job State Change" from EventBridge."""
     step.status_changed(parse_status_event(event))

@@ -1,4 +1,4 @@
-"""The state "Train": submit the training job whose end answers the task token."""
+"""The state "Train": submits the training job. The end of the job answers the task token."""
 
 from typing import Any
 

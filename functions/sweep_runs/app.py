@@ -1,4 +1,4 @@
-"""Every five minutes, and when an execution ends badly: repair what a lost event has left undone."""
+"""Runs every five minutes, and whenever an execution fails: repairs what a lost event left undone."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ step = SweepRuns(Clients())
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Return what was done, by run queue item or training job.
 
-    Take an event "Step Functions Execution Status Change" of EventBridge, for its run, or anything else, for all.
+    An event "Step Functions Execution Status Change" from EventBridge repairs its run, any other event all runs.
     """
     item_id = item_to_repair(event)
     if item_id:

@@ -28,7 +28,7 @@ class Finished(NamedTuple):
 
 
 def run(command: Sequence[str], *, variables: Mapping[str, str], typed: str = "") -> Finished:
-    """Run a command with additional variables and with `typed` as its input. A missing command has the exit code 127."""
+    """Run a command with more variables and with `typed` as its input. A missing command has the exit code 127."""
     with subprocess.Popen(
         _with_variables(command, variables),
         stdin=subprocess.PIPE,
