@@ -81,7 +81,7 @@ class SageMaker:
     def _tags_of(self, job: TrainingJob) -> Mapping[str, str] | None:
         """Return the tags of a training job; None if IAM hides them.
 
-        SageMaker can return the job's ARN in lower case even if its name is not, and that ARN has no tags
+        SageMaker can return the job's ARN in lower case even if its name is not; ListTags does not find that ARN
         (https://github.com/boto/boto3/issues/4606).
         """
         for arn in dict.fromkeys([f"{job.arn.rpartition('/')[0]}/{job.name}", job.arn]):
