@@ -105,7 +105,7 @@ def test_containers_are_kept_from_credentials_before_anything_of_the_code_runs(
     note = bucket.note(code_plan())
     assert note == image_note(
         digest=DIGEST,
-        dockerfile="Dockerfile.wandb: it is beside the entry point train.py",
+        dockerfile="Dockerfile.wandb: it is next to the entry point train.py",
     )
 
 
@@ -133,7 +133,7 @@ def test_a_link_in_the_place_of_docker_does_not_become_docker(
     assert docker.read_text() == before
     note = bucket.note(ordered)
     assert note
-    assert note.warnings[0].startswith("Links of the code that lead out of it are not in the image: ")
+    assert note.warnings[0].startswith("These links of the code lead out of it and are not in the image: ")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_missing_variable_is_one_line_too(
             {"notebook": True},
             "train.ipynb of the job's code has more than 65536 KiB",
         ),
-        ({"other.py": ""}, {"notebook": True}, "train.ipynb is no file of the job's code"),
+        ({"other.py": ""}, {"notebook": True}, "train.ipynb is not a file of the job's code"),
         (
             {"train.py": "", "Dockerfile.wandb": b"#" * (17 << 20)},
             {},
@@ -214,7 +214,7 @@ def test_an_image_that_sagemaker_does_not_take_is_not_noted(
 ) -> None:
     monkeypatch.setattr(Repository, "media_type", "application/vnd.oci.image.index.v1+json")
     assert run(code_plan(), {"job": {}, "code": {"train.py": ""}}) == 1
-    assert "pushed as application/vnd.oci.image.index.v1+json, and SageMaker takes" in capsys.readouterr().out
+    assert "pushed as application/vnd.oci.image.index.v1+json. SageMaker supports" in capsys.readouterr().out
     assert bucket.note(code_plan()) is None
 
 

@@ -99,7 +99,7 @@ def test_links_out_and_in_circles_and_special_files_are_dropped_and_named(code: 
 def test_a_pipe_is_not_a_file_and_is_not_waited_for(code: CodeFolder) -> None:
     os.mkfifo(code.path / "requirements.txt")
     assert code.files() == {"train.py"}
-    with pytest.raises(UnsupportedJobSource, match=r"requirements\.txt is no file of the job's code"):
+    with pytest.raises(UnsupportedJobSource, match=r"requirements\.txt is not a file of the job's code"):
         code.read("requirements.txt")
 
 

@@ -130,7 +130,7 @@ def test_an_entry_point_relative_to_all_of_the_code_has_all_of_it(tmp_path: Path
 
 
 def test_a_build_context_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedJobSource, match="jobs/hello is no folder of the job's code"):
+    with pytest.raises(UnsupportedJobSource, match="jobs/hello is not a folder of the job's code"):
         laid_out(tmp_path, GENERATED, build_context="jobs/hello", entry_point=("python", "job.py"))
 
 

@@ -161,7 +161,7 @@ def make_bare(files: dict[str, str], path: Path, *, submodule: str | None = None
     ["--upload-pack=touch x", "-f", "main:refs/heads/x", "HEAD^{/x}", "a b", "a..b", "main@{1}", "a\nb", "[", "^x"],
 )
 def test_what_is_no_name_of_a_commit_is_not_handed_to_git(commit: str, tmp_path: Path) -> None:
-    with pytest.raises(ImageBuildFailed, match="no hash and no name of a branch or tag"):
+    with pytest.raises(ImageBuildFailed, match="not a hash, branch or tag"):
         fetch(GitCode(remote="https://git.example.com/x.git", commit=commit), tmp_path, {})
 
 
@@ -333,7 +333,7 @@ def test_prefixes_are_those_of_the_clients_git(option: str, work: Path) -> None:
 
 def test_changes_of_other_code_are_no_changes_of_this(work: Path) -> None:
     patch = b"--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-print('hello')\n+print('changed')\n"
-    with pytest.raises(ImageBuildFailed, match="the changes that the job was made with cannot be applied") as raised:
+    with pytest.raises(ImageBuildFailed, match="uncommitted changes cannot be applied") as raised:
         apply(patch, work)
     assert "GitCredentials" not in str(raised.value)
 

@@ -199,7 +199,7 @@ def test_what_only_pip_installs_is_installed_by_pip_and_said_so(
     assert Installer(()).install("requirements.txt")
     assert installed()["six"] == "1.16.0"
     told = capsys.readouterr().out
-    assert "uv could not install requirements.txt; pip tries" in told
+    assert "uv could not install requirements.txt; trying pip" in told
     assert "pip installed requirements.txt" in told
 
 

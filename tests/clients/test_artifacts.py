@@ -57,7 +57,7 @@ def test_a_file_that_arrives_otherwise_is_not_used(tmp_path: Path) -> None:
     contents = {"train.py": {"digest": md5(TEXT)}}
     with (
         answering(*of_code(contents, "train.py"), Answer(200, b"print('h4ck')\n")) as server,
-        pytest.raises(JobArtifactNotFound, match=r"train\.py did not arrive"),
+        pytest.raises(JobArtifactNotFound, match=r"the MD5 of train\.py is wrong"),
     ):
         artifacts(server).download("a", tmp_path, digest=digest_of(contents))
 
@@ -109,7 +109,7 @@ def test_a_list_of_files_that_is_none_is_said_so(tmp_path: Path, manifest: bytes
     first, _, _ = of_code({})
     with (
         answering(first, Answer(200, manifest)) as server,
-        pytest.raises(JobArtifactNotFound, match="the list of files of artifact a cannot be read"),
+        pytest.raises(JobArtifactNotFound, match="the manifest of artifact a cannot be read"),
     ):
         artifacts(server).download("a", tmp_path, digest="d")
 
@@ -127,9 +127,9 @@ def test_a_file_in_the_way_of_another_is_said_so(tmp_path: Path) -> None:
     ("path", "entry", "words"),
     [
         ("data.csv", {"digest": "x", "ref": "s3://bucket/data.csv"}, r"reference to s3://bucket/data\.csv"),
-        ("../evil", {"digest": "x"}, "leads out of its folder"),
-        ("/etc/passwd", {"digest": "x"}, "leads out of its folder"),
-        ("a\0b", {"digest": "x"}, "leads out of its folder"),
+        ("../evil", {"digest": "x"}, "leads out of the folder of the code"),
+        ("/etc/passwd", {"digest": "x"}, "leads out of the folder of the code"),
+        ("a\0b", {"digest": "x"}, "leads out of the folder of the code"),
         ("data.csv", {"digest": "x", "extra": {"alg": "XXH128"}}, "checksum of the kind XXH128"),
     ],
 )
@@ -169,6 +169,6 @@ def test_the_code_of_a_job_is_found_by_id_or_by_name() -> None:
 def test_code_that_was_deleted_is_said_so(artifact: Any) -> None:
     with (
         answering(Answer(200, {"data": {"artifact": artifact}})) as server,
-        pytest.raises(JobArtifactNotFound, match="was deleted, or the API key may not read it"),
+        pytest.raises(JobArtifactNotFound, match="was deleted, or the API key cannot read it"),
     ):
         code_of(server, "wandb-artifact://_id/x")

@@ -186,7 +186,7 @@ def test_what_is_no_note_fails_the_build_in_words(body: bytes) -> None:
     bucket = BuildBucket("builds")
     key = bucket.store_plan(ordered("1")).replace("plans/", "notes/")
     boto3.client("s3").put_object(Bucket="builds", Key=key, Body=body)
-    with pytest.raises(ImageBuildFailed, match="left a note that is none"):
+    with pytest.raises(ImageBuildFailed, match="left a note that cannot be read"):
         bucket.note(ordered("1"))
 
 
@@ -196,7 +196,7 @@ def test_a_note_by_tag_has_the_digest_that_the_repository_knows() -> None:
     boto3.client("s3").put_object(Bucket="builds", Key=f"images/{TAG}.json", Body=text.encode())
     assert bucket.note_by_tag(TAG, digest=NOTE.digest) == NOTE
     boto3.client("s3").put_object(Bucket="builds", Key=f"images/{TAG}.json", Body=b"[]")
-    with pytest.raises(ImageBuildFailed, match="left a note that is none"):
+    with pytest.raises(ImageBuildFailed, match="left a note that cannot be read"):
         bucket.note_by_tag(TAG, digest=NOTE.digest)
 
 

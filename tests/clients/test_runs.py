@@ -312,7 +312,7 @@ def test_the_first_registration_is_claimed_too(runs: Runs) -> None:
 
 def test_a_run_spec_that_does_not_fit_is_refused_before_a_slot_is_taken(runs: Runs) -> None:
     noise = random.Random(0).randbytes(400_000).hex()
-    with pytest.raises(InvalidRunSpec, match="too long to be stored"):
+    with pytest.raises(InvalidRunSpec, match="It is too long"):
         runs.open(run_record(), spec={"noise": noise}, limit=1)
     assert slots(runs) == (0, 0)
 

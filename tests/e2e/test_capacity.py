@@ -66,4 +66,4 @@ def test_an_interrupted_spot_job_warns_once_and_continues(app: Application) -> N
     app.deployed.cloud.put_faults([])
     (job,) = app.training_jobs(item)
     assert job["Environment"]["WANDB_RESUME"] == "allow"
-    assert [warning["message"].partition(".")[0] for warning in item.warnings] == ["The spot instance was taken away"]
+    assert [warning["message"].partition(".")[0] for warning in item.warnings] == ["The spot instance was interrupted"]

@@ -93,7 +93,7 @@ def test_an_algorithm_of_sagemakers_gets_a_run_of_its_own(app: Application) -> N
     own = {"_wandb": {"value": {"launch_trace_id": item.id}}}
     assert run.config_values == {"num_round": {"value": "10"}, "mine": {"value": 1}} | own
     assert item.state == "CLAIMED"
-    assert item.warnings[0]["message"].startswith("The queue names one of SageMaker's algorithms")
+    assert item.warnings[0]["message"].startswith("The queue names a SageMaker algorithm")
 
 
 def test_a_job_that_completes_without_wandb_fails_its_item(app: Application) -> None:

@@ -103,7 +103,7 @@ def test_jobs_as_people_have_them_are_built_and_run(app: Application, client: Cl
     assert missing == {name: [] for name in SAID}
     assert "'.git'" not in logs["versioned"]
     (warning,) = [each["message"] for each in items["notebook"].warnings if each["stage"] == "build"]
-    assert "are not run: !pip install -q no-such-package-anywhere, %%bash." in warning
+    assert "do not run: !pip install -q no-such-package-anywhere, %%bash." in warning
     assert "could not be installed: no-such-package-anywhere==1.2.3." in warning
 
 

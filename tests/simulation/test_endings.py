@@ -121,8 +121,8 @@ def test_the_run_of_another_user_is_not_written() -> None:
         )
         outcome = ended(made, item)
         assert outcome["verdict"] == "finished"
-        assert "the run best-model was there before" in outcome["reason"]
-        assert "the run best-model was there before" in item.warnings[-1]["message"]
+        assert "the run best-model existed before" in outcome["reason"]
+        assert "the run best-model existed before" in item.warnings[-1]["message"]
         assert victim.config_values == {"lr": {"value": 0.001}}
         assert (victim.state, victim.summary, victim.display_name) == ("finished", {"auc": 0.97}, "ours")
 

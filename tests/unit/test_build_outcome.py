@@ -27,7 +27,7 @@ def test_the_builders_own_words_are_the_reason() -> None:
     failed = build("FAILED", ("INSTALL", "SUCCEEDED", ""), ("BUILD", "FAILED", "exit status 1"))
     log = ["#7 0.1 launch-agent: error: not this", "launch-agent: error: UnsupportedJobSource: no Dockerfile", "bye"]
     reason = explain(failed, log)
-    assert reason.startswith("The build of the image failed in phase BUILD: UnsupportedJobSource: no Dockerfile")
+    assert reason.startswith("The image build failed in phase BUILD: UnsupportedJobSource: no Dockerfile")
     assert "error.log" in reason
 
 
@@ -39,8 +39,8 @@ def test_without_them_it_is_what_codebuild_says_of_the_phase() -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("STOPPED", "Somebody stopped"),
-        ("TIMED_OUT", "not built within the time"),
+        ("STOPPED", "Someone stopped"),
+        ("TIMED_OUT", "took longer than a build may take"),
         ("FAULT", "CodeBuild itself failed"),
         ("FAILED", "gives no reason"),
         ("A_NEW_ONE", "gives no reason"),

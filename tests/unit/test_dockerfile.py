@@ -138,7 +138,7 @@ def test_a_dockerfile_that_is_not_there_is_named() -> None:
 
 
 def test_before_the_code_is_there_the_choice_is_described_as_a_rule() -> None:
-    assert expected_choice(RECIPE).startswith("Dockerfile.wandb if there is one beside src/train.py; else generated")
+    assert expected_choice(RECIPE).startswith("Dockerfile.wandb if it is next to src/train.py; else generated")
     assert expected_choice(RECIPE.model_copy(update={"dockerfile": "D"})) == "D: the job or the override names it"
 
 

@@ -79,20 +79,20 @@ NO_COMMAND = end(
     [
         (end("Stopped", "MaxRuntimeExceeded"), "MaxRuntimeInSeconds. Raise that limit"),
         (end("Stopped", "MaxWaitTimeExceeded"), "MaxWaitTimeInSeconds"),
-        (end("Stopped", "Stopped"), "Somebody stopped it"),
+        (end("Stopped", "Stopped"), "Someone stopped it"),
         (end("Stopped", "Stopped", TrainingStartTime=None, BillableTimeInSeconds=0), "It never started"),
-        (end("Failed", FailureReason="AlgorithmError: , exit code: 1"), "exit code: 1. The code of the job failed"),
-        (NO_COMMAND, "exit code: 127. A command was not found: the container runs ./run.sh 'a b'. The code of"),
+        (end("Failed", FailureReason="AlgorithmError: , exit code: 1"), "exit code: 1. The job's code failed"),
+        (NO_COMMAND, "exit code: 127. A command was not found: the container runs ./run.sh 'a b'. The job's code"),
         (
             end("Failed", FailureReason="AlgorithmError: , exit code: 127", AlgorithmSpecification=None),
             "A command was not found: the container runs the image's own entry point.",
         ),
-        (end("Failed", FailureReason="CapacityError: Unable to provision"), "no machine of this type"),
-        (end("Failed", FailureReason="ClientError: Cannot pull"), "configuration is at fault"),
+        (end("Failed", FailureReason="CapacityError: Unable to provision"), "no capacity for this instance type"),
+        (end("Failed", FailureReason="ClientError: Cannot pull"), "configuration is wrong"),
         (end("Failed", FailureReason="InternalServerError: sorry"), "SageMaker itself failed"),
         (end("Failed", FailureReason="NewError: hm"), "NewError: hm"),
         (end("Failed"), "SageMaker gave no reason"),
-        (end("Failed", FailureReason="AlgorithmError: " + "x" * 1008), "xxx.... The code of the job failed"),
+        (end("Failed", FailureReason="AlgorithmError: " + "x" * 1008), "xxx.... The job's code failed"),
     ],
 )
 def test_the_reason_says_what_happened_and_what_to_do(ended: TrainingEnd, words: str) -> None:

@@ -196,7 +196,7 @@ def test_an_instance_type_of_the_right_form_passes_however_new_it_is(known: str)
         ),
         (
             {"InstanceType": ..., "InstancePreferences": [{"InstanceType": "ml.g5.xlarge", "InstanceCount": 1}]},
-            "ResourceConfig does too",
+            "ResourceConfig has one too",
         ),
         (
             {
@@ -208,7 +208,7 @@ def test_an_instance_type_of_the_right_form_passes_however_new_it_is(known: str)
         ),
         ({"InstanceType": ...}, "ResourceConfig.InstanceType is missing"),
         ({"InstanceCount": 0}, "ResourceConfig.InstanceCount is missing or zero"),
-        ({"SelectedInstanceCount": 1}, "ResourceConfig.SelectedInstanceCount is part of SageMaker's answers"),
+        ({"SelectedInstanceCount": 1}, "ResourceConfig.SelectedInstanceCount is part of SageMaker's responses"),
         ({"InstanceType": "ml.p5.48xlarge", "VolumeKmsKeyId": "alias/mine"}, "VolumeKmsKeyId cannot be used"),
     ],
 )
@@ -303,7 +303,7 @@ def test_a_block_in_the_wrong_case_is_answered_with_the_right_one_and_not_said_t
     key: str, spelled: str
 ) -> None:
     text = faults({spelled: ..., key: plan().training_request[spelled]})
-    assert f"{key} is not a key SageMaker knows. Write {spelled}." in text
+    assert f"{key} is not a key that SageMaker knows. Write {spelled}." in text
     assert "Add it to the queue's configuration" not in text
 
 
@@ -334,10 +334,10 @@ def test_an_enum_in_the_wrong_case_is_answered_with_the_right_one_and_a_long_one
         ({"VpcConfig": {"Subnets": ["s"], "SecurityGroupIds": ["g"], "RoleArn": "x"}}, "It belongs one level higher."),
         ({"Enviroment": {}}, "Did you mean Environment?"),
         ({"HyperParameter": {}}, "Did you mean HyperParameters?"),
-        ({"Priority": 1}, "Priority is not a key SageMaker knows. Leave it out."),
-        ({"Job": 1}, "Job is not a key SageMaker knows. Leave it out."),
-        ({"x" * 200_000: 1}, "... is not a key SageMaker knows. Leave it out."),
-        ({"WarmPoolStatus": {}}, "WarmPoolStatus is part of SageMaker's answers, not of a request. Leave it out."),
+        ({"Priority": 1}, "Priority is not a key that SageMaker knows. Leave it out."),
+        ({"Job": 1}, "Job is not a key that SageMaker knows. Leave it out."),
+        ({"x" * 200_000: 1}, "... is not a key that SageMaker knows. Leave it out."),
+        ({"WarmPoolStatus": {}}, "WarmPoolStatus is part of SageMaker's responses, not of a request. Leave it out."),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -369,7 +369,7 @@ def test_a_run_name_in_a_tag_is_made_legal(name: str) -> None:
 def test_a_tag_with_a_macro_without_a_value_is_left_out_with_a_warning(tag: dict[str, str]) -> None:
     planned = plan({"Tags": [tag, {"Key": "a", "Value": "b"}]})
     assert planned.training_request["Tags"][0] == {"Key": "a", "Value": "b"}
-    assert [warning for warning in planned.warnings if warning.endswith("the tag that has it is left out.")]
+    assert [warning for warning in planned.warnings if warning.endswith("the tag with it is left out.")]
 
 
 @pytest.mark.parametrize("tags", [{"Key": "a"}, "a=b", [["a", "b"]], [{"Key": ["a"], "Value": "b"}], [None]])

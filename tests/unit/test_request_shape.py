@@ -39,7 +39,7 @@ def test_a_request_within_the_model_has_no_faults() -> None:
         ({"VpcConfig": None}, "VpcConfig is null. Leave the key out, or give it a value."),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": True}}, "MaxRuntimeInSeconds must be a whole number, not True."),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 0}}, "MaxRuntimeInSeconds is 0. It must be at least 1."),
-        ({"zzzzzz": 1}, "zzzzzz is not a key SageMaker knows. Leave it out."),
+        ({"zzzzzz": 1}, "zzzzzz is not a key that SageMaker knows. Leave it out."),
         (
             {"AlgorithmSpecification": {"TrainingInputMode": "Fast"}},
             'TrainingInputMode is "Fast". It can be Pipe, File or FastFile.',

@@ -6,7 +6,7 @@ RUN if ! { command -v git && command -v cc; }; then \
         apt-get install --yes --quiet --no-install-recommends build-essential ca-certificates git; \
       elif command -v dnf; then dnf install --assumeyes gcc gcc-c++ git make; \
       elif command -v yum; then yum install --assumeyes gcc gcc-c++ git make; \
-      else false; fi || echo "launch-agent: git and a C compiler could not be installed; going on without them"; \
+      else false; fi || echo "launch-agent: git and a C compiler could not be installed; continuing without them"; \
     fi
 COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /usr/local/bin/uv
 ENV UV_PYTHON_INSTALL_DIR=/opt/python

@@ -68,6 +68,6 @@ def _leading_aside(own: Mapping[str, Any], computed: Mapping[str, str]) -> Itera
             instead = "Leave it out" if name == BASE_URL else "Set it in the image"
             yield Fault(
                 f"Environment.{name}",
-                f"Environment.{name} is not allowed: it could send the launch agent's W&B API key, which the container "
-                f"gets, to another server. {instead}, or add a {API_KEY} to the queue's Environment.",
+                f"Environment.{name} is not allowed: it could send the container's W&B API key to another server. "
+                f"{instead}, or add a {API_KEY} to the queue's Environment.",
             )

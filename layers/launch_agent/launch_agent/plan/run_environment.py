@@ -1,4 +1,4 @@
-"""The environment of a training container: it tells the wandb SDK which run it is.
+"""The environment of a training container: it connects the wandb SDK to its run.
 
 The variables are those that `wandb launch-agent` sets, within the limits of SageMaker's `Environment`
 (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html). A plan has all of them except
