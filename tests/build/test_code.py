@@ -155,8 +155,8 @@ def test_links_of_the_code_give_the_builder_nothing_of_its_machine(
     assert folder.files() == {"README", "requirements.frozen.txt", "train.ipynb", "train.py"}
     (warning,) = warnings
     assert warning == (
-        "These links of the code lead out of it and are not in the image: Dockerfile.wandb, inner, requirements.frozen.txt, "
-        "requirements.txt, train.py."
+        "These links of the code lead out of it and are not in the image: Dockerfile.wandb, inner, "
+        "requirements.frozen.txt, requirements.txt, train.py."
     )
 
 
