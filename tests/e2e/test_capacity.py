@@ -17,8 +17,7 @@ def warnings(app: Application, run_id: str, fault: dict[str, object]) -> list[st
 
 def test_a_run_that_waits_for_quota_says_so_once(app: Application) -> None:
     assert warnings(app, "quota2", {"code": "ResourceLimitExceeded", "message": QUOTA, "times": 3}) == [
-        "waiting for quota: ml.g5.xlarge for training job usage. A higher one can be asked for in the Service Quotas "
-        "console."
+        "waiting for quota: ml.g5.xlarge for training job usage. Request a higher quota in the Service Quotas console."
     ]
 
 

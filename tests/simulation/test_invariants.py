@@ -405,7 +405,7 @@ def test_a_quota_that_is_used_up_is_named_on_the_queue_item_once() -> None:
         made.training.quota = 1
         ended_well(made)
         assert [warning["message"] for warning in item.warnings] == [
-            "waiting for quota: ml.m5.large for training job usage. A higher one can be asked for in the Service "
+            "waiting for quota: ml.m5.large for training job usage. Request a higher quota in the Service "
             "Quotas console."
         ]
 

@@ -47,7 +47,7 @@ class ImageClaims:
     def claim(self, tag: str, item_id: str, *, after: ImageClaim | None = None) -> ImageClaim | None:
         """Claim the build of an image for an item. Return the claim that is now there, which may be another item's.
 
-        The item gets the claim if there is none, or if it is still `after`, which is then replaced. None if another
+        The item gets the claim if the image has no claim, or if its claim is still `after`. None if another
         call changed the claim at the same time.
         """
         unchanged: dict[str, Any] = {"condition": "attribute_not_exists(pk)"}

@@ -64,7 +64,7 @@ class Leasing:
         return [each for each in leased if each], empty
 
     def _leased(self, queue: str, answer: Answer, name: str) -> Leased | None:
-        """Return the item that a pop leased; None if there is none, or if its id cannot be read."""
+        """Return the item that a pop leased; None if it leased no item, or if the id cannot be read."""
         if name in answer.unread:
             part = answer.unread[name]
             return self._faulty(queue, text_in(part.raw, "runQueueItemId"), part.why)

@@ -100,8 +100,8 @@ def expected_choice(recipe: ImageRecipe) -> str:
     """Return how the Dockerfile will be chosen, before the code is fetched."""
     if recipe.dockerfile:
         return f"{recipe.dockerfile}: the job or the override names it"
-    beside = entry_script(recipe.entry_point) or "the entry point"
-    return f"{_DOCKERFILE} if it is next to {beside}; else generated: {_generated_because(recipe)}"
+    script = entry_script(recipe.entry_point) or "the entry point"
+    return f"{_DOCKERFILE} if it is next to {script}; else generated: {_generated_because(recipe)}"
 
 
 def _generated_because(recipe: ImageRecipe) -> str:
@@ -119,8 +119,8 @@ def entry_script(entry_point: Sequence[str]) -> str:
 def entry_point_in(choice: DockerfileChoice, entry_point: Sequence[str]) -> tuple[str, ...]:
     """Return the entry point in the image. The build context of a `Dockerfile.wandb` is the folder that it is in."""
     script = entry_script(entry_point)
-    beside = choice.path is not None and posixpath.basename(choice.path) == _DOCKERFILE
-    if not (beside and posixpath.dirname(script) and choice.context.endswith(posixpath.dirname(script))):
+    is_own = choice.path is not None and posixpath.basename(choice.path) == _DOCKERFILE
+    if not (is_own and posixpath.dirname(script) and choice.context.endswith(posixpath.dirname(script))):
         return tuple(entry_point)
     return tuple(posixpath.basename(part) if part == script else part for part in entry_point)
 
