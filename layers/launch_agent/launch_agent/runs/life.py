@@ -36,7 +36,7 @@ class Change(NamedTuple):
     forgets: tuple[str, ...]
     """The attributes to delete from the record."""
     next_attempt: bool = False
-    """Whether the record has to be of an earlier attempt. For any other change it has to be of the same attempt."""
+    """Whether the record has to be of an earlier attempt; otherwise it has to be of the same attempt."""
 
 
 _ONLY_WHILE_OPEN = ("spec", "plan", "task_token", "open")

@@ -49,8 +49,8 @@ class ResumeRun:
     def _job_and_item(self, event: StatusEvent) -> tuple[TrainingJob | None, str | None]:
         """Return the training job of an event and its run queue item; None for the item if the job is foreign.
 
-        SageMaker is called if the event does not have them. In regions where events have no tags, the events of all
-        jobs of the account arrive here, and each foreign one costs one call.
+        SageMaker is called if the event does not have them. If events have no tags, those of all jobs of the account
+        arrive here, and each foreign one costs one call.
         """
         sagemaker = self._clients.sagemaker
         if event.tags:
