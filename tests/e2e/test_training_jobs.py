@@ -262,13 +262,16 @@ def test_a_job_is_refused_where_its_role_finds_no_input(app: Application, shop: 
     shop.cloud.forget_denials()
 
 
+ANY_RULE = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage"}
+
+
 @pytest.mark.parametrize("shape", ["map", "list", "absent"])
 def test_status_events_have_nulls_numbers_and_tags_in_three_shapes_and_come_twice(
     app: Application, shop: Workshop, shape: str
 ) -> None:
     sqs, events = shop.cloud.client("sqs"), shop.cloud.client("events")
     name = f"told-{uuid.uuid4().hex[:8]}"
-    queue = sqs.create_queue(QueueName=name)["QueueUrl"]
+    queue = sqs.create_queue(QueueName=name, Attributes={"Policy": json.dumps({"Statement": [ANY_RULE]})})["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     pattern = {"source": ["aws.sagemaker"], "detail": {"TrainingJobName": [name], "TrainingJobStatus": ["Completed"]}}
     events.put_rule(Name=name, EventPattern=json.dumps(pattern))
