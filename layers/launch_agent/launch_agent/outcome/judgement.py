@@ -106,6 +106,11 @@ class SeenRun(Wire):
         return not self.has_begun or (not self.refusal and self.own_config.launch_trace_id == item_id)
 
 
+_SHOWN_WITHIN = timedelta(seconds=5)
+"""A run is in W&B before wandb.init() returns: what a failed job has not made by now, it will not make. W&B may show it
+some seconds later."""
+
+
 def judge(
     end: TrainingEnd,
     *,
@@ -118,11 +123,13 @@ def judge(
     """Judge a run by how its training job ended, whether W&B has seen it, and whether it was to stop.
 
     `stop_requested` says that an earlier poll saw a stop. Raises RunNotSeen while a run whose container ran may still
-    appear, which is for `grace` after the job's end.
+    appear: for `grace` after the end of a job that completed, and for no longer than W&B needs after any other end.
     """
     unseen = expects_wandb_init and not run.has_begun
-    if unseen and end.container_ran and now < end.ended_at + grace:
-        raise RunNotSeen(f"the training job has ended, and its run has not appeared in W&B within {grace}")
+    wait = grace if end.verdict is Verdict.FINISHED else min(grace, _SHOWN_WITHIN)
+    if unseen and end.container_ran and now < end.ended_at + wait:
+        seconds = f"{wait.total_seconds():g} seconds"
+        raise RunNotSeen(f"the training job has ended, and its run has not appeared in W&B within {seconds}")
     if _was_stopped(end, run, stop_requested=stop_requested):
         reason = end.reason if end.verdict is Verdict.STOPPED else _STOPPED_IN_WANDB
         return Judgement(verdict=Verdict.STOPPED, reason=reason, on_item=OnItem.FAIL if unseen else OnItem.LEAVE)
