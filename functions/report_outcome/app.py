@@ -1,4 +1,4 @@
-"""The states "Report outcome" and "Report failure": tell W&B how the run ended, and free its slot."""
+"""The states "Report outcome" and "Report failure": free the run's slot, and tell W&B how it ended."""
 
 from typing import Any
 

@@ -90,6 +90,9 @@ class Stack:
     functions: Functions
     machine: StateMachine
     open: set[str] = field(default_factory=set)
+    """The runs that hold a slot."""
+    unreported: set[str] = field(default_factory=set)
+    """The runs without an outcome, which hold a slot or have held one."""
 
 
 class World:
@@ -388,7 +391,7 @@ class World:
         """Whether every item has ended, and nothing is in progress."""
         return (
             not self.queue.waiting
-            and not any(stack.open for stack in self.stacks.values())
+            and not any(stack.unreported for stack in self.stacks.values())
             and not self.training.live
             and not any(stack.machine.running for stack in self.stacks.values())
         )
@@ -408,7 +411,9 @@ class World:
         """Whether no run is open and nothing is in progress; items may still be in W&B's queue."""
         in_progress = any(build.status == "IN_PROGRESS" for build in self.builds.builds.values())
         stacks = self.stacks.values()
-        return not (self.training.live or in_progress or any(each.open or each.machine.running for each in stacks))
+        return not (
+            self.training.live or in_progress or any(each.unreported or each.machine.running for each in stacks)
+        )
 
     def run_until_closed(self, *, within: float) -> bool:
         """Let time pass until all has ended, or nothing was open for half an hour; return whether that happened."""
@@ -424,8 +429,9 @@ class World:
     def _check_slots(self, stack: Stack, keys: list[str]) -> None:
         for key in keys:
             if key.startswith("run#"):
-                is_open = stack.table.items.get(key, {}).get("state") == {"S": "open"}
-                (stack.open.add if is_open else stack.open.discard)(key)
+                state = stack.table.items.get(key, {}).get("state", {}).get("S")
+                (stack.open.add if state == "open" else stack.open.discard)(key)
+                (stack.unreported.add if state in ("open", "ended") else stack.unreported.discard)(key)
         agent = stack.table.items[f"agent#{ENTITY}"]
         counted = sum(int(agent.get(name, {"N": "0"})["N"]) for name in ("jobs_open", "schedulers_open"))
         if counted != len(stack.open):

@@ -1,8 +1,8 @@
 """The runs of this stack, open and closed, in the table Runs.
 
-A slot is taken in the transaction that opens a run and freed in the one that closes it, so that the count and the
-open runs cannot part (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html). The same
-transactions store and delete the run's details, in a table without backups.
+A slot is taken in the transaction that opens a run and freed in the one that ends it, so that the count and the
+open runs cannot part (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html). A run's
+details, in a table without backups, are stored and deleted in the transactions that open and close it.
 """
 
 import json
@@ -24,7 +24,7 @@ _KEEP_CLOSED = timedelta(days=30)
 _JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
 _OPEN_RUNS = "OpenRuns"
 _OPEN = "run"
-"""The hash key of the index, which only open runs have."""
+"""The hash key of the index, which only runs without an outcome have."""
 
 
 class Runs:
@@ -45,8 +45,13 @@ class Runs:
         record = self.get(item_id)
         return record if record and record.is_open else None
 
+    def unreported_run(self, item_id: str) -> RunRecord | None:
+        """Return the record of a run queue item whose run has no outcome yet."""
+        record = self.get(item_id)
+        return record if record and record.is_unreported else None
+
     def details(self, item_id: str) -> RunDetails:
-        """Return the spec and the plan of an open run. What is secret in them, no text shows from now on."""
+        """Return the spec and the plan of an unreported run. What is secret in them, no text shows from now on."""
         return self._details.read(item_id, in_record=lambda: self._table.get(_run_key(item_id)) or {})
 
     def open(self, record: RunRecord, *, spec: Any, limit: int) -> bool:
@@ -70,8 +75,11 @@ class Runs:
         with that_fits():
             return self._change(Event.RELAUNCHED, record, values, stored, at=at, limit=limit)
 
-    def open_runs(self) -> Iterator[RunRecord]:
-        """Yield every open run without its spec, plan and token; one that has just been opened may be missing."""
+    def unreported_runs(self) -> Iterator[RunRecord]:
+        """Yield every run without an outcome, but not its spec, plan and token.
+
+        One that was just opened may be missing.
+        """
         yield from (_record(found) for found in self._table.query(_OPEN_RUNS, "open", _OPEN))
 
     def leased_again(self, item_id: str, agent: AgentRecord) -> None:
@@ -138,9 +146,16 @@ class Runs:
         )
         return self.get(item_id)
 
+    def end(self, record: RunRecord) -> bool:
+        """Free the slot of a run of ours that is over. It stays in the index until it is closed.
+
+        False when that was done before.
+        """
+        return self._change(Event.ENDED, record, {"acked": True}, at=datetime.now(UTC))
+
     def close(self, record: RunRecord, outcome: Mapping[str, str]) -> bool:
-        """Store the outcome, forget spec, plan and token, and free the slot. False when that was done before."""
-        return self._end(Event.CLOSED, record, {"outcome": dict(outcome)})
+        """Store the outcome of a run that has ended, and forget spec and plan. False when that was done before."""
+        return self._leave(Event.CLOSED, record, {"outcome": dict(outcome)})
 
     def give_back(self, record: RunRecord, *, refusal: str = "") -> bool:
         """Free the slot of a run whose item went back to W&B, and may come again. False when it was not open.
@@ -148,8 +163,8 @@ class Runs:
         What was refused for good, where that is why, is counted and stored.
         """
         if not refusal:
-            return self._end(Event.GIVEN_BACK, record, {})
-        return self._end(Event.GIVEN_BACK, record, {"refusal": refusal}, add={"refusals": 1})
+            return self._leave(Event.GIVEN_BACK, record, {})
+        return self._leave(Event.GIVEN_BACK, record, {"refusal": refusal}, add={"refusals": 1})
 
     def sweep_cursor(self) -> str:
         """Return the key of the last repair of the last sweep; empty where it left nothing undone."""
@@ -160,20 +175,20 @@ class Runs:
         """Store the key of the last repair, behind which the next sweep begins."""
         self._set(_SWEEP_KEY, {"notes": json.dumps({"after": key})})
 
-    def _end(
+    def _leave(
         self, event: Event, record: RunRecord, values: Mapping[str, Any], add: Mapping[str, int] | None = None
     ) -> bool:
         now = datetime.now(UTC)
         values = {**values, "ended_at": now.isoformat(), "ttl": int((now + _KEEP_CLOSED).timestamp())}
-        return self._change(event, record, values, self._details.forgetting(record.item.id, at=now), at=now, add=add)
+        forgotten = self._details.forgetting(record.item.id, at=now)
+        return self._change(event, record, values, forgotten, at=now, add=add)
 
     def _change(
         self,
         event: Event,
         record: RunRecord,
         values: Mapping[str, Any],
-        details: Any,
-        *,
+        *details: Any,
         at: datetime,
         limit: int = -1,
         add: Mapping[str, int] | None = None,
@@ -191,7 +206,8 @@ class Runs:
             remove=change.forgets,
             **_following(change, record.attempt),
         )
-        return self._table.make(self.agents.counting(record, change.slots, at=at, limit=limit), state, details)
+        slot = [self.agents.counting(record, change.slots, at=at, limit=limit)] if change.slots else []
+        return self._table.make(*slot, state, *details)
 
     def _set_if_open(
         self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()

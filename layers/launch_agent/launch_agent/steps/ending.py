@@ -1,4 +1,4 @@
-"""The end of a run: tell W&B how it ended, leave nothing behind in AWS, and free its slot, last.
+"""The end of a run: leave nothing behind in AWS, free its slot, tell W&B how it ended, and close it, last.
 
 Repeated, it changes nothing. An execution does this at its end; a sweep does it for one that could not.
 """
@@ -67,13 +67,16 @@ class Ending:
         Raises RunNotSeen while the run of an ended training job may still appear in W&B.
         """
         record = self._runs.get(item_id)
-        if record is None or not record.is_open:
+        if record is None or not record.is_unreported:
             return (record and record.outcome) or _outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
         if not self._is_ours(record):
             self._runs.give_back(record, refusal=_refusal_in(failure))
             return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged; W&B hands it out again.")
+        job = self._leave_no_job(record) if failure else None
+        # Before a word is said: W&B may be unavailable for days, and a run may still appear.
+        self._runs.end(record)
         run = _Run(record, _optional(lambda: self._runs.details(item_id)) or RunDetails(), execution_arn)
-        result = self._report(run, training, failure)
+        result = self._report(run, training, failure, job)
         self._runs.close(record, result)
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
         return result
@@ -90,15 +93,24 @@ class Ending:
             logger.exception("W&B refuses to say who has the item")
             return False
 
-    def _report(self, run: _Run, training: TrainingEnd | None, failure: Failure | None) -> dict[str, str]:
+    def _leave_no_job(self, record: RunRecord) -> TrainingJob | None:
+        """Return the training job that a failed launch waited for, if there is one; stop it if it lives."""
+        job = self._job_of(record) if record.awaits_job else None
+        if job and job.verdict is None:
+            # Where that is refused the sweep tries it again: the job is one that no open run waits for.
+            _optional(lambda: self._clients.sagemaker.stop(job.name))
+        return job
+
+    def _report(
+        self, run: _Run, training: TrainingEnd | None, failure: Failure | None, job: TrainingJob | None
+    ) -> dict[str, str]:
         """Report the end of a training job or, where there was none that says more, a failure; return the outcome."""
-        job = self._job_of(run.record) if failure and run.record.awaits_job else None
         if failure and not training:
             training = _end_in_spite_of(failure, job)
         if training:
             return self._report_end(run, training)
         if failure:
-            return self._report_failure(run, failure, job)
+            return self._report_failure(run, failure)
         raise ValueError("a run ends by its training job or by a failure")
 
     def _report_end(self, run: _Run, end: TrainingEnd) -> dict[str, str]:
@@ -140,11 +152,8 @@ class Ending:
             return f"Its metrics are not in W&B: {error}"
         return ""
 
-    def _report_failure(self, run: _Run, failure: Failure, job: TrainingJob | None) -> dict[str, str]:
-        """Report what kept the launch from going on, and leave no training job behind."""
-        if job and job.verdict is None:
-            # Where that is refused the sweep tries it again: the job is one that no open run waits for.
-            _optional(lambda: self._clients.sagemaker.stop(job.name))
+    def _report_failure(self, run: _Run, failure: Failure) -> dict[str, str]:
+        """Report what kept the launch from going on."""
         build = run.details.plan.build if run.details.plan else None
         if failure.stage == "build" and build and failure.error != ImageBuildFailed.__name__:
             return self._report_build(run, failure, build.tag)

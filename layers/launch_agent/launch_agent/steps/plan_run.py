@@ -120,7 +120,7 @@ class PlanRun:
         """Say whether another item's build will bring no image. Raises ImageBuildFailed for the one waited for."""
         if claim.failure and claim.owner == record.awaits_build_of:
             raise ImageBuildFailed(f"run queue item {claim.owner} needed the same image: {claim.failure}")
-        return bool(claim.failure) or self._runs.open_run(claim.owner) is None
+        return bool(claim.failure) or self._runs.unreported_run(claim.owner) is None
 
     def _order_build(self, plan: LaunchPlan, build: BuildPlan, claim: "ImageClaim") -> dict[str, Any]:
         """Store the order for the build, under a name that no other build can guess and that its claim has."""

@@ -129,7 +129,8 @@ class PollQueues:
 
         They have `stopped_run_timeout` to end by themselves.
         """
-        open_runs = list(self._runs.open_runs()) if known.jobs_open + known.schedulers_open else []
+        unreported = self._runs.unreported_runs() if known.jobs_open + known.schedulers_open else ()
+        open_runs = [run for run in unreported if run.is_open]
         seen, stopped = self._wandb.query_agent(known.launch_agent_id, open_runs)
         for run in open_runs:
             try:

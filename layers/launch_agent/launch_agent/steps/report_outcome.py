@@ -1,4 +1,4 @@
-"""Tell W&B how the run ended, then close it and free its slot, last. Repeated, it changes nothing."""
+"""Free the slot of a run that is over, tell W&B how it ended, then close it, last. Repeated, it changes nothing."""
 
 from launch_agent.model import Model
 from launch_agent.outcome.judgement import Failure

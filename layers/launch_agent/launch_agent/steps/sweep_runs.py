@@ -46,14 +46,14 @@ class SweepRuns:
         return {"done": {item_id: _attempt(partial(self._repair, item_id), item_id)}}
 
     def sweep_all(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
-        """Compare all open runs with all running executions and all training jobs in progress.
+        """Compare all unreported runs with all running executions and all training jobs in progress.
 
         Return what was done, by run queue item or training job, how much of it failed, and how much is left to the next
         sweep.
         """
         cursor, listed_at = self._runs.sweep_cursor(), datetime.now(UTC)
-        open_runs = list(self._runs.open_runs())
-        work = self._work(open_runs)
+        unreported = list(self._runs.unreported_runs())
+        work = self._work(unreported)
         done: dict[str, str | None] = {}
         for key in sorted(work, key=lambda key: (key <= cursor, key)):
             if milliseconds_left() < _LEAVE_OFF_MILLISECONDS:
@@ -63,17 +63,17 @@ class SweepRuns:
             done[key] = _attempt(work[key], key)
         if work and len(done) == len(work):
             _attempt(partial(self._runs.save_sweep_cursor, ""), "the cursor")
-        _attempt(partial(self._count_slots, open_runs, listed_at), "the count of slots")
+        _attempt(partial(self._count_slots, unreported, listed_at), "the count of slots")
         failed = sum(str(each).startswith(_FAILED) for each in done.values())
-        return {"open_runs": len(open_runs), "done": done, "failed": failed, "left": len(work) - len(done)}
+        return {"open_runs": len(unreported), "done": done, "failed": failed, "left": len(work) - len(done)}
 
-    def _work(self, open_runs: list[RunRecord]) -> Work:
+    def _work(self, unreported: list[RunRecord]) -> Work:
         """Return what to look at closely, where runs, executions and training jobs do not agree."""
         running = set(_listed(self._executions.running(self._state_machine_arn)))
         live_jobs = dict(_listed(self._sagemaker.live_jobs()))
-        checks = needs_check(open_runs, running=running, live_jobs=live_jobs)
+        checks = needs_check(unreported, running=running, live_jobs=live_jobs)
         work: Work = {run.item.id: partial(self._repair, run.item.id) for run in checks}
-        known = {run.training_job_name for run in open_runs}
+        known = {run.training_job_name for run in unreported if run.is_open}
         for name, item_id in live_jobs.items():
             if item_id and name not in known:
                 work[name] = partial(self._stop_orphan, OrphanJob(name, item_id))
@@ -82,12 +82,12 @@ class SweepRuns:
     def _repair(self, item_id: str) -> str | None:
         """Look at one run closely, and do what it needs; return what that was."""
         logger.append_keys(run_queue_item_id=item_id)
-        record = self._runs.open_run(item_id)
+        record = self._runs.unreported_run(item_id)
         if record is None:
             return None
         execution = self._executions.find(execution_arn(self._state_machine_arn, record.execution_name))
         # The execution may have closed the run between the two looks.
-        record = self._runs.open_run(item_id)
+        record = self._runs.unreported_run(item_id)
         repair = repair_of(record, execution_status=execution.status if execution else None, now=datetime.now(UTC))
         if record is None or repair is None:
             return None
@@ -133,7 +133,7 @@ class SweepRuns:
         logger.warning("stopped a training job that no run waits for", name=name)
         return "stopped"
 
-    def _count_slots(self, open_runs: Iterable[RunRecord], listed_at: datetime) -> None:
+    def _count_slots(self, unreported: Iterable[RunRecord], listed_at: datetime) -> None:
         """Correct the count of slots in use where it is not the number of open runs, as they were listed at a time.
 
         A list tells nothing while runs are being opened or closed: the index follows the table within a second or so.
@@ -143,7 +143,7 @@ class SweepRuns:
         if agent is None or agent.changed_at is None or agent.changed_at > listed_at - _INDEX_FOLLOWS_WITHIN:
             return
         counted = {Slot.JOB: agent.jobs_open, Slot.SCHEDULER: agent.schedulers_open}
-        wrong = wrong_counts((run for run in open_runs if run.item.entity == entity), counted)
+        wrong = wrong_counts((run for run in unreported if run.is_open and run.item.entity == entity), counted)
         for slot, (number, found) in wrong.items():
             reset = self._runs.agents.reset_count(agent, slot=slot, open_runs=found)
             logger.error("the count of slots was wrong", slot=slot.value, counted=number, open=found, reset=reset)
