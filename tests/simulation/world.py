@@ -30,7 +30,7 @@ from tests.handlers import properties_of
 from tests.simulation import others
 from tests.simulation.builds import REPOSITORY, Builds
 from tests.simulation.clock import Clock
-from tests.simulation.dynamodb import Table
+from tests.simulation.dynamodb import Refused, Table
 from tests.simulation.events import execution_ended, job_changed, scheduled
 from tests.simulation.faults import Faults
 from tests.simulation.functions import Functions
@@ -136,6 +136,8 @@ class World:
         )
         self.builds = Builds(clock, seconds=180, fails=builds_fail or (lambda: False))
         self.objects = self.builds.objects
+        self.buckets: dict[str, str | Refused] = {}
+        """The regions of buckets that are not in the stack's, and what S3 refuses of others."""
         self.stacks: dict[str, Stack] = {}
         self.others = Others(clock, self.training, self.server, self.stacks, self.found.other.append)
         self._raw: dict[bytes, bytes] = {}
@@ -198,6 +200,8 @@ class World:
     def _answer_for_aws(self, service: str, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
         if service == "dynamodb":
             return self._table(operation, asked)
+        if service == "s3":
+            return self._bucket(asked["Bucket"])
         check_limits(service, operation, asked)
         self.others.check_call(service, operation, asked)
         if service == "sagemaker":
@@ -209,6 +213,12 @@ class World:
         if service == "cloudwatch-logs":
             return self.others.logs(operation, asked)
         return self.builds.answer(operation, asked)
+
+    def _bucket(self, name: str) -> dict[str, Any]:
+        found = self.buckets.get(name, "us-east-1")
+        if isinstance(found, Refused):
+            raise found
+        return {"BucketRegion": found}
 
     def _machine_of(self, asked: Mapping[str, Any]) -> StateMachine:
         arn = asked.get("stateMachineArn") or asked.get("executionArn")
