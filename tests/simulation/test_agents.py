@@ -1,8 +1,13 @@
 """A launch agent that another follows is shown as killed in W&B, and one whose stack is deleted too."""
 
+import sys
+from pathlib import Path
+
+import pytest
+
 from local.wandb.queues import ItemState
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
-from tests.simulation.world import ENTITY, MINUTE, World, world
+from tests.simulation.world import ENTITY, MINUTE, STACK_ANSWERS, World, world
 
 
 def statuses(made: World) -> list[str]:
@@ -47,3 +52,42 @@ def test_a_former_agent_that_w_and_b_refuses_to_change_keeps_no_other_from_polli
         made.clock.run(2 * MINUTE)
         assert faults.happened
         assert statuses(made) == ["POLLING", "POLLING"]
+
+
+def test_the_agent_of_a_stack_that_is_deleted_is_killed_and_the_deletion_goes_on() -> None:
+    with world(6, NoFaults()) as made:
+        made.push()
+        assert made.run_until_idle()
+        made.delete_stack()
+        made.clock.run(2 * MINUTE)
+        assert (statuses(made), made.stack_answers) == (["KILLED"], ["SUCCESS"])
+
+
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.REFUSED, Fault.KEY_REJECTED, Fault.NO_ANSWER, Fault.MALFORMED])
+def test_a_stack_is_deleted_whatever_w_and_b_says(fault: Fault) -> None:
+    faults = FaultsAt(Site("retire_agent", "wandb", "UpdateLaunchAgent"), fault, times=99)
+    with world(6, faults) as made:
+        made.clock.run(2 * MINUTE)
+        made.delete_stack()
+        made.clock.run(MINUTE / 2)
+        assert faults.happened
+        assert made.stack_answers == ["SUCCESS"]
+
+
+@pytest.mark.parametrize("config", ["queues: [sagemaker]\nentity: team", "queues: nonsense: ["])
+def test_a_stack_is_deleted_that_has_no_agent_and_whatever_is_wrong_with_its_configuration(config: str) -> None:
+    with world(6, NoFaults()) as made:
+        Path(sys.path[0], "launch-config.yaml").write_text(config)
+        made.delete_stack()
+        made.clock.run(MINUTE / 2)
+        assert (statuses(made), made.stack_answers) == ([], ["SUCCESS"])
+
+
+@pytest.mark.parametrize("kind", ["Create", "Update"])
+def test_a_stack_that_is_made_or_changed_is_answered_and_nothing_is_reported(kind: str) -> None:
+    faults = NoFaults()
+    with world(6, faults) as made:
+        made.change_stack(kind)
+        made.clock.run(MINUTE / 2)
+        assert made.stack_answers == ["SUCCESS"]
+        assert [site.operation for site in faults.seen if site.function == "retire_agent"] == [STACK_ANSWERS.strip("/")]
