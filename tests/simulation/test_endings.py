@@ -137,6 +137,24 @@ def test_a_run_that_has_ended_takes_a_slot_before_it_goes_on_in_a_redriven_execu
         assert [job.shown["TrainingJobStatus"] for job in made.jobs(item)] == ["Stopped", "Completed"]
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_item_of_a_job_that_failed_begins_with_the_line_that_matters(fails: bool) -> None:
+    lines = ["Traceback (most recent call last):", "  import torchx", "\x1b[31mModuleNotFoundError: No torchx\x1b[0m"]
+
+    def logs(service: str, operation: str, *_: Any) -> Any:
+        is_log = (service, operation) == ("cloudwatch-logs", "GetLogEvents")
+        return {"events": [{"message": line} for line in lines]} if is_log else None
+
+    with world(3, NoFaults(), script=lambda _: Script(failure=EXIT_1 if fails else "", calls_init=False)) as made:
+        instead(made, logs)
+        item = made.push()
+        assert ended(made, item)["verdict"] == "failed"
+        assert item.error
+        begins = "ModuleNotFoundError: No torchx. The training job failed" if fails else "The training job exited"
+        assert item.error["message"].startswith(begins)
+        assert "\nModuleNotFoundError: No torchx\n" in told(made).replace("\\n", "\n")
+
+
 # --- others' logs
 @pytest.mark.parametrize("refuses", ["AccessDeniedException", ""], ids=["refused", "its name is taken"])
 def test_the_log_of_a_training_job_that_is_not_the_runs_is_not_shown(refuses: str) -> None:

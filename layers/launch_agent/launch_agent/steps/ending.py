@@ -20,6 +20,7 @@ from launch_agent.errors import (
 )
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
 from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
+from launch_agent.outcome.log_lines import headline, plain
 from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import ItemRef, parse_run_spec
@@ -30,10 +31,16 @@ from launch_agent.wiring import Clients
 logger = Logger(child=True)
 
 Found = TypeVar("Found")
+Tails = list[tuple[str, list[str]]]
+Words = Callable[[str, Tails], str]
 _PASSING = {kind.__name__ for kind in Transient.__subclasses__()}
 _RUN_OF_ANOTHER = (
     "Its metrics are not in W&B: the run {} was there before, and stays as it is. Queue the run with another run id."
 )
+
+
+def _reason_alone(reason: str, _: Tails) -> str:
+    return reason
 
 
 class _Run(NamedTuple):
@@ -127,7 +134,8 @@ class Ending:
         if plan and plan.is_provided_algorithm:
             judgement = judgement.also(self._write_algorithm_run(run, plan, seen, end))
         if judgement.on_item is not OnItem.LEAVE:
-            self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item)
+            words = headline if end.verdict is Verdict.FAILED else _reason_alone
+            self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item, words=words)
         return _outcome(judgement.verdict, judgement.reason)
 
     def _seen(self, record: RunRecord) -> SeenRun:
@@ -192,15 +200,18 @@ class Ending:
         on_item: OnItem,
         build: Build | None = None,
         log: Sequence[str] = (),
+        words: Words = _reason_alone,
     ) -> None:
         """Put the reason on the queue item, with error.log. If W&B refuses that, the run ends all the same.
 
-        `build` is the build that failed, if one did, and `log` the end of its log.
+        `build` is the build that failed, if one did, and `log` the end of its log. `words` makes what the item says, of
+        the reason and the logs.
         """
-        text = self._error_log(run, reason, build, log)
+        where, tails = self._evidence(run, build, log)
+        text = error_log(reason, where, tails)
         kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
         try:
-            put(run.item, message(reason), stage, self._attach(run.record, kind, text))
+            put(run.item, message(words(reason, tails)), stage, self._attach(run.record, kind, text))
         except self._refusals:
             logger.exception("W&B refused the report")
 
@@ -212,8 +223,8 @@ class Ending:
             logger.exception("W&B refused the log; the reason goes without it")
             return ()
 
-    def _error_log(self, run: _Run, reason: str, build: Build | None, log: Sequence[str]) -> str:
-        """Write error.log, with the ends of the logs of the training job and of the build.
+    def _evidence(self, run: _Run, build: Build | None, log: Sequence[str]) -> tuple[list[str], Tails]:
+        """Return where to look, and the ends of the logs of the training job and of the build.
 
         The record names a job from before SageMaker took it: its log is shown only if the job is the run's.
         """
@@ -224,7 +235,7 @@ class Ending:
         if build:
             where.append(f"Build log:    {build.logs.page}")
             tails.append((f"build {build.id}", list(log)))
-        return error_log(reason, where, tails)
+        return where, [(stream, [plain(line) for line in lines]) for stream, lines in tails]
 
 
 def _optional(call: Callable[[], Found]) -> Found | None:
