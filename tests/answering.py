@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ class Answer(NamedTuple):
 
     status: int
     body: Any = None
+    headers: Mapping[str, str] = {}
 
 
 class AnsweringServer:
@@ -49,21 +50,24 @@ def answering(*answers: Answer) -> Iterator[AnsweringServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-            server.asked.append(Asked(self.command, self.path, target, dict(self.headers), body))
+            server.asked.append(Asked(self.command, self.path, target, dict(self.headers), sent))
             answer = server.next_answer()
             if not answer.status:
                 self.close_connection = True
                 return
-            content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body or {}).encode()
+            body = b"" if self.command == "HEAD" else answer.body
+            content = body if isinstance(body, bytes) else json.dumps(answer.body or {}).encode()
             self.send_response(answer.status)
             self.send_header("Content-Type", "application/x-amz-json-1.1")
             self.send_header("Content-Length", str(len(content)))
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PUT = do
+        do_GET = do_HEAD = do_POST = do_PUT = do
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
             """Do not log."""

@@ -16,6 +16,7 @@ NAMES = (
     "report_outcome",
     "relaunch_run",
     "sweep_runs",
+    "retire_agent",
 )
 
 

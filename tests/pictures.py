@@ -24,7 +24,8 @@ def life_of_a_run() -> str:
     """Draw the states of a run's record, and the events that change them."""
     lines = ["stateDiagram-v2"]
     for event, change in LIFE.items():
-        said = f"{event}, {'next attempt' if change.next_attempt else 'same attempt'}, slots {change.slots:+d}"
+        said = f"{event}, {'next attempt' if change.next_attempt else 'same attempt'}"
+        said += f", slots {change.slots:+d}" if change.slots else ""
         for state in change.after:
             lines.append(f"    {state or '[*]'} --> {change.to}: {said if state else said.replace('next', 'first')}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The states "Report outcome" and "Report failure": reports to W&B how the run ended, and frees its slot."""
+"""The states "Report outcome" and "Report failure": frees the run's slot, and reports to W&B how the run ended."""
 
 from typing import Any
 

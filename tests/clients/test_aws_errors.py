@@ -67,7 +67,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "find execution": lambda: Executions().find("arn"),
     "running executions": lambda: list(Executions().running("arn")),
     "live jobs": lambda: list(SageMaker("stack").live_jobs()),
-    "open runs": lambda: list(Runs("runs", "details").open_runs()),
+    "open runs": lambda: list(Runs("runs", "details").unreported_runs()),
     "log tails": lambda: TrainingLogs().tails("abc"),
     "image": lambda: ImageRepository("123456789012.dkr.ecr.us-east-1.amazonaws.com/launch").has("sha256:0"),
     "public registry password": public_registry_password,

@@ -76,17 +76,43 @@ def slots(runs: Runs) -> tuple[int, int]:
     return agent.jobs_open, agent.schedulers_open
 
 
+def closed(runs: Runs, item_id: str, outcome: dict[str, str]) -> bool:
+    """End an open run and close it, as what reports it does."""
+    run = run_record(item_id)
+    return runs.end(run) and runs.close(run, outcome)
+
+
 def test_an_open_run_is_read_back_whole(runs: Runs) -> None:
     assert runs.open(run_record(), spec=SPEC, limit=1)
     assert runs.get("item") == run_record()
     assert runs.get("another") is None
 
 
-def test_opening_takes_a_slot_and_closing_frees_it(runs: Runs) -> None:
+def test_opening_takes_a_slot_and_ending_frees_it(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=1)
     assert slots(runs) == (1, 0)
+    assert runs.end(run_record())
+    assert slots(runs) == (0, 0)
     assert runs.close(run_record(), {"verdict": "finished", "reason": "."})
     assert slots(runs) == (0, 0)
+
+
+def test_a_run_that_has_ended_is_found_until_it_is_closed_and_does_not_go_on(runs: Runs) -> None:
+    runs.open(run_record(), spec=SPEC, limit=1)
+    runs.planned(PLAN)
+    runs.awaiting("item", training_job_name="job", task_token="token")
+    assert runs.end(run_record())
+    assert not runs.end(run_record())
+    ended = runs.unreported_run("item")
+    assert ended
+    assert (ended.state, ended.acked, ended.task_token) == (RunState.ENDED, True, None)
+    assert runs.open_run("item") is None
+    assert [each.state for each in runs.unreported_runs()] == [RunState.ENDED]
+    assert runs.details("item").plan == PLAN
+    assert not runs.awaiting("item", training_job_name="job", task_token="token")
+    assert not runs.give_back(run_record())
+    assert runs.close(run_record(), {"verdict": "finished", "reason": "."})
+    assert (runs.unreported_run("item"), list(runs.unreported_runs())) == (None, [])
 
 
 def test_nothing_is_opened_beyond_the_limit(runs: Runs) -> None:
@@ -116,13 +142,13 @@ def test_the_same_item_is_opened_once(runs: Runs) -> None:
 
 def test_a_run_is_closed_once(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=1)
-    assert runs.close(run_record(), {"verdict": "finished", "reason": "."})
+    assert closed(runs, "item", {"verdict": "finished", "reason": "."})
     assert not runs.close(run_record(), {"verdict": "failed", "reason": "late"})
     assert not runs.give_back(run_record())
     assert slots(runs) == (0, 0)
-    closed = runs.get("item")
-    assert closed
-    assert closed.outcome == {"verdict": "finished", "reason": "."}
+    found = runs.get("item")
+    assert found
+    assert found.outcome == {"verdict": "finished", "reason": "."}
 
 
 PLAN = plan("image-job").model_copy(update={"item": item_ref()})
@@ -135,7 +161,7 @@ def test_a_run_that_is_not_open_keeps_no_spec_no_plan_and_no_token(runs: Runs, e
     runs.awaiting("item", training_job_name="job", task_token="token")
     assert {"spec", "plan"} <= set(stored("run#item#details", "details"))
     if end == "close":
-        runs.close(run_record(), {"verdict": "finished", "reason": "."})
+        closed(runs, "item", {"verdict": "finished", "reason": "."})
     else:
         runs.give_back(run_record())
     assert not {"spec", "plan", "task_token"} & set(stored())
@@ -174,7 +200,7 @@ def test_a_record_of_an_older_version_is_read_and_forgotten_alike(runs: Runs, pl
     assert runs.get("item") == run_record().model_copy(
         update={} if planned_by == "the older version" else {"entity": PLAN.entity, "project": PLAN.project}
     )
-    runs.close(run_record(), {"verdict": "finished", "reason": "."})
+    closed(runs, "item", {"verdict": "finished", "reason": "."})
     assert not {"spec", "plan"} & (set(stored()) | set(stored("run#item#details", "details")))
 
 
@@ -194,7 +220,7 @@ def test_what_is_secret_in_a_spec_is_hidden_once_it_was_read(runs: Runs) -> None
 
 def test_a_closed_item_is_not_opened_again_and_a_returned_one_is_as_the_next_attempt(runs: Runs) -> None:
     runs.open(run_record("closed"), spec=SPEC, limit=5)
-    runs.close(run_record("closed"), {"verdict": "failed", "reason": "."})
+    closed(runs, "closed", {"verdict": "failed", "reason": "."})
     assert not runs.open(run_record("closed", attempt=2), spec=SPEC, limit=5)
     runs.open(run_record("returned"), spec=SPEC, limit=5)
     runs.give_back(run_record("returned"))
@@ -208,6 +234,7 @@ def test_an_earlier_attempt_cannot_end_a_later_one(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=5)
     runs.give_back(run_record())
     runs.open(run_record(attempt=2), spec=SPEC, limit=5)
+    assert not runs.end(run_record(attempt=1))
     assert not runs.close(run_record(attempt=1), {"verdict": "failed", "reason": "."})
     assert slots(runs) == (1, 0)
 
@@ -317,16 +344,16 @@ def test_a_run_spec_that_does_not_fit_is_refused_before_a_slot_is_taken(runs: Ru
     assert slots(runs) == (0, 0)
 
 
-def test_open_runs_are_found_and_ended_ones_are_not(runs: Runs) -> None:
+def test_runs_without_an_outcome_are_found_and_others_are_not(runs: Runs) -> None:
     for name in ("one", "two", "three"):
         runs.open(run_record(name), spec=SPEC, limit=-1)
-    runs.close(run_record("one"), {"verdict": "finished", "reason": "."})
+    closed(runs, "one", {"verdict": "finished", "reason": "."})
     runs.give_back(run_record("two"))
     runs.planned(plan("image-job").model_copy(update={"item": run_record("three").item}))
-    (found,) = runs.open_runs()
+    (found,) = runs.unreported_runs()
     assert (found.item.id, found.entity) == ("three", "team")
     runs.open(run_record("two", attempt=2), spec=SPEC, limit=-1)
-    assert {each.item.id for each in runs.open_runs()} == {"two", "three"}
+    assert {each.item.id for each in runs.unreported_runs()} == {"two", "three"}
 
 
 def test_an_item_that_comes_back_is_not_stopped_for_what_was_asked_of_its_earlier_attempt(runs: Runs) -> None:
@@ -375,7 +402,7 @@ def test_only_an_open_run_is_found_as_one(runs: Runs) -> None:
     assert runs.open_run("item") is None
     runs.open(run_record(), spec=SPEC, limit=5)
     assert runs.open_run("item") == runs.get("item")
-    runs.close(run_record(), {"verdict": "stopped", "reason": "."})
+    closed(runs, "item", {"verdict": "stopped", "reason": "."})
     assert runs.open_run("item") is None
 
 
@@ -398,7 +425,7 @@ def test_a_run_is_warned_of_a_thing_once(runs: Runs) -> None:
 
 def test_no_training_job_is_awaited_by_a_closed_run(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=5)
-    assert runs.close(run_record(), {"verdict": "stopped", "reason": "."})
+    assert closed(runs, "item", {"verdict": "stopped", "reason": "."})
     assert not runs.awaiting("item", training_job_name="job", task_token="token")
     item = stored()
     assert "task_token" not in item
@@ -407,7 +434,7 @@ def test_no_training_job_is_awaited_by_a_closed_run(runs: Runs) -> None:
 def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=1)
     runs.awaiting("item", training_job_name="job", task_token="token")
-    runs.close(run_record(), {"verdict": "not launched", "reason": "."})
+    closed(runs, "item", {"verdict": "not launched", "reason": "."})
     runs.open(run_record("other"), spec=SPEC, limit=1)
     assert not runs.open_again(run_record(), spec={"a": 1}, redrives=1, at=NOW, limit=1)
     assert runs.open_again(run_record(), spec={"a": 1}, redrives=1, at=NOW, limit=2)
@@ -492,8 +519,10 @@ def brought_to(state: RunState | None, runs: Runs) -> None:
     runs.stop_requested("item", at=NOW)
     runs.came_to_nothing("item", training_job_name="earlier", reason=RetryReason.CAPACITY, at=NOW)
     runs.awaiting("item", training_job_name="job", task_token="token")
+    if state is RunState.ENDED:
+        runs.end(run_record())
     if state is RunState.CLOSED:
-        runs.close(run_record(), {"verdict": "finished", "reason": "."})
+        closed(runs, "item", {"verdict": "finished", "reason": "."})
     if state is RunState.RETURNED:
         runs.give_back(run_record(), refusal="no")
 
@@ -505,6 +534,8 @@ def brought_about(event: Event, runs: Runs, attempt: int) -> bool:
         return runs.open(run, spec=SPEC, limit=-1)
     if event is Event.RELAUNCHED:
         return runs.open_again(run, spec=SPEC, redrives=1, at=NOW, limit=-1)
+    if event is Event.ENDED:
+        return runs.end(run)
     return runs.close(run, {"verdict": "failed", "reason": "."}) if event is Event.CLOSED else runs.give_back(run)
 
 
@@ -534,9 +565,9 @@ def test_a_run_changes_as_the_table_of_its_life_says_and_not_otherwise(
     assert RunState(run["state"]["S"]) is change.to
     assert taken == before[-1] + change.slots
     assert not set(change.forgets) & set(run)
-    # Only an open run is in the index and has details.
+    # Only a run without an outcome is in the index and has details.
     assert ("open" in run, "spec" in details, "ttl" in details) == (
-        (True, True, False) if runs.open_run("item") else (False, False, True)
+        (True, True, False) if runs.unreported_run("item") else (False, False, True)
     )
 
 
@@ -557,5 +588,4 @@ def test_what_a_change_forgets_can_have_been_stored() -> None:
 
 def test_slots_are_taken_by_what_opens_a_run_and_freed_by_what_ends_it() -> None:
     for change in LIFE.values():
-        assert change.slots == (1 if change.to is RunState.OPEN else -1)
-        assert (RunState.OPEN in change.after) is (change.to is not RunState.OPEN)
+        assert change.slots == (change.to is RunState.OPEN) - (RunState.OPEN in change.after)

@@ -213,10 +213,13 @@ def test_a_function_reaches_the_items_of_the_table_that_its_step_is_about(role: 
         for operator in statement["Condition"].values()
         for key in operator["dynamodb:LeadingKeys"]
     }
+    retires = role == "RetireAgentFunctionRole"
     counts_slots = role not in ("StartTrainingFunctionRole", "ResumeRunFunctionRole")
-    builds = role not in ("PollQueuesFunctionRole", "ResumeRunFunctionRole", "RelaunchRunFunctionRole")
+    builds = not retires and role not in (
+        *("PollQueuesFunctionRole", "ResumeRunFunctionRole", "RelaunchRunFunctionRole"),
+    )
     sweeps = role == "SweepRunsFunctionRole"
-    expected = {"run#*": True, "agent#*": counts_slots, "image#*": builds, "sweep": sweeps}
+    expected = {"run#*": not retires, "agent#*": counts_slots, "image#*": builds, "sweep": sweeps}
     assert kinds == {key for key, reached in expected.items() if reached}
 
 
@@ -269,6 +272,16 @@ def test_network_interfaces_are_for_training_in_a_vpc() -> None:
         "Fn::Equals": [{"Ref": "TrainingInVpc"}, "true"]
     }
     assert transformed()["Resources"]["TrainInVpc"]["Condition"] == "TrainsInVpcWithRole"
+
+
+def test_a_launch_agent_is_retired_after_the_schedules_are_deleted_and_before_what_its_function_needs() -> None:
+    resource = template()["Resources"]["LaunchAgent"]["Properties"]
+    assert template()["Resources"]["SchedulesRole"]["DependsOn"] == "LaunchAgent"
+    assert resource["ServiceTimeout"] > 2 * template()["Resources"]["RetireAgentFunction"]["Properties"]["Timeout"]
+    named = json.dumps(resource["Permissions"])
+    for name, policy in deployed("AWS::IAM::Policy").items():
+        if '"RetireAgentFunctionRole"' in json.dumps(policy["Roles"]):
+            assert f'{{"Ref": "{name}"}}' in named, name
 
 
 # --- parameters
@@ -325,7 +338,8 @@ def test_links_lead_to_the_console_of_the_partition() -> None:
 def test_an_alarm_tells_of_errors_of_every_function() -> None:
     alarms = resources("AWS::CloudWatch::Alarm").values()
     watched = [each["Dimensions"][0]["Value"]["Ref"] for each in alarms if each["MetricName"] == "Errors"]
-    assert sorted(watched) == sorted(resources("AWS::Serverless::Function"))
+    # One runs when the stack is deleted, and the alarms with it.
+    assert sorted([*watched, "RetireAgentFunction"]) == sorted(resources("AWS::Serverless::Function"))
 
 
 def test_an_alarm_tells_of_polls_that_do_not_happen() -> None:

@@ -227,6 +227,21 @@ def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
         assert verdict(cloud, stacks[name].outputs["RunsTable"], item_id) == "finished"
     what_was_chosen_is_there(cloud, stacks["chosen"])
     assert cloud.get("denials") == []
+    assert {agent.agent_status for agent in wandb.state.agents.values()} <= {"POLLING", "RUNNING"}
+    for name in stacks:
+        cloud.client("cloudformation").delete_stack(StackName=name)
+    wait_for(lambda: not any(is_deployed(cloud, name) for name in stacks), within=120)
+    killed = dict.fromkeys(stacks, "KILLED")
+    assert {agent.hostname: agent.agent_status for agent in wandb.state.agents.values()} == killed
+    assert [denial for denial in cloud.get("denials") if "RetireAgent" in denial] == []
+
+
+def is_deployed(cloud: LocalCloud, name: str) -> bool:
+    """Whether a stack is there. Raises AssertionError where its deletion has failed."""
+    stacks = cloud.client("cloudformation").describe_stacks()["Stacks"]
+    statuses = [each["StackStatus"] for each in stacks if each["StackName"] == name]
+    assert "DELETE_FAILED" not in statuses
+    return bool(statuses) and statuses != ["DELETE_COMPLETE"]
 
 
 def every_choice(cloud: LocalCloud) -> dict[str, str]:

@@ -186,3 +186,16 @@ def test_a_role_that_trusts_another_account_is_not_taken(cloud: LocalCloud, acco
     else:
         with pytest.raises(ClientError, match="Could not assume role"):
             create(**training_request(role))
+
+
+def test_s3_says_where_a_bucket_is_to_those_who_may_not_use_it(cloud: LocalCloud) -> None:
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    cloud.client("s3").create_bucket(Bucket=name)
+    s3 = Caller(cloud, {"Action": "s3:ListBucket", "Resource": "arn:aws:s3:::another"}).client("s3")
+    with pytest.raises(ClientError) as refused:
+        s3.head_bucket(Bucket=name)
+    answer = refused.value.response["ResponseMetadata"]
+    assert (answer["HTTPStatusCode"], answer["HTTPHeaders"].get("x-amz-bucket-region")) == (403, REGION)
+    with pytest.raises(ClientError) as missing:
+        s3.head_bucket(Bucket=f"{name}-2")
+    assert missing.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404

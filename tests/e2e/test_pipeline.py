@@ -120,6 +120,15 @@ def test_a_missing_image_is_the_configurations_fault_and_known_at_once(app: Appl
     assert "Cannot pull algorithm container" in item.error["message"]
 
 
+def test_a_missing_output_bucket_is_known_before_anything_runs(app: Application) -> None:
+    item = app.push(app.images["train"], sagemaker={"OutputDataConfig": {"S3OutputPath": "s3://no-such-bucket/x"}})
+    assert "InvalidRunSpec" in app.ended(item)["cause"]
+    assert item.error
+    assert "there is no bucket no-such-bucket" in item.error["message"]
+    assert app.training_jobs(item) == []
+    assert app.deployed.cloud.get("denials") == []
+
+
 def test_a_role_the_stack_may_not_pass_is_refused_in_awss_words(app: Application) -> None:
     before = len(app.deployed.cloud.get("denials"))
     item = app.push(app.images["train"], sagemaker={"RoleArn": "arn:aws:iam::000000000000:role/Administrator"})

@@ -69,6 +69,14 @@ def _code_gone(made: World) -> RunQueueItem:
     return made.push(job=JOB)
 
 
+def _stack_deleted(made: World) -> RunQueueItem:
+    """A stack that is deleted when its run has ended."""
+    item = made.push()
+    made.run_until_idle()
+    made.delete_stack()
+    return item
+
+
 def _redriven(made: World) -> RunQueueItem:
     """A run whose role SageMaker refuses, until the operator fixes it and redrives the execution."""
     made.training.refuses = "ValidationException"
@@ -227,6 +235,7 @@ def scenarios() -> dict[str, Scenario]:
         "made by functions that all die": Scenario(_made_by_functions_that_all_die, "not launched", long),
         "code without room": Scenario(_code, "not launched", {"quota": 0, "capacity_wait_hours": 0.1}),
         "stopped in the console while its job is made": Scenario(_stopped_while_it_starts, "stopped", {}),
+        "stack deleted": Scenario(_stack_deleted, "finished", {}, until=lambda made: made.stack_answers),
         "code": Scenario(_code, "finished", {}),
         "code whose image is there": Scenario(_code_again, "finished", {}),
         "code whose image is being built": Scenario(_code_at_once, "finished", {}),

@@ -48,3 +48,17 @@ def job_changed(job: Job, draws: random.Random) -> dict[str, Any]:
     if draws.random() < 0.1:
         detail["LastModifiedTime"] = "just now"
     return event | {"detail": detail, "resources": [job.shown["TrainingJobArn"]]}
+
+
+def stack_change(kind: str, response_url: str) -> dict[str, Any]:
+    """A request of CloudFormation's to a custom resource."""
+    return {
+        "RequestType": kind,
+        "RequestId": "request",
+        "ResponseURL": response_url,
+        "StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/launch/1",
+        "ResourceType": "Custom::LaunchAgent",
+        "LogicalResourceId": "LaunchAgent",
+        "PhysicalResourceId": "launch-agent",
+        "ResourceProperties": {"ServiceToken": "arn", "ServiceTimeout": "600"},
+    }

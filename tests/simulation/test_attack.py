@@ -67,7 +67,9 @@ def test_whatever_is_wrong_with_events_and_invocations_changes_nothing() -> None
 def test_every_call_that_a_function_is_allowed_to_make_is_attacked() -> None:
     made: dict[str, set[str]] = {}
     for site in {site for counts in sites().values() for site in counts}:
-        actions = {"TransactWriteItems": {"UpdateItem"}}.get(site.operation, {site.operation})
+        actions = {"HeadBucket": {"ListBucket"}, "TransactWriteItems": {"UpdateItem"}}.get(
+            site.operation, {site.operation}
+        )
         made.setdefault(site.function, set()).update(
             f"{IAM.get(site.service, site.service)}:{action}" for action in actions
         )

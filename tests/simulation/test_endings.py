@@ -8,11 +8,12 @@ import pytest
 
 from local.wandb.queues import ItemState, RunQueueItem
 from tests.simulation.dynamodb import Refused
-from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
+from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site, WandbOutage
 from tests.simulation.training import Script
 from tests.simulation.world import API_KEY, DAY, ENTITY, HOUR, KEY_OF_RUN, PROJECT, Delivery, World, world
 
 ALGORITHM = {"AlgorithmSpecification": {"AlgorithmName": "xgboost-of-mine", "TrainingInputMode": "File"}}
+EXIT_1 = "AlgorithmError: , exit code: 1"
 VICTIM = "payroll-model-2026"
 LOG = ["postgres://payroll:HUNTER2@10.0.0.5/salaries", "row 17: J. Doe 184000"]
 
@@ -76,6 +77,82 @@ def test_a_run_whose_training_job_fails_just_after_its_stop_was_stopped(failure:
         made.training.end(job, "Failed", "Failed")
         assert ended(made, item)["verdict"] == "stopped"
         assert item.state is ItemState.CLAIMED
+
+
+# --- a slot is free before a word is said
+@pytest.mark.parametrize("failure", [EXIT_1, ""], ids=["failed", "completed"])
+def test_a_run_whose_end_cannot_be_reported_holds_no_slot(failure: str) -> None:
+    faults = WandbOutage(NoFaults(), Fault.BROKEN)
+    with world(3, faults, script=lambda _: Script(failure=failure, calls_init=False)) as made:
+        item = made.push()
+        while not (made.jobs(item) and not made.jobs(item)[0].is_live):
+            made.clock.run(1)
+        faults.is_active = True
+        made.clock.run(30)
+        (stack,) = made.stacks.values()
+        assert (stack.open, stack.unreported) == (set(), {f"run#{item.id}"})
+        made.clock.run(2 * HOUR)
+        assert (made.outcome(item), item.state) == (None, ItemState.CLAIMED)
+        faults.is_active = False
+        assert ended(made, item)["verdict"] == "failed"
+        assert item.state is ItemState.FAILED
+
+
+def test_the_next_run_begins_while_the_last_may_still_appear() -> None:
+    with world(3, NoFaults(), max_jobs=1, poll_every=5, script=lambda _: Script(calls_init=False)) as made:
+        first, second = made.push(), made.push()
+        while not made.jobs(second):
+            made.clock.run(1)
+        assert not made.jobs(first)[0].is_live
+        assert made.outcome(first) is None
+        assert ended(made, first)["verdict"] == "failed"
+
+
+def test_a_run_that_fails_before_wandb_init_is_reported_within_seconds() -> None:
+    with world(3, NoFaults(), script=lambda _: Script(failure=EXIT_1, calls_init=False)) as made:
+        item = made.push()
+        while not (made.jobs(item) and not made.jobs(item)[0].is_live):
+            made.clock.run(1)
+        made.clock.run(15)
+        assert (made.outcome(item) or {}).get("verdict") == "failed"
+        assert made.stacks["launch"].functions.failed["report_outcome"] <= 1
+
+
+def test_a_run_that_has_ended_takes_a_slot_before_it_goes_on_in_a_redriven_execution() -> None:
+    """The sweep has freed its slot, and cannot report it yet. It is reported first, and then launched again."""
+    faults = WandbOutage(NoFaults(), Fault.BROKEN)
+    with world(3, faults, script=lambda _: Script(training=3 * HOUR)) as made:
+        item = made.push()
+        while not (made.jobs(item) and made.jobs(item)[0].is_live):
+            made.clock.run(1)
+        faults.is_active = True
+        made.stop_in_console(item)
+        made.clock.run(2 * 60)
+        assert made.stacks["launch"].open == set()
+        made.redrive(item)
+        made.clock.run(2 * 60)
+        assert len(made.jobs(item)) == 1
+        faults.is_active = False
+        assert ended(made, item)["verdict"] == "finished"
+        assert [job.shown["TrainingJobStatus"] for job in made.jobs(item)] == ["Stopped", "Completed"]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_item_of_a_job_that_failed_begins_with_the_line_that_matters(fails: bool) -> None:
+    lines = ["Traceback (most recent call last):", "  import torchx", "\x1b[31mModuleNotFoundError: No torchx\x1b[0m"]
+
+    def logs(service: str, operation: str, *_: Any) -> Any:
+        is_log = (service, operation) == ("cloudwatch-logs", "GetLogEvents")
+        return {"events": [{"message": line} for line in lines]} if is_log else None
+
+    with world(3, NoFaults(), script=lambda _: Script(failure=EXIT_1 if fails else "", calls_init=False)) as made:
+        instead(made, logs)
+        item = made.push()
+        assert ended(made, item)["verdict"] == "failed"
+        assert item.error
+        begins = "ModuleNotFoundError: No torchx. The training job failed" if fails else "The training job exited"
+        assert item.error["message"].startswith(begins)
+        assert "\nModuleNotFoundError: No torchx\n" in told(made).replace("\\n", "\n")
 
 
 # --- others' logs

@@ -19,7 +19,7 @@ def ended_alike(made: World, honest: RunQueueItem, *, within: float = DAY) -> No
     assert made.check().everything == []
     assert (made.outcome(honest) or {}).get("verdict") == "finished"
     (stack,) = made.stacks.values()
-    assert not stack.open
+    assert not stack.unreported
     assert [stack.functions.failed[name] for name in ("poll_queues", "sweep_runs")] == [0, 0]
 
 

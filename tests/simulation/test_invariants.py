@@ -378,7 +378,7 @@ def test_i10_an_item_whose_lease_another_agent_got_is_left_to_it() -> None:
         assert made.jobs(item) == []
         assert item.error is None
         assert [record["state"]["S"] for record in made.records(item.id)] == ["returned"]
-        assert not made.stacks["launch"].open
+        assert not made.stacks["launch"].unreported
 
 
 def _rival_takes(made: World, item: RunQueueItem) -> str:

@@ -94,15 +94,23 @@ def _sent(request: Any, event_name: str, **_: Any) -> AWSResponse:
         )
     except NoAnswer:
         raise ConnectionClosedError(endpoint_url=request.url) from None
-    return AWSResponse(request.url, status, {}, _Raw(body))  # type: ignore[arg-type]  # headers are a mapping
+    headers: dict[str, str] = {}
+    if operation == "HeadBucket":  # a HEAD has no body: what it is answered with is a header
+        headers, body = {} if body.startswith(b"<") else {"x-amz-bucket-region": body.decode()}, b""
+    return AWSResponse(request.url, status, headers, _Raw(body))  # type: ignore[arg-type]  # headers are a mapping
 
 
 def _aws(service: str, operation: str, request: Any) -> tuple[int, bytes]:
-    if service == "s3":
+    if service == "s3" and operation != "HeadBucket":
         return _s3(operation, unquote(urlsplit(request.url).path), request.body)
     try:
+        if service == "s3":
+            bucket = (urlsplit(request.url).hostname or "").partition(".")[0]
+            return 200, _answering.aws.answer(service, operation, {"Bucket": bucket})["BucketRegion"].encode()
         answer = _answering.aws.answer(service, operation, json.loads(request.body))
     except Refused as refused:
+        if service == "s3":
+            return {"NotFound": 404, "Forbidden": 403}[refused.code], refused.more.get("region", "<>").encode()
         return 400, _error(refused.code, str(refused), **refused.more)
     return 200, json.dumps(answer).encode()
 

@@ -30,8 +30,8 @@ from tests.handlers import properties_of
 from tests.simulation import others
 from tests.simulation.builds import REPOSITORY, Builds
 from tests.simulation.clock import Clock
-from tests.simulation.dynamodb import Table
-from tests.simulation.events import execution_ended, job_changed, scheduled
+from tests.simulation.dynamodb import Refused, Table
+from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change
 from tests.simulation.faults import Faults
 from tests.simulation.functions import Functions
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
@@ -45,6 +45,7 @@ ENTITY, QUEUE, PROJECT, JOB = "team", "sagemaker", "p", "team/jobs/git:latest"
 API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE = "a" * 40, "b" * 40, "hunter2-of-the-queue"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+STACK_ANSWERS = "/stack-answers"
 _DETAILS = "-details"
 _FORBIDDEN = "permission denied"
 _BEGINS = 1_800_057_600.0
@@ -90,6 +91,10 @@ class Stack:
     functions: Functions
     machine: StateMachine
     open: set[str] = field(default_factory=set)
+    """The runs that hold a slot."""
+    is_deleted: bool = False
+    unreported: set[str] = field(default_factory=set)
+    """The runs without an outcome, which hold a slot or have held one."""
 
 
 class World:
@@ -118,6 +123,8 @@ class World:
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
+        self.stack_answers: list[str] = []
+        """What CloudFormation was answered when a stack was made, changed or deleted."""
         self.redriven: set[str] = set()
         """The items whose executions were redriven."""
         self.server = WandbServer(entity=ENTITY, api_key=API_KEY)
@@ -133,6 +140,8 @@ class World:
         )
         self.builds = Builds(clock, seconds=180, fails=builds_fail or (lambda: False))
         self.objects = self.builds.objects
+        self.buckets: dict[str, str | Refused] = {}
+        """The regions of buckets that are not in the stack's, and what S3 refuses of others."""
         self.stacks: dict[str, Stack] = {}
         self.others = Others(clock, self.training, self.server, self.stacks, self.found.other.append)
         self._raw: dict[bytes, bytes] = {}
@@ -178,8 +187,12 @@ class World:
             ended=lambda execution: self._execution_ended(stack, execution),
         )
         stack = self.stacks[name] = Stack(name, Table(runs_table()), functions, machine)
-        self._every(self._poll_every, lambda: self.invoke(stack, "poll_queues", scheduled()))
-        self._every(5 * self._poll_every, lambda: self.invoke(stack, "sweep_runs", scheduled()))
+        self._every(self._poll_every, lambda: self._schedule(stack, "poll_queues"))
+        self._every(5 * self._poll_every, lambda: self._schedule(stack, "sweep_runs"))
+
+    def _schedule(self, stack: Stack, function: str) -> None:
+        if not stack.is_deleted:
+            self.invoke(stack, function, scheduled())
 
     def _every(self, seconds: float, happens: Callable[[], None]) -> None:
         def again() -> None:
@@ -195,6 +208,8 @@ class World:
     def _answer_for_aws(self, service: str, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
         if service == "dynamodb":
             return self._table(operation, asked)
+        if service == "s3":
+            return self._bucket(asked["Bucket"])
         check_limits(service, operation, asked)
         self.others.check_call(service, operation, asked)
         if service == "sagemaker":
@@ -206,6 +221,12 @@ class World:
         if service == "cloudwatch-logs":
             return self.others.logs(operation, asked)
         return self.builds.answer(operation, asked)
+
+    def _bucket(self, name: str) -> dict[str, Any]:
+        found = self.buckets.get(name, "us-east-1")
+        if isinstance(found, Refused):
+            raise found
+        return {"BucketRegion": found}
 
     def _machine_of(self, asked: Mapping[str, Any]) -> StateMachine:
         arn = asked.get("stateMachineArn") or asked.get("executionArn")
@@ -224,6 +245,9 @@ class World:
     def _answer_for_wandb(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         if others.MARK.encode() in body:
             self.found.other.append(f"W&B gets the others' data: {body[:300]!r}")
+        if url == STACK_ANSWERS:
+            self.stack_answers.append(json.loads(body)["Status"])
+            return 200, b""
         if url != "/graphql":
             return asgi(self.server.app, method, url, headers, body)
         asked = json.loads(body)
@@ -353,6 +377,17 @@ class World:
                 "RedriveExecution", {"executionArn": execution.arn}
             )
 
+    def delete_stack(self) -> None:
+        """Delete every stack, as far as its launch agent is concerned; its schedules go first."""
+        for stack in self.stacks.values():
+            stack.is_deleted = True
+        self.change_stack("Delete")
+
+    def change_stack(self, kind: str) -> None:
+        """Have CloudFormation tell of a change of every stack."""
+        for stack in self.stacks.values():
+            self.invoke(stack, "retire_agent", stack_change(kind, f"http://wandb{STACK_ANSWERS}"))
+
     # --- observations
     def execution(self, item: RunQueueItem) -> Execution | None:
         """Return the newest execution of an item."""
@@ -388,7 +423,7 @@ class World:
         """Whether every item has ended, and nothing is in progress."""
         return (
             not self.queue.waiting
-            and not any(stack.open for stack in self.stacks.values())
+            and not any(stack.unreported for stack in self.stacks.values())
             and not self.training.live
             and not any(stack.machine.running for stack in self.stacks.values())
         )
@@ -408,7 +443,9 @@ class World:
         """Whether no run is open and nothing is in progress; items may still be in W&B's queue."""
         in_progress = any(build.status == "IN_PROGRESS" for build in self.builds.builds.values())
         stacks = self.stacks.values()
-        return not (self.training.live or in_progress or any(each.open or each.machine.running for each in stacks))
+        return not (
+            self.training.live or in_progress or any(each.unreported or each.machine.running for each in stacks)
+        )
 
     def run_until_closed(self, *, within: float) -> bool:
         """Let time pass until all has ended, or nothing was open for half an hour; return whether that happened."""
@@ -424,8 +461,9 @@ class World:
     def _check_slots(self, stack: Stack, keys: list[str]) -> None:
         for key in keys:
             if key.startswith("run#"):
-                is_open = stack.table.items.get(key, {}).get("state") == {"S": "open"}
-                (stack.open.add if is_open else stack.open.discard)(key)
+                state = stack.table.items.get(key, {}).get("state", {}).get("S")
+                (stack.open.add if state == "open" else stack.open.discard)(key)
+                (stack.unreported.add if state in ("open", "ended") else stack.unreported.discard)(key)
         agent = stack.table.items[f"agent#{ENTITY}"]
         counted = sum(int(agent.get(name, {"N": "0"})["N"]) for name in ("jobs_open", "schedulers_open"))
         if counted != len(stack.open):
@@ -455,6 +493,8 @@ class World:
             self._check_item(item, refused=refused)
         for stack in self.stacks.values():
             self._check_stack(stack)
+            if stack.is_deleted and not refused:
+                self._check_deleted(stack)
         self.others.check()
         for job in self.training.live.values():
             self.found.leaked.append(f"training job {job.name} of item {job.item} is in progress")
@@ -489,6 +529,13 @@ class World:
         is_trained = completed and all(job.script.calls_init for job in self.jobs(item))
         if is_trained and verdict in ("not launched", "failed"):
             self.found.other.append(f"item {item.id} was trained, and is {verdict}: {outcome['reason']}")
+
+    def _check_deleted(self, stack: Stack) -> None:
+        if set(self.stack_answers) != {"SUCCESS"}:
+            self.found.other.append(f"the deletion of {stack.name} waits for an answer: {self.stack_answers}")
+        agent = self.server.state.agents[stack.table.items[f"agent#{ENTITY}"]["launch_agent_id"]["S"]]
+        if agent.agent_status != "KILLED":
+            self.found.other.append(f"the launch agent of {stack.name}, which is deleted, is {agent.agent_status}")
 
     def _check_stack(self, stack: Stack) -> None:
         for execution in stack.machine.running.values():

@@ -17,7 +17,6 @@ from tests.golden.cases import plan
 from tests.make import NOW, training_job
 
 ENDED = NOW
-GRACE = timedelta(seconds=60)
 EXIT_1 = "AlgorithmError: , exit code: 1"
 
 
@@ -41,6 +40,7 @@ def judged(
     expects: bool = True,
     stopped: bool = False,
     stop_requested: bool = False,
+    grace: float = 60,
 ) -> Judgement:
     return judge(
         ended,
@@ -48,7 +48,7 @@ def judged(
         stop_requested=stop_requested,
         expects_wandb_init=expects,
         now=ENDED + timedelta(seconds=after),
-        grace=GRACE,
+        grace=timedelta(seconds=grace),
     )
 
 
@@ -104,6 +104,20 @@ def test_a_run_may_appear_until_the_grace_period_is_over(run_state: str | None) 
     with pytest.raises(RunNotSeen):
         judged(end("Completed"), run_state, after=59)
     assert judged(end("Completed"), run_state, after=60).on_item is OnItem.FAIL
+
+
+@pytest.mark.parametrize("status", ["Failed", "Stopped"])
+@pytest.mark.parametrize("run_state", [None, "pending"])
+def test_the_run_of_a_job_that_did_not_complete_is_awaited_for_as_long_as_w_and_b_needs(
+    run_state: str | None, status: str
+) -> None:
+    with pytest.raises(RunNotSeen, match="within 5 seconds"):
+        judged(end(status), run_state, after=4)
+    assert judged(end(status), run_state, after=5).on_item is OnItem.FAIL
+
+
+def test_a_grace_period_that_is_shorter_still_is_kept() -> None:
+    assert judged(end("Failed"), None, after=2, grace=2).on_item is OnItem.FAIL
 
 
 def test_a_job_that_never_called_wandb_init_fails_though_it_completed() -> None:

@@ -23,6 +23,12 @@ def test_a_run_whose_execution_and_job_are_in_progress_is_not_looked_at() -> Non
     assert needs_check(quiet, running={"planning", "training"}, live_jobs={"job"}) == []
 
 
+def test_a_run_that_has_ended_is_looked_at_when_its_execution_has_too() -> None:
+    ended = record("ended", training_job_name="job", state=RunState.ENDED)
+    assert needs_check([ended], running={"ended"}, live_jobs=set()) == []
+    assert needs_check([ended], running=set(), live_jobs=set()) == [ended]
+
+
 def test_a_run_without_execution_or_without_its_job_is_looked_at() -> None:
     lost = [record("no-execution"), record("no-job", training_job_name="job")]
     assert needs_check(lost, running={"no-job"}, live_jobs={"another"}) == lost
@@ -41,6 +47,9 @@ def test_a_run_without_execution_or_without_its_job_is_looked_at() -> None:
         ("TIMED_OUT", {"task_token": "token"}, Repair.CLOSE),
         ("ABORTED", {}, Repair.CLOSE),
         ("PENDING_REDRIVE", {}, None),
+        ("RUNNING", {"state": RunState.ENDED}, None),
+        ("SUCCEEDED", {"state": RunState.ENDED}, Repair.CLOSE),
+        ("ABORTED", {"state": RunState.ENDED}, Repair.CLOSE),
         ("ABORTED", {"state": RunState.CLOSED}, None),
         ("ABORTED", {"state": RunState.RETURNED}, None),
         (None, {"state": RunState.CLOSED}, None),
@@ -60,6 +69,7 @@ def test_nothing_is_done_for_an_item_without_a_record() -> None:
         (record(training_job_name="job"), False),
         (record(training_job_name="next"), True),
         (record(), True),
+        (record(training_job_name="job", state=RunState.ENDED), True),
         (record(training_job_name="job", state=RunState.CLOSED), True),
         (None, False),
     ],

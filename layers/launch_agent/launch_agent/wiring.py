@@ -10,6 +10,7 @@ from launch_agent.settings import Environment, StateMachine, read_launch_config
 
 if TYPE_CHECKING:
     from launch_agent.clients.artifacts import Artifacts
+    from launch_agent.clients.buckets import Buckets
     from launch_agent.clients.build_bucket import BuildBucket
     from launch_agent.clients.codebuild import Builds
     from launch_agent.clients.executions import Executions
@@ -129,6 +130,13 @@ class Clients:
         from launch_agent.clients.build_bucket import BuildBucket
 
         return BuildBucket(self.env.build_bucket)
+
+    @cached_property
+    def buckets(self) -> "Buckets":
+        """Where S3's buckets are."""
+        from launch_agent.clients.buckets import Buckets
+
+        return Buckets()
 
     @cached_property
     def builds(self) -> "Builds":

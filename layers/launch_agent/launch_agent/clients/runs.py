@@ -1,8 +1,8 @@
 """The runs of this stack, open and closed, in the table Runs.
 
-The transaction that opens a run takes a slot, and the one that closes it frees the slot, so the count always matches
-the open runs (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html). The same
-transactions store and delete the run's details, in a table without backups.
+The transaction that opens a run takes a slot, and the one that ends it frees the slot, so the count always matches the
+open runs (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html). The transactions
+that open and close a run store and delete its details, in a table without backups.
 """
 
 import json
@@ -24,7 +24,7 @@ _KEEP_CLOSED = timedelta(days=30)
 _JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
 _OPEN_RUNS = "OpenRuns"
 _OPEN = "run"
-"""The hash key of the index. Only open runs have it."""
+"""The hash key of the index. Only runs without an outcome have it."""
 
 
 class Runs:
@@ -45,8 +45,13 @@ class Runs:
         record = self.get(item_id)
         return record if record and record.is_open else None
 
+    def unreported_run(self, item_id: str) -> RunRecord | None:
+        """Return the record of a run queue item whose run has no outcome yet."""
+        record = self.get(item_id)
+        return record if record and record.is_unreported else None
+
     def details(self, item_id: str) -> RunDetails:
-        """Return the spec and the plan of an open run. Their secrets are hidden in all texts from now on."""
+        """Return the spec and the plan of an unreported run. Their secrets are hidden in all texts from now on."""
         return self._details.read(item_id, in_record=lambda: self._table.get(_run_key(item_id)) or {})
 
     def open(self, record: RunRecord, *, spec: Any, limit: int) -> bool:
@@ -70,8 +75,8 @@ class Runs:
         with that_fits():
             return self._change(Event.RELAUNCHED, record, values, stored, at=at, limit=limit)
 
-    def open_runs(self) -> Iterator[RunRecord]:
-        """Yield every open run, without its task token. A run that has just been opened may be missing."""
+    def unreported_runs(self) -> Iterator[RunRecord]:
+        """Yield every run without an outcome, without its task token. A run that was just opened may be missing."""
         yield from (_record(found) for found in self._table.query(_OPEN_RUNS, "open", _OPEN))
 
     def leased_again(self, item_id: str, agent: AgentRecord) -> None:
@@ -138,9 +143,16 @@ class Runs:
         )
         return self.get(item_id)
 
+    def end(self, record: RunRecord) -> bool:
+        """Free the slot of a run that is over. It stays in the index until it is closed.
+
+        Return False if the run is not open.
+        """
+        return self._change(Event.ENDED, record, {"acked": True}, at=datetime.now(UTC))
+
     def close(self, record: RunRecord, outcome: Mapping[str, str]) -> bool:
-        """Store the outcome, delete spec, plan and token, and free the slot. Return False if the run is not open."""
-        return self._end(Event.CLOSED, record, {"outcome": dict(outcome)})
+        """Store the outcome of an ended run, and delete spec and plan. Return False if the run has not just ended."""
+        return self._leave(Event.CLOSED, record, {"outcome": dict(outcome)})
 
     def give_back(self, record: RunRecord, *, refusal: str = "") -> bool:
         """Free the slot of a run whose item returns to its queue. Return False if the run is not open.
@@ -148,8 +160,8 @@ class Runs:
         A `refusal`, the reason why the item cannot be launched, is stored and counted.
         """
         if not refusal:
-            return self._end(Event.GIVEN_BACK, record, {})
-        return self._end(Event.GIVEN_BACK, record, {"refusal": refusal}, add={"refusals": 1})
+            return self._leave(Event.GIVEN_BACK, record, {})
+        return self._leave(Event.GIVEN_BACK, record, {"refusal": refusal}, add={"refusals": 1})
 
     def sweep_cursor(self) -> str:
         """Return the key of the last sweep's last repair; empty if that sweep finished all repairs."""
@@ -160,20 +172,20 @@ class Runs:
         """Store the key of the last repair. The next sweep begins after it."""
         self._set(_SWEEP_KEY, {"notes": json.dumps({"after": key})})
 
-    def _end(
+    def _leave(
         self, event: Event, record: RunRecord, values: Mapping[str, Any], add: Mapping[str, int] | None = None
     ) -> bool:
         now = datetime.now(UTC)
         values = {**values, "ended_at": now.isoformat(), "ttl": int((now + _KEEP_CLOSED).timestamp())}
-        return self._change(event, record, values, self._details.forgetting(record.item.id, at=now), at=now, add=add)
+        forgotten = self._details.forgetting(record.item.id, at=now)
+        return self._change(event, record, values, forgotten, at=now, add=add)
 
     def _change(
         self,
         event: Event,
         record: RunRecord,
         values: Mapping[str, Any],
-        details: Any,
-        *,
+        *details: Any,
         at: datetime,
         limit: int = -1,
         add: Mapping[str, int] | None = None,
@@ -191,7 +203,8 @@ class Runs:
             remove=change.forgets,
             **_following(change, record.attempt),
         )
-        return self._table.make(self.agents.counting(record, change.slots, at=at, limit=limit), state, details)
+        slot = [self.agents.counting(record, change.slots, at=at, limit=limit)] if change.slots else []
+        return self._table.make(*slot, state, *details)
 
     def _set_if_open(
         self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()

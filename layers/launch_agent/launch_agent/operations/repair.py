@@ -56,13 +56,14 @@ class OrphanJob(NamedTuple):
 
 
 def needs_check(
-    open_runs: Iterable[RunRecord], *, running: Collection[str], live_jobs: Collection[str]
+    unreported: Iterable[RunRecord], *, running: Collection[str], live_jobs: Collection[str]
 ) -> list[RunRecord]:
-    """Return the open runs to check: those without a running execution, or with a training job not in progress."""
+    """Return the runs to check: without a running execution, or open with a training job that is not in progress."""
     return [
         run
-        for run in open_runs
-        if run.execution_name not in running or (run.training_job_name and run.training_job_name not in live_jobs)
+        for run in unreported
+        if run.execution_name not in running
+        or (run.is_open and run.training_job_name and run.training_job_name not in live_jobs)
     ]
 
 
@@ -71,7 +72,7 @@ def repair_of(record: RunRecord | None, *, execution_status: str | None, now: da
 
     `execution_status` is the status in Step Functions, or None if the execution does not exist.
     """
-    if record is None or not record.is_open:
+    if record is None or not record.is_unreported:
         return None
     if execution_status is None:
         return Repair.START if now >= record.opened_at + _START_BY else None

@@ -106,6 +106,11 @@ class SeenRun(Wire):
         return not self.has_begun or (not self.refusal and self.own_config.launch_trace_id == item_id)
 
 
+_SHOWN_WITHIN = timedelta(seconds=5)
+"""A run is in W&B before wandb.init() returns: what a failed job has not made by now, it will not make. W&B may show it
+some seconds later."""
+
+
 def judge(
     end: TrainingEnd,
     *,
@@ -118,11 +123,13 @@ def judge(
     """Return how a run ended, from the end of its training job, its state in W&B, and whether it was stopped.
 
     `stop_requested` is whether an earlier poll saw a stop in W&B. Raises RunNotSeen if the container ran and its run
-    has not appeared in W&B, for `grace` after the job's end.
+    has not appeared in W&B, for `grace` after a job completed, and for a few seconds after any other end.
     """
     unseen = expects_wandb_init and not run.has_begun
-    if unseen and end.container_ran and now < end.ended_at + grace:
-        raise RunNotSeen(f"the training job ended less than {grace} ago, and its run has not appeared in W&B yet")
+    wait = grace if end.verdict is Verdict.FINISHED else min(grace, _SHOWN_WITHIN)
+    if unseen and end.container_ran and now < end.ended_at + wait:
+        seconds = f"{wait.total_seconds():g} seconds"
+        raise RunNotSeen(f"the training job has ended, and its run has not appeared in W&B within {seconds}")
     if _was_stopped(end, run, stop_requested=stop_requested):
         reason = end.reason if end.verdict is Verdict.STOPPED else _STOPPED_IN_WANDB
         return Judgement(verdict=Verdict.STOPPED, reason=reason, on_item=OnItem.FAIL if unseen else OnItem.LEAVE)

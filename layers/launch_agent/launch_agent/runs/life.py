@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 
 class RunState(StrEnum):
-    """Open: holds a slot. Closed: has its outcome. Returned: the item went back to its queue, not acknowledged."""
+    """Open: holds a slot. Ended: is over, not reported yet. Closed: has its outcome. Returned: its item went back to
+    its queue, not acknowledged.
+    """
 
     OPEN = "open"
+    ENDED = "ended"
     CLOSED = "closed"
     RETURNED = "returned"
 
@@ -21,6 +24,7 @@ class Event(StrEnum):
 
     OPENED = "opened"
     RELAUNCHED = "relaunched"
+    ENDED = "ended"
     CLOSED = "closed"
     GIVEN_BACK = "given back"
 
@@ -39,7 +43,7 @@ class Change(NamedTuple):
     """Whether the record has to be of an earlier attempt; otherwise it has to be of the same attempt."""
 
 
-_ONLY_WHILE_OPEN = ("spec", "plan", "task_token", "open")
+_ONLY_WHILE_UNREPORTED = ("spec", "plan", "task_token", "open")
 _OF_AN_EARLIER_ATTEMPT = ("stop_requested_at", "ended_at", "ttl")
 _OF_AN_EARLIER_LAUNCH = (
     *_OF_AN_EARLIER_ATTEMPT,
@@ -54,6 +58,7 @@ LIFE = {
         after=(None, RunState.RETURNED), to=RunState.OPEN, slots=+1, forgets=_OF_AN_EARLIER_ATTEMPT, next_attempt=True
     ),
     Event.RELAUNCHED: Change(after=(RunState.CLOSED,), to=RunState.OPEN, slots=+1, forgets=_OF_AN_EARLIER_LAUNCH),
-    Event.CLOSED: Change(after=(RunState.OPEN,), to=RunState.CLOSED, slots=-1, forgets=_ONLY_WHILE_OPEN),
-    Event.GIVEN_BACK: Change(after=(RunState.OPEN,), to=RunState.RETURNED, slots=-1, forgets=_ONLY_WHILE_OPEN),
+    Event.ENDED: Change(after=(RunState.OPEN,), to=RunState.ENDED, slots=-1, forgets=("task_token",)),
+    Event.CLOSED: Change(after=(RunState.ENDED,), to=RunState.CLOSED, slots=0, forgets=_ONLY_WHILE_UNREPORTED),
+    Event.GIVEN_BACK: Change(after=(RunState.OPEN,), to=RunState.RETURNED, slots=-1, forgets=_ONLY_WHILE_UNREPORTED),
 }

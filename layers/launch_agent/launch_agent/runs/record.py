@@ -53,8 +53,13 @@ class RunRecord(Model):
 
     @property
     def is_open(self) -> bool:
-        """Whether the run holds a slot, and has no outcome yet."""
+        """Whether the run holds a slot, and may go on."""
         return self.state is RunState.OPEN
+
+    @property
+    def is_unreported(self) -> bool:
+        """Whether the run has no outcome yet; it may hold no slot any more."""
+        return self.state in (RunState.OPEN, RunState.ENDED)
 
     @property
     def ended_jobs(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Ends a run: reports to W&B how it ended, leaves nothing behind in AWS, and then frees its slot.
+"""Ends a run: leaves nothing behind in AWS, frees its slot, reports to W&B how it ended, and then closes it.
 
 An execution does this at its end, and a sweep does it for an execution that could not. A repeated call changes nothing.
 """
@@ -20,6 +20,7 @@ from launch_agent.errors import (
 )
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
 from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
+from launch_agent.outcome.log_lines import headline, plain
 from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import ItemRef, parse_run_spec
@@ -30,10 +31,16 @@ from launch_agent.wiring import Clients
 logger = Logger(child=True)
 
 Found = TypeVar("Found")
+Tails = list[tuple[str, list[str]]]
+Words = Callable[[str, Tails], str]
 _PASSING = {kind.__name__ for kind in Transient.__subclasses__()}
 _RUN_OF_ANOTHER = (
     "Its metrics are not in W&B: the run {} existed before and was not changed. Queue the run with another run id."
 )
+
+
+def _reason_alone(reason: str, _: Tails) -> str:
+    return reason
 
 
 class _Run(NamedTuple):
@@ -67,13 +74,16 @@ class Ending:
         Raises RunNotSeen while the run of an ended training job may still appear in W&B.
         """
         record = self._runs.get(item_id)
-        if record is None or not record.is_open:
+        if record is None or not record.is_unreported:
             return (record and record.outcome) or _outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
         if not self._is_ours(record):
             self._runs.give_back(record, refusal=_refusal_in(failure))
             return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged. It returns to its queue.")
+        job = self._leave_no_job(record) if failure else None
+        # Before the report: W&B may be unavailable for days, and a run may still appear.
+        self._runs.end(record)
         run = _Run(record, _optional(lambda: self._runs.details(item_id)) or RunDetails(), execution_arn)
-        result = self._report(run, training, failure)
+        result = self._report(run, training, failure, job)
         self._runs.close(record, result)
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
         return result
@@ -90,15 +100,24 @@ class Ending:
             logger.exception("W&B does not show which agent has the item")
             return False
 
-    def _report(self, run: _Run, training: TrainingEnd | None, failure: Failure | None) -> dict[str, str]:
+    def _leave_no_job(self, record: RunRecord) -> TrainingJob | None:
+        """Return the training job that a failed launch waited for, if it has one; stop it if it is in progress."""
+        job = self._job_of(record) if record.awaits_job else None
+        if job and job.verdict is None:
+            # If AWS refuses that, the sweep tries again: no open run waits for the job then.
+            _optional(lambda: self._clients.sagemaker.stop(job.name))
+        return job
+
+    def _report(
+        self, run: _Run, training: TrainingEnd | None, failure: Failure | None, job: TrainingJob | None
+    ) -> dict[str, str]:
         """Report the end of the training job if it says more than the failure, else the failure; return the outcome."""
-        job = self._job_of(run.record) if failure and run.record.awaits_job else None
         if failure and not training:
             training = _end_in_spite_of(failure, job)
         if training:
             return self._report_end(run, training)
         if failure:
-            return self._report_failure(run, failure, job)
+            return self._report_failure(run, failure)
         raise ValueError("needs the end of a training job or a failure")
 
     def _report_end(self, run: _Run, end: TrainingEnd) -> dict[str, str]:
@@ -115,7 +134,8 @@ class Ending:
         if plan and plan.is_provided_algorithm:
             judgement = judgement.also(self._write_algorithm_run(run, plan, seen, end))
         if judgement.on_item is not OnItem.LEAVE:
-            self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item)
+            words = headline if end.verdict is Verdict.FAILED else _reason_alone
+            self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item, words=words)
         return _outcome(judgement.verdict, judgement.reason)
 
     def _seen(self, record: RunRecord) -> SeenRun:
@@ -140,11 +160,8 @@ class Ending:
             return f"Its metrics are not in W&B: {error}"
         return ""
 
-    def _report_failure(self, run: _Run, failure: Failure, job: TrainingJob | None) -> dict[str, str]:
-        """Report why the launch failed, and stop its training job if it has one."""
-        if job and job.verdict is None:
-            # If AWS refuses that, the sweep tries again: no open run waits for the job then.
-            _optional(lambda: self._clients.sagemaker.stop(job.name))
+    def _report_failure(self, run: _Run, failure: Failure) -> dict[str, str]:
+        """Report why the launch failed."""
         build = run.details.plan.build if run.details.plan else None
         if failure.stage == "build" and build and failure.error != ImageBuildFailed.__name__:
             return self._report_build(run, failure, build.tag)
@@ -183,15 +200,18 @@ class Ending:
         on_item: OnItem,
         build: Build | None = None,
         log: Sequence[str] = (),
+        words: Words = _reason_alone,
     ) -> None:
         """Put the reason on the queue item, with error.log. If W&B refuses that, the run ends without it.
 
-        `build` is the build that failed, if one did, and `log` the end of its log.
+        `build` is the build that failed, if one did, and `log` the end of its log. `words` makes what the item says, of
+        the reason and the logs.
         """
-        text = self._error_log(run, reason, build, log)
+        where, tails = self._evidence(run, build, log)
+        text = error_log(reason, where, tails)
         kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
         try:
-            put(run.item, message(reason), stage, self._attach(run.record, kind, text))
+            put(run.item, message(words(reason, tails)), stage, self._attach(run.record, kind, text))
         except self._refusals:
             logger.exception("W&B refused the report")
 
@@ -203,8 +223,8 @@ class Ending:
             logger.exception("W&B refused the log; the reason is reported without it")
             return ()
 
-    def _error_log(self, run: _Run, reason: str, build: Build | None, log: Sequence[str]) -> str:
-        """Return error.log, with the last lines of the logs of the training job and of the build.
+    def _evidence(self, run: _Run, build: Build | None, log: Sequence[str]) -> tuple[list[str], Tails]:
+        """Return links, and the last lines of the logs of the training job and of the build.
 
         The record names a job before SageMaker has accepted it, so the log is shown only if the job is the run's.
         """
@@ -215,7 +235,7 @@ class Ending:
         if build:
             where.append(f"Build log:    {build.logs.page}")
             tails.append((f"build {build.id}", list(log)))
-        return error_log(reason, where, tails)
+        return where, [(stream, [plain(line) for line in lines]) for stream, lines in tails]
 
 
 def _optional(call: Callable[[], Found]) -> Found | None:

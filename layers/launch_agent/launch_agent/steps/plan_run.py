@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger
 
 from launch_agent.clients.service_model import create_training_job_shape
-from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, LeaseLost, WandbRefused
+from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, InvalidRunSpec, LeaseLost, WandbRefused
 from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan, ImageNote
 from launch_agent.model import Model
 from launch_agent.plan.agent import Agent
+from launch_agent.plan.buckets import bucket_faults
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
 from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import parse_run_spec
@@ -82,11 +83,18 @@ class PlanRun:
         plan = plan_launch(
             spec, job, record.item, Agent(self._clients.env.deployment, self._config, self._shape), queue
         )
+        self._check_buckets(plan)
         if plan.warnings:
             warn(self._clients, record.item, "\n".join(plan.warnings), "agent")
         self._runs.planned(plan)
         logger.info("run planned", run_id=record.item.run_id, training_job_name=plan.training_job_name)
         return plan
+
+    def _check_buckets(self, plan: LaunchPlan) -> None:
+        """Raise InvalidRunSpec where a bucket is missing or elsewhere: SageMaker says so when the job has been paid."""
+        faults = bucket_faults(plan.training_request, self._clients.env.region, self._clients.buckets.find)
+        if said := list(faults):
+            raise InvalidRunSpec(said, queue=plan.item.queue)
 
     def _claim_or_reuse_image(self, record: RunRecord, plan: LaunchPlan, build: BuildPlan) -> dict[str, Any]:
         """Use the image if a build reported it and the repository has it. Otherwise order its build, once for all."""
@@ -124,7 +132,7 @@ class PlanRun:
         """
         if claim.failure and claim.owner == record.awaits_build_of:
             raise ImageBuildFailed(f"run queue item {claim.owner} needed the same image: {claim.failure}")
-        return bool(claim.failure) or self._runs.open_run(claim.owner) is None
+        return bool(claim.failure) or self._runs.unreported_run(claim.owner) is None
 
     def _order_build(self, plan: LaunchPlan, build: BuildPlan, claim: "ImageClaim") -> dict[str, Any]:
         """Store the build plan under the claim's token, which no other build can guess."""

@@ -12,7 +12,7 @@ from launch_agent import __version__
 from launch_agent.clients.executions import execution_arn
 from launch_agent.clients.wandb_answers import LaunchAgent
 from launch_agent.clients.wandb_leases import Leased
-from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError
+from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbRefused
 from launch_agent.outcome.judgement import STOPPED
 from launch_agent.run_queue.items import ItemRef, QueueItem, Slot, derived_run_id
 from launch_agent.runs.life import RunState
@@ -99,13 +99,21 @@ class PollQueues:
         """
         entity = self._config.entity or self._wandb.default_entity()
         known = self._runs.agents.find(entity)
-        if known:
-            seen = self._query_and_stop(known)
-            if seen and known.config_fingerprint == self._config.fingerprint:
-                return self._apply_stop_polling(known, stop=seen.stop_polling)
+        seen = self._query_and_stop(known) if known else None
+        if known and seen and known.config_fingerprint == self._config.fingerprint:
+            return self._apply_stop_polling(known, stop=seen.stop_polling)
         if not self._runs.agents.claim_registration(entity, known=known, now=datetime.now(UTC)):
             return None
+        if known and seen:
+            self._retire(known)
         return self._register(entity, known)
+
+    def _retire(self, former: AgentRecord) -> None:
+        """Report a launch agent as KILLED that another follows, before it does: a later call may not know of it."""
+        try:
+            self._wandb.report_status(former.launch_agent_id, "KILLED")
+        except WandbRefused:
+            logger.exception("the former launch agent stays listed in W&B")
 
     def _register(self, entity: str, known: AgentRecord | None) -> AgentRecord:
         """Register a launch agent with W&B. If it replaces a known one, it takes over its count of slots."""
@@ -132,7 +140,8 @@ class PollQueues:
 
         They first have `stopped_run_timeout` seconds to end by themselves.
         """
-        open_runs = list(self._runs.open_runs()) if known.jobs_open + known.schedulers_open else []
+        unreported = self._runs.unreported_runs() if known.jobs_open + known.schedulers_open else ()
+        open_runs = [run for run in unreported if run.is_open]
         seen, stopped = self._wandb.query_agent(known.launch_agent_id, open_runs)
         for run in open_runs:
             try:

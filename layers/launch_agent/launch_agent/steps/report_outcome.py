@@ -1,4 +1,4 @@
-"""Reports to W&B how the run ended, then closes it and frees its slot. A repeated call changes nothing."""
+"""Frees the slot of a run that is over, reports to W&B, then closes the run. A repeated call changes nothing."""
 
 from launch_agent.model import Model
 from launch_agent.outcome.judgement import Failure

@@ -44,14 +44,14 @@ class SweepRuns:
         return {"done": {item_id: _attempt(partial(self._repair, item_id), item_id)}}
 
     def sweep_all(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
-        """Compare all open runs with all running executions and all training jobs in progress, and repair the runs.
+        """Compare all unreported runs, running executions and training jobs in progress, and repair the runs.
 
         Return what was done, by run queue item or training job, the number of failed repairs, and the number of repairs
         left to the next sweep.
         """
         cursor, listed_at = self._runs.sweep_cursor(), datetime.now(UTC)
-        open_runs = list(self._runs.open_runs())
-        work = self._work(open_runs)
+        unreported = list(self._runs.unreported_runs())
+        work = self._work(unreported)
         done: dict[str, str | None] = {}
         for key in sorted(work, key=lambda key: (key <= cursor, key)):
             if milliseconds_left() < _LEAVE_OFF_MILLISECONDS:
@@ -61,17 +61,17 @@ class SweepRuns:
             done[key] = _attempt(work[key], key)
         if work and len(done) == len(work):
             _attempt(partial(self._runs.save_sweep_cursor, ""), "the cursor")
-        _attempt(partial(self._count_slots, open_runs, listed_at), "the count of slots")
+        _attempt(partial(self._count_slots, unreported, listed_at), "the count of slots")
         failed = sum(str(each).startswith(_FAILED) for each in done.values())
-        return {"open_runs": len(open_runs), "done": done, "failed": failed, "left": len(work) - len(done)}
+        return {"open_runs": len(unreported), "done": done, "failed": failed, "left": len(work) - len(done)}
 
-    def _work(self, open_runs: list[RunRecord]) -> Work:
+    def _work(self, unreported: list[RunRecord]) -> Work:
         """Return a check for each run and training job where the records, the executions and the jobs do not agree."""
         running = set(_listed(self._executions.running(self._state_machine_arn)))
         live_jobs = dict(_listed(self._sagemaker.live_jobs()))
-        checks = needs_check(open_runs, running=running, live_jobs=live_jobs)
+        checks = needs_check(unreported, running=running, live_jobs=live_jobs)
         work: Work = {run.item.id: partial(self._repair, run.item.id) for run in checks}
-        known = {run.training_job_name for run in open_runs}
+        known = {run.training_job_name for run in unreported if run.is_open}
         for name, item_id in live_jobs.items():
             if item_id and name not in known:
                 work[name] = partial(self._stop_orphan, OrphanJob(name, item_id))
@@ -80,12 +80,12 @@ class SweepRuns:
     def _repair(self, item_id: str) -> str | None:
         """Read the record and the execution of one run, and repair it; return the repair, or None."""
         logger.append_keys(run_queue_item_id=item_id)
-        record = self._runs.open_run(item_id)
+        record = self._runs.unreported_run(item_id)
         if record is None:
             return None
         execution = self._executions.find(execution_arn(self._state_machine_arn, record.execution_name))
         # The execution may have closed the run in the meantime.
-        record = self._runs.open_run(item_id)
+        record = self._runs.unreported_run(item_id)
         repair = repair_of(record, execution_status=execution.status if execution else None, now=datetime.now(UTC))
         if record is None or repair is None:
             return None
@@ -133,7 +133,7 @@ class SweepRuns:
         logger.warning("stopped a training job that no run waits for", name=name)
         return "stopped"
 
-    def _count_slots(self, open_runs: Iterable[RunRecord], listed_at: datetime) -> None:
+    def _count_slots(self, unreported: Iterable[RunRecord], listed_at: datetime) -> None:
         """Correct the count of slots in use if it is not the number of open runs that were listed at `listed_at`.
 
         Does nothing if a slot changed shortly before that: the index may be about a second behind the table.
@@ -143,7 +143,7 @@ class SweepRuns:
         if agent is None or agent.changed_at is None or agent.changed_at > listed_at - _INDEX_FOLLOWS_WITHIN:
             return
         counted = {Slot.JOB: agent.jobs_open, Slot.SCHEDULER: agent.schedulers_open}
-        wrong = wrong_counts((run for run in open_runs if run.item.entity == entity), counted)
+        wrong = wrong_counts((run for run in unreported if run.is_open and run.item.entity == entity), counted)
         for slot, (number, found) in wrong.items():
             reset = self._runs.agents.reset_count(agent, slot=slot, open_runs=found)
             logger.error("the count of slots was wrong", slot=slot.value, counted=number, open=found, reset=reset)

@@ -1,0 +1,25 @@
+"""AWS CloudFormation, as far as it waits for the answer of a custom resource."""
+
+import json
+
+import urllib3
+
+from launch_agent.errors import AwsThrottled
+from launch_agent.operations.stack_change import StackChange
+
+_TIMEOUT = urllib3.Timeout(connect=5.0, read=10.0)
+_RETRIES = urllib3.Retry(3, status_forcelist=(500, 502, 503, 504), allowed_methods=None, raise_on_status=False)
+
+
+def answer(change: StackChange) -> None:
+    """Tell CloudFormation to go on. Raises AwsThrottled where it does not take the answer."""
+    content = json.dumps(change.answer).encode()
+    try:
+        # Without a content type: the address is signed for none.
+        response = urllib3.PoolManager(timeout=_TIMEOUT).request(
+            "PUT", change.response_url, body=content, retries=_RETRIES
+        )
+    except urllib3.exceptions.HTTPError as error:
+        raise AwsThrottled(f"CloudFormation could not be answered: {type(error).__name__}") from None
+    if response.status >= 300:
+        raise AwsThrottled(f"CloudFormation did not take the answer: HTTP {response.status}")
