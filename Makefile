@@ -73,6 +73,7 @@ check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, i
 	@echo "check: format and lint"; $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@echo "check: types"; $(BIN)/mypy
 	@echo "check: imports"; $(BIN)/lint-imports --no-logo 2>&1 | tail -n 12; exit $${PIPESTATUS[0]}
+	@echo "check: words"; $(BIN)/python -m tests.words
 	@echo "check: template"; .venvs/sam/bin/cfn-lint template.yaml && $(SAM) validate --lint
 
 .PHONY: faults soak mutants fuzz

@@ -378,8 +378,8 @@ def test_the_first_request_to_stop_counts(runs: Runs) -> None:
 def test_ended_jobs_are_grouped_by_the_reason_for_another(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=5)
     for name in ("a", "b", "b"):
-        runs.came_to_nothing("item", training_job_name=name, reason=RetryReason.CAPACITY, at=NOW)
-    runs.came_to_nothing("item", training_job_name="c", reason=RetryReason.SAGEMAKER, at=NOW + timedelta(seconds=1))
+        runs.training_job_failed("item", training_job_name=name, reason=RetryReason.CAPACITY, at=NOW)
+    runs.training_job_failed("item", training_job_name="c", reason=RetryReason.SAGEMAKER, at=NOW + timedelta(seconds=1))
     found = runs.get("item")
     assert found
     assert found.jobs_without_capacity == {"a", "b"}
@@ -517,7 +517,7 @@ def brought_to(state: RunState | None, runs: Runs) -> None:
     runs.planned(PLAN)
     runs.awaits_build("item", "other")
     runs.stop_requested("item", at=NOW)
-    runs.came_to_nothing("item", training_job_name="earlier", reason=RetryReason.CAPACITY, at=NOW)
+    runs.training_job_failed("item", training_job_name="earlier", reason=RetryReason.CAPACITY, at=NOW)
     runs.awaiting("item", training_job_name="job", task_token="token")
     if state is RunState.ENDED:
         runs.end(run_record())

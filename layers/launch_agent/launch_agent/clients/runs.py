@@ -114,7 +114,7 @@ class Runs:
         record = self.get(item_id)
         return record.capacity_awaited_since if record and record.capacity_awaited_since else at
 
-    def came_to_nothing(self, item_id: str, *, training_job_name: str, reason: RetryReason, at: datetime) -> None:
+    def training_job_failed(self, item_id: str, *, training_job_name: str, reason: RetryReason, at: datetime) -> None:
         """Record that a training job of an open run failed and is tried again."""
         if reason is RetryReason.CAPACITY:
             self._set_if_open(item_id, {"capacity_awaited_since": at.isoformat()}, only_first=True)

@@ -35,7 +35,7 @@ class Resuming:
         if reason is None:
             self._tokens.answer(record.task_token, end.model_dump(mode="json"))
             return
-        self._runs.came_to_nothing(record.item.id, training_job_name=job.name, reason=reason, at=now)
+        self._runs.training_job_failed(record.item.id, training_job_name=job.name, reason=reason, at=now)
         self._tokens.fail(record.task_token, error=reason.value, cause=end.reason)
         warn_once(self._clients, record, _warning_of(reason, job))
 
