@@ -2,8 +2,8 @@
 
 The folder of a version is its set; `release.py` says what is in it. `make release-set` writes it once, when the version
 is released: the version's own code runs in the simulated world until runs are in each phase of `phases.py`, and
-`snapshot.py` stores what is there then. Do not edit a set afterwards: if a later version does not understand it, that version
-is at fault.
+`snapshot.py` stores what is there then. Do not edit a set afterwards: if a later version does not understand it, that
+version is at fault.
 
 Version 0.1.0, which is commit 22d784d, had no `release.py`. Its own code wrote its set all the same:
 
