@@ -76,12 +76,15 @@ check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, i
 	@echo "check: words"; $(BIN)/python -m tests.words
 	@echo "check: template"; .venvs/sam/bin/cfn-lint template.yaml && $(SAM) validate --lint
 
-.PHONY: faults soak mutants fuzz
+.PHONY: faults soak prove-upgrade mutants fuzz
 faults: $(VENV)/.installed ## Lets every call fail in every way in a simulated world, one at a time, and lists how each run ends
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
 soak: $(VENV)/.installed ## Sends N items through a simulated world full of faults: make soak N=10000 SEED=2
 	@$(BIN)/python -m tests.simulation.soak --items $(or $(N),1000) --seed $(or $(SEED),1)
+
+prove-upgrade: setup ## Upgrade the version before this one to this one on the embedded AWS, with runs in every phase, and roll back
+	@$(BIN)/pytest -q -m long tests/e2e/test_upgrade.py
 
 mutants: $(VENV)/.installed .venvs/mutants/.installed ## Breaks the package in N random places, one at a time, and lists what no test notices: make mutants N=60 SEED=1
 	@.venvs/mutants/bin/python -m tests.mutants --number $(or $(N),20) --seed $(or $(SEED),1)

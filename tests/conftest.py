@@ -13,7 +13,7 @@ settings.load_profile("suite")
 os.environ["POWERTOOLS_SERVICE_NAME"] = "launch-agent"
 
 # Tests run `make plan` and others like a user. Inside `make test`, make would also print the folder that it enters.
-for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+for name in ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
 
 

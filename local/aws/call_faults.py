@@ -22,10 +22,11 @@ class CallFaults:
         self._functions = functions
         self.planned: list[dict[str, Any]] = []
 
-    def due(self, headers: Mapping[str, str]) -> dict[str, Any] | None:
+    def due(self, method: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
         """Return the planned fault for a call, or None; count it as used."""
         environment = self._environment(headers)
-        operation = headers.get("x-amz-target", "").rpartition(".")[2]
+        # HeadBucket is the only HEAD request of the functions. S3's requests do not name their operation.
+        operation = "HeadBucket" if method == "HEAD" else headers.get("x-amz-target", "").rpartition(".")[2]
         for fault in self.planned:
             mine = environment and fault["function"] in environment.function and fault["operation"] == operation
             if mine and fault.get("times", 1) > 0:

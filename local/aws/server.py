@@ -91,7 +91,7 @@ class Server:
 
     async def _call(self, scope: Message, headers: dict[str, str], receive: Receive, send: Send) -> None:
         caller.set(headers)
-        fault = self.call_faults.due(headers)
+        fault = self.call_faults.due(scope["method"], headers)
         if fault:
             await _answer(send, *await self.call_faults.fail(fault, headers, self._ministack, scope, receive))
         else:

@@ -121,6 +121,7 @@ def status(app: Application, item: RunQueueItem) -> str:
     return execution["status"] if execution else ""
 
 
+@pytest.mark.long
 def test_an_upgrade_and_a_rollback_lose_no_run(app: Application, tmp_path: Path) -> None:
     cloud, wandb, outputs = app.deployed.cloud, app.deployed.wandb, app.deployed.outputs
     client = Client(tmp_path, wandb.url)
