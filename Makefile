@@ -12,7 +12,7 @@ export PYTHONPATH := layers/launch_agent:.
 
 .PHONY: help
 help: ## Shows this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 # --- environments -------------------------------------------------------------------------------------------
 # One virtual environment for each purpose, installed from a hashed lock, and again when the lock changes.
@@ -69,7 +69,7 @@ test: setup ## Runs all tests, offline; ARGS="tests/unit -k macros" runs some
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and end to end"
 	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal)
 
-check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, imports and templates
+check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, imports, words and templates
 	@echo "check: format and lint"; $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
 	@echo "check: types"; $(BIN)/mypy
 	@echo "check: imports"; $(BIN)/lint-imports --no-logo 2>&1 | tail -n 12; exit $${PIPESTATUS[0]}
@@ -83,7 +83,7 @@ faults: $(VENV)/.installed ## Lets every call fail in every way in a simulated w
 soak: $(VENV)/.installed ## Sends N items through a simulated world full of faults: make soak N=10000 SEED=2
 	@$(BIN)/python -m tests.simulation.soak --items $(or $(N),1000) --seed $(or $(SEED),1)
 
-prove-upgrade: setup ## Upgrade the version before this one to this one on the embedded AWS, with runs in every phase, and roll back
+prove-upgrade: setup ## Upgrades version 0.1.0 to this one on the embedded AWS, with runs in every phase, and rolls back
 	@$(BIN)/pytest -q -m long tests/e2e/test_upgrade.py
 
 mutants: $(VENV)/.installed .venvs/mutants/.installed ## Breaks the package in N random places, one at a time, and lists what no test notices: make mutants N=60 SEED=1
