@@ -18,7 +18,7 @@ from pathlib import Path
 import urllib3
 
 from local.aws.base_images import MIRROR_NOTE, reference_in_mirror
-from local.aws.containers import Tool, engine, storage_options
+from local.aws.containers import Tool, engine, storage_options, tool_environment
 from local.aws.pseudo import build_pseudo_image
 
 _ECR_HOST = re.compile(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$")
@@ -217,6 +217,10 @@ def _buildah() -> list[str]:
 def _call(command: list[str]) -> int:
     environment = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     environment.pop("DOCKER_HOST", None)
+    if _tool() == "buildah":
+        # Without these, buildah leaves folders of the user's in /tmp.
+        own = tool_environment(Path(os.environ["LOCAL_CONTAINER_STORAGE"]))
+        environment |= {name: own[name] for name in ("TMPDIR", "XDG_RUNTIME_DIR")}
     # The first folder on the path contains this program as `docker`.
     environment["PATH"] = os.environ["PATH"].partition(os.pathsep)[2]
     sys.stdout.flush()
