@@ -94,9 +94,6 @@ class Containers:
         """Choose a tool for images in this cloud's registry. Raises SystemExit if the requested tool does not work."""
         self._cloud = cloud
         self._storage = cloud.data / "containers"
-        # What buildah runs in a chroot starts without an environment, and creates these for a user who is not root.
-        folders = (Path(f"/tmp/{name}-{os.getuid()}") for name in ("containers-user", "podman-run"))  # noqa: S108
-        self._left_by_buildah = [folder for folder in folders if not folder.exists()]
         self.tool, self.reason = find_tool(cloud.container_tool, self._storage)
 
     def build_environment(self) -> dict[str, str]:
@@ -127,8 +124,6 @@ class Containers:
     def close(self) -> None:
         """Remove all stored images and containers."""
         remove(self._storage)
-        for folder in self._left_by_buildah:
-            remove(folder)
 
 
 class Run(NamedTuple):

@@ -218,7 +218,7 @@ def _call(command: list[str]) -> int:
     environment = {**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     environment.pop("DOCKER_HOST", None)
     if _tool() == "buildah":
-        # Otherwise buildah leaves its files in the user's folders.
+        # Without these, buildah leaves folders of the user's in /tmp.
         own = tool_environment(Path(os.environ["LOCAL_CONTAINER_STORAGE"]))
         environment |= {name: own[name] for name in ("TMPDIR", "XDG_RUNTIME_DIR")}
     # The first folder on the path contains this program as `docker`.
