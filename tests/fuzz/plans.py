@@ -19,7 +19,8 @@ from tests.make import agent, item_ref
 SHAPE = create_training_job_shape()
 SPECS = [load(case, "run_spec.json") for case in CASES]
 JOBS = [job for case in CASES if (job := load(case, "wandb-job.json"))]
-CONFIGS = ["queues: [sm]", "{queues: [sm], secure_mode: true, builder: {type: docker}}"]
+POLICY = "{images: [a], inputs: [], tags: {a: b}, max_instances: 0, git_remotes: [], require_vpc: true, arguments: []}"
+CONFIGS = ["queues: [sm]", f"{{queues: [sm], secure_mode: true, builder: {{type: docker}}, policy: {POLICY}}}"]
 
 
 def fuzz_run_spec(raw: Any) -> object:

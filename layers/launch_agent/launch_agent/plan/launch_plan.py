@@ -14,6 +14,7 @@ from launch_agent.plan.macros import Macros
 from launch_agent.plan.policy import policy_faults
 from launch_agent.plan.queue_block import RESOURCE, QueueBlock, queue_block, sagemaker_args
 from launch_agent.plan.run_environment import API_KEY, IDENTITY
+from launch_agent.plan.secure_mode import secure_mode_faults
 from launch_agent.plan.source import Job, check_kind, source_of
 from launch_agent.plan.training_request import TrainingRequest, time_limit, training_request
 from launch_agent.plan.training_rules import expects_wandb_init, request_faults
@@ -85,8 +86,9 @@ def plan_launch(
     block = queue_block(spec, item)
     source = source_of(spec, job, item, block, agent)
     request = training_request(source, item, block, agent.deployment)
-    policy = policy_faults(source, block, queue) if agent.config.secure_mode else ()
-    faults = [*block.faults(), *(fault.says for fault in policy), *request_faults(request, block, agent)]
+    secure = secure_mode_faults(source, block, queue) if agent.config.secure_mode else ()
+    faults = [*block.faults(), *(fault.says for fault in secure), *request_faults(request, block, agent)]
+    faults += policy_faults(source, request, item.queue, agent)
     if faults:
         raise InvalidRunSpec(faults, queue=item.queue)
     return LaunchPlan(

@@ -1,81 +1,121 @@
-"""`secure_mode`: a run cannot change the program, the code or the image that its job and its queue name.
+"""`policy`: whether a run keeps the rules of launch-config.yaml.
 
-In a run spec, the queue's configuration and that of the run are merged, so the run spec is compared with the queue's
-configuration in W&B.
+The finished request is compared, with macros and template variables replaced, so it does not matter where a value comes
+from or how its key is spelt.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
+from launch_agent.image.recipe import BuildPlan, GitCode
 from launch_agent.model import shown
-from launch_agent.plan.fault import Fault
-from launch_agent.plan.queue_block import QueueBlock, sagemaker_args
+from launch_agent.plan.agent import Agent
+from launch_agent.plan.asked import Asked, asked_amounts, asked_values, block, blocks, data_sources
 from launch_agent.plan.source import Source
+from launch_agent.plan.training_request import TrainingRequest
+from launch_agent.run_queue.policy import Rules, matches
 
-_VARIABLE = re.compile(r"\{\{[^{}]*\}\}")
-_ALGORITHM = "AlgorithmSpecification"
-_OF_ALGORITHM = ("AlgorithmName", "ContainerArguments", "ContainerEntrypoint", "TrainingImage", "TrainingImageConfig")
-_BLOCKS = ("DebugRuleConfigurations", "ProfilerRuleConfigurations", "RemoteDebugConfig")
-_VARIABLES = (
-    *("BASH_ENV", "ENV", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "PYTHONBREAKPOINT", "PYTHONHOME"),
-    *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE", "SAGEMAKER_PROGRAM", "SAGEMAKER_SUBMIT_DIRECTORY"),
+KNOWN_KEYS = frozenset(
+    {
+        *("AlgorithmSpecification", "CheckpointConfig", "DebugHookConfig", "DebugRuleConfigurations"),
+        *("EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining", "EnableNetworkIsolation"),
+        *("Environment", "ExperimentConfig", "HyperParameters", "InfraCheckConfig", "InputDataConfig"),
+        *("OutputDataConfig", "ProfilerConfig", "ProfilerRuleConfigurations", "RemoteDebugConfig", "ResourceConfig"),
+        *("RetryStrategy", "RoleArn", "StoppingCondition", "Tags", "TensorBoardOutputConfig", "TrainingJobName"),
+        "VpcConfig",
+    }
 )
-"""Variables that make another program, or other code, run in the same image."""
-_HYPERPARAMETERS = ("sagemaker_program", "sagemaker_submit_directory")
-"""Hyperparameters that make SageMaker's own images run other code."""
+"""The keys of CreateTrainingJob that have rules, or that reach nothing a rule is about."""
+_HIDDEN = ("entry_points", "arguments")
+"""Rules about values that may be secrets."""
+_LEADS_ASIDE = re.compile(r"/\.{1,2}(/|$)|%2e|%2f", re.IGNORECASE)
 
 
-def policy_faults(source: Source, block: QueueBlock, queue: Mapping[str, Any] | None) -> Iterator[Fault]:
-    """Yield a fault for each thing that secure mode does not let a run change.
+def policy_faults(source: Source, request: TrainingRequest, queue: str, agent: Agent) -> list[str]:
+    """Return a fault for each rule that the run breaks, and who can change the rules."""
+    policy = agent.config.policy
+    asked = [*asked_values(source, request, agent.shape)] if policy else []
+    faults: list[str] = []
+    for path, rules in policy.of(queue).items() if policy else ():
+        faults += [*_patterns(path, rules, asked), *_amounts(path, rules, request.body)]
+        faults += [*_conditions(path, rules, request.body), *_tags(path, rules, request.body)]
+        faults += [*_indirect_inputs(path, rules, request.body), *_other_keys(path, rules, request.body, agent)]
+        if source.build:
+            faults += _build(path, rules, source.build, source.spec.overrides.dockerfile)
+    stack = agent.deployment.stack_name
+    who = f"Whoever deploys the stack {stack} can change these rules, in launch-config.yaml."
+    return [*faults, who] if faults else []
 
-    `queue` is the queue's own block in W&B; None if it is not known.
-    """
-    overrides, job = source.spec.overrides, source.artifact
-    own_entry_point = job.source.entrypoint if job else None
-    if overrides.entry_point and overrides.entry_point != own_entry_point:
-        yield _not_allowed("overrides.entry_point")
-    if job and source.spec.image:
-        yield _not_allowed("docker.docker_image", "the job has an image")
-    run, own = _what_runs(block.raw), _what_runs(queue or {})
-    for path, value in run.items():
-        if not _is_from(own.get(path), value):
-            known = queue is not None
-            yield _not_allowed(
-                path, "it differs from the queue's configuration" if known else "the job does not set it"
+
+def _patterns(path: str, rules: Rules, asked: list[Asked]) -> Iterator[str]:
+    for rule, key, value in asked:
+        allowed = getattr(rules, rule)
+        if allowed is None or matches(allowed, value):
+            continue
+        what = f"{key} is not allowed" if rule in _HIDDEN else f'{key} is "{shown(value)}", which is not allowed'
+        these = f"allows {', '.join(map(shown, allowed))}" if allowed else "allows none"
+        yield f"{what}: {path}.{rule} {these}."
+
+
+def _amounts(path: str, rules: Rules, body: Mapping[str, Any]) -> Iterator[str]:
+    for rule, key, amount in asked_amounts(body):
+        most = getattr(rules, rule)
+        if most is not None and amount > most:
+            yield f"{key} is {shown(amount)}, which is not allowed: {path}.{rule} allows {most}."
+
+
+def _conditions(path: str, rules: Rules, body: Mapping[str, Any]) -> Iterator[str]:
+    if rules.require_vpc and not block(body, "VpcConfig"):
+        yield f"VpcConfig is missing: {path}.require_vpc is true. Add it to the queue's configuration."
+    if rules.require_network_isolation and body.get("EnableNetworkIsolation") is not True:
+        yield f"EnableNetworkIsolation is not true: {path}.require_network_isolation is true."
+    if not rules.allow_remote_debug and block(body, "RemoteDebugConfig").get("EnableRemoteDebug"):
+        yield f"RemoteDebugConfig.EnableRemoteDebug is not allowed: {path}.allow_remote_debug is false."
+
+
+def _tags(path: str, rules: Rules, body: Mapping[str, Any]) -> Iterator[str]:
+    tags = {str(tag.get("Key")): tag.get("Value") for tag in blocks(body, "Tags")}
+    for key, pattern in rules.tags.items():
+        value = str(tags.get(key) or "")
+        if not value:
+            yield f'Tags has no "{shown(key)}": {path}.tags requires it. Add it to the queue\'s configuration.'
+        elif not matches([pattern], value):
+            yield (
+                f'The tag "{shown(key)}" is "{shown(value)}", which is not allowed: {path}.tags allows '
+                f"{shown(pattern)}."
             )
-    if overrides.args and not own_entry_point and f"{_ALGORITHM}.ContainerEntrypoint" not in own:
-        yield _not_allowed("overrides.args", "without an entry point of the job or the queue, they are the command")
 
 
-def _not_allowed(path: str, why: str = "") -> Fault:
-    reason = f": {why}" if why else ""
-    return Fault(path, f"{path} is not allowed{reason}; the launch agent runs in secure mode.")
+def _indirect_inputs(path: str, rules: Rules, body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a fault for each manifest: it can name objects that the rule would not allow."""
+    for key, source in data_sources(body):
+        kind = block(source, "S3DataSource").get("S3DataType")
+        if rules.inputs is not None and kind in ("ManifestFile", "AugmentedManifestFile"):
+            yield (
+                f"{key}.S3DataSource.S3DataType is {kind}, which can name any objects: with {path}.inputs, "
+                "only S3Prefix is allowed."
+            )
 
 
-def _what_runs(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that decide what runs, by path."""
-    args = sagemaker_args(raw)
-    nested = {_ALGORITHM: _OF_ALGORITHM, "Environment": _VARIABLES, "HyperParameters": _HYPERPARAMETERS}
-    picked = {key: args[key] for key in _BLOCKS if key in args}
-    if raw.get("builder"):
-        picked["builder"] = raw["builder"]
-    for key, names in nested.items():
-        inner = args.get(key)
-        if isinstance(inner, Mapping):
-            picked |= {f"{key}.{shown(name)}": inner[name] for name in names if inner.get(name) not in (None, "")}
-    return picked
+def _other_keys(path: str, rules: Rules, body: Mapping[str, Any], agent: Agent) -> Iterator[str]:
+    of_sagemaker = cast(Any, agent.shape).members.keys()
+    for key in sorted((body.keys() & of_sagemaker) - KNOWN_KEYS - set(rules.other_keys)):
+        yield f"{shown(key)} is not allowed: {path} has no rule about it. To allow it, add it to {path}.other_keys."
 
 
-def _is_from(template: Any, value: Any) -> bool:
-    """Whether a value is the queue's own, or differs from it only in the values of its template variables."""
-    if isinstance(template, str) and _VARIABLE.search(template):
-        fixed = [re.escape(part) for part in _VARIABLE.split(template)]
-        return not any(fixed) or (isinstance(value, str) and bool(re.fullmatch(".*".join(fixed), value)))
-    if isinstance(template, Mapping) and isinstance(value, Mapping):
-        return template.keys() == value.keys() and all(_is_from(template[key], value[key]) for key in template)
-    if isinstance(template, list) and isinstance(value, list):
-        return len(template) == len(value) and all(
-            _is_from(one, other) for one, other in zip(template, value, strict=True)
-        )
-    return bool(template == value)
+def _build(path: str, rules: Rules, build: BuildPlan, dockerfile: str | None) -> Iterator[str]:
+    """Yield the faults of a build.
+
+    For git, `/a/../b` is `/b` (https://curl.se/libcurl/c/CURLOPT_PATH_AS_IS.html). The remotes of submodules and of
+    large files are named by files of the code.
+    """
+    if dockerfile and not rules.allow_dockerfile_override:
+        yield f"overrides.dockerfile is not allowed: {path}.allow_dockerfile_override is false."
+    if rules.git_remotes is None or not isinstance(build.code, GitCode):
+        return
+    if _LEADS_ASIDE.search(build.code.remote):
+        yield f'The job\'s git remote is "{shown(build.code.remote)}": with {path}.git_remotes, /../ is not allowed.'
+    for option, is_set in {"git_submodules": build.code.submodules, "git_lfs": build.code.large_files}.items():
+        if is_set:
+            yield f"builder.{option} can fetch from any server: with {path}.git_remotes, it is not allowed."

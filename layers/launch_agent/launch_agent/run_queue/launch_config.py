@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from launch_agent.deployment import ecr_address, ecr_host
 from launch_agent.errors import InvalidLaunchConfig
 from launch_agent.model import Model, faults_of, json_fault, shown
 from launch_agent.run_queue.items import Slot
+from launch_agent.run_queue.policy import Policy
 
 FILE_NAME = "launch-config.yaml"
 
@@ -113,6 +114,15 @@ class LaunchConfig(Model):
     environment: Environment | None = None
     registry: Registry | None = None
     builder: Builder | None = None
+    policy: Policy | None = None
+
+    @field_validator("policy")
+    @classmethod
+    def _of_queues_that_are_served(cls, policy: Policy | None, info: ValidationInfo) -> Policy | None:
+        others = (policy.queues.keys() if policy else set()) - set(info.data.get("queues", []))
+        if others:
+            raise ValueError(f"the queue {shown(min(others))} is not in queues. Correct the name, or add the queue")
+        return policy
 
     @property
     def fingerprint(self) -> str:
