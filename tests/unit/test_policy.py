@@ -412,7 +412,9 @@ def test_a_rule_allows_what_it_names_and_refuses_the_rest(name: str) -> None:
         plan(policy, **refused)
     assert "secret" not in str(said.value)
     assert 'queue "sm"' in str(said.value)
-    assert str(said.value).endswith("Whoever deploys the stack launch can change these rules, in launch-config.yaml.")
+    assert str(said.value).endswith(
+        "The people who deploy the stack launch can change these rules, in launch-config.yaml."
+    )
 
 
 def test_without_a_policy_everything_is_allowed() -> None:

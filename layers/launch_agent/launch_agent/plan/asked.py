@@ -91,7 +91,7 @@ def data_sources(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
 
 
 def block(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the object at a key; an empty one if there is none."""
+    """Return the object at a key; an empty one if it is missing."""
     value = body.get(key)
     return value if isinstance(value, Mapping) else {}
 

@@ -44,7 +44,7 @@ def policy_faults(source: Source, request: TrainingRequest, queue: str, agent: A
         if source.build:
             faults += _build(path, rules, source.build, source.spec.overrides.dockerfile)
     stack = agent.deployment.stack_name
-    who = f"Whoever deploys the stack {stack} can change these rules, in launch-config.yaml."
+    who = f"The people who deploy the stack {stack} can change these rules, in launch-config.yaml."
     return [*faults, who] if faults else []
 
 
