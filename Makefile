@@ -9,6 +9,8 @@ export UV_PYTHON_DOWNLOADS := never
 # uv uses the system's certificates, which can include those of a company's proxy, instead of its own.
 export UV_SYSTEM_CERTS := true
 export PYTHONPATH := layers/launch_agent:.
+# Without bytecode, each start of SAM and of the embedded AWS compiles thousands of modules. Some images turn it off.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Shows this list

@@ -3,12 +3,10 @@
 import json
 import os
 import platform
-import re
 import secrets
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -230,7 +228,8 @@ def deploy(
     environment = {
         "LAUNCH_CONFIG": str(config),
         "LAYER_PYTHON": runtime,
-        "LAYER_PLATFORMS": _platform_of_wheels(),
+        "LAYER_TARGETS": _target_of_wheels(),
+        "LAYER_PLATFORMS": f"manylinux2014_{platform.machine()}",  # of 0.1.0. Delete with tests/upgrade/0.1.0.
     }
     with timed("building the template with sam build", say):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment, folder=source)
@@ -246,11 +245,10 @@ def deploy_built(cloud: LocalCloud, overrides: Sequence[str] = (), *, stack_name
     _sam(cloud, ["deploy", "--template-file", built, "--stack-name", stack_name, *overrides], {})
 
 
-def _platform_of_wheels() -> str:
-    """Return pip's name for this machine, because functions run on it."""
-    if sys.platform == "darwin":
-        return re.sub(r"[.-]", "_", sysconfig.get_platform())
-    return f"manylinux2014_{platform.machine()}"
+def _target_of_wheels() -> str:
+    """Return uv's name for this machine, because functions run on it."""
+    machine = "aarch64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+    return f"{machine}-apple-darwin" if sys.platform == "darwin" else f"{machine}-manylinux2014"
 
 
 def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str], *, folder: Path = ROOT) -> str:

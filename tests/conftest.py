@@ -16,6 +16,9 @@ os.environ["POWERTOOLS_SERVICE_NAME"] = "launch-agent"
 for name in ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
 
+# As in the Makefile: a process without bytecode compiles all modules that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.fixture(autouse=True)
 def fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ class Operator(NamedTuple):
         """Type a make command."""
         host = {
             "LAYER_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
-            "LAYER_PLATFORMS": f"manylinux2014_{platform.machine()}",
+            "LAYER_TARGETS": f"{platform.machine()}-manylinux2014",
             "SAM_CLI_POLL_DELAY": "0.5",
         }
         known = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
