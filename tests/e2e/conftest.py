@@ -169,7 +169,7 @@ class Application:
         run = self.run(item)
         if run is None:
             project = self.server.state.project(item.run_spec["entity"], item.run_spec["project"])
-            run = Run(item.associated_run_id or "", project, self.server.state.number(), state=state)
+            run = Run(item.associated_run_id or "", project, self.server.state.number(), stored_state=state)
             project.runs_by_id[run.name] = run
         run.stopped = True
 
