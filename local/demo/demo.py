@@ -207,13 +207,17 @@ class _Aws:
     def __init__(self, deployed: Deployed) -> None:
         self._states = deployed.cloud.client("stepfunctions")
         self._sagemaker = deployed.cloud.client("sagemaker")
-        self._machine = deployed.outputs["StateMachineArn"]
+        self._dynamodb = deployed.cloud.client("dynamodb")
+        self._machine, self._table = deployed.outputs["StateMachineArn"], deployed.outputs["RunsTable"]
 
     def look_up(self, row: Row) -> None:
         """Update a row from its execution and its training job."""
         if row.has_ended or not row.item:
             return
-        arn = f"{self._machine.replace(':stateMachine:', ':execution:')}:{row.item}"
+        record = self._dynamodb.get_item(TableName=self._table, Key={"pk": {"S": f"run#{row.item}"}}).get("Item")
+        if not record:
+            return
+        arn = f"{self._machine.replace(':stateMachine:', ':execution:')}:{record['execution_name']['S']}"
         try:
             execution = self._states.describe_execution(executionArn=arn)
         except self._states.exceptions.ExecutionDoesNotExist:

@@ -207,6 +207,11 @@ class RunQueue:
         self.items[item_id] = self.waiting[item_id] = self.state.items[item_id] = item
         return item
 
+    def remove(self, item: RunQueueItem) -> None:
+        """Delete an item; a launch agent that has it cannot acknowledge or fail it any more."""
+        del self.items[item.id], self.state.items[item.id]
+        self.waiting.pop(item.id, None)
+
     def pop(self, agent_id: str | None) -> RunQueueItem | None:
         """Lease the next item to a launch agent; None if no item is pending. Raises Refused."""
         agent = self.state.agents.get(agent_id or "")

@@ -281,6 +281,7 @@ def snapshot(state: State) -> dict[str, Any]:
         "runs": [
             {
                 **_plain(run),
+                "state": run.state,
                 "entity": entity,
                 "project": project,
                 "storage_id": run.id,

@@ -1,6 +1,7 @@
 """W&B's answers as bytes: every readable part of an answer is read, and each part that is read is valid."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -53,6 +54,29 @@ def test_what_python_would_stumble_over_later_is_read_as_something_else(text: by
     read = read_json(text)
     assert read == value
     assert json.loads(json.dumps(read, allow_nan=False, ensure_ascii=False).encode()) == read
+
+
+@given(st.lists(st.sampled_from(["\\\\", "\\ud83d", "\\uDE00", "\\n", "x", "u", "d83d"]), max_size=12).map("".join))
+def test_only_half_a_pair_of_surrogates_is_replaced(text: str) -> None:
+    read = json.loads(f'"{text}"')
+    assert read_json(f'"{text}"'.encode()) == read.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+FILLINGS = [b"[]", b"[[]]", b"{}", b'{"":0}', b"1.5", b"999", b'"\\""', b'"\\ud800"', b'"\\ud83d\\ude00"', b"9" * 299]
+
+
+@pytest.mark.parametrize("first", [b"0", b'"\\ud800"', b'"\xff"'], ids=["plain", "half a pair", "no UTF-8"])
+@pytest.mark.parametrize("filling", FILLINGS, ids=range(len(FILLINGS)))
+def test_an_answer_takes_no_more_memory_than_is_stated(first: bytes, filling: bytes) -> None:
+    """The limit of an answer's bytes is chosen by this, so that a poll fits into the memory of its function."""
+    content = b'{"data": {"pop0": [' + b",".join([first, *[filling] * (20_000 // len(filling))]) + b"]}}"
+    read_answer(content)
+    tracemalloc.start()
+    try:
+        read_answer(content)
+        assert tracemalloc.get_traced_memory()[1] < 40 * len(content)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("levels", [101, 994, 2_000, 100_000])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from launch_agent.runs.record import execution_name
+from launch_agent.run_queue.items import QueueItem
+from launch_agent.runs.execution import execution_name
 from local.demo.demo import image_of
 from local.demo.git_server import GitServer, git_server
 from local.stack import DEMO_KEY, Deployed, WandbLogin, deploy, embedded_cloud
@@ -64,7 +65,8 @@ class Application:
     def execution(self, item: RunQueueItem, *, attempt: int = 1) -> dict[str, Any] | None:
         """Return an item's execution; None if it has not started."""
         states = self.deployed.cloud.client("stepfunctions")
-        name = execution_name(item.id, attempt)
+        run_id = QueueItem(id=item.id, run_spec=item.run_spec).run_id
+        name = execution_name(item.id, run_id, attempt)
         arn = self.deployed.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
         try:
             return dict(states.describe_execution(executionArn=f"{arn}:{name}"))
@@ -80,8 +82,8 @@ class Application:
 
         return wait_for(look, within=within)
 
-    def outcome(self, item: RunQueueItem, **more: Any) -> dict[str, str]:
-        """Wait for an item's execution to end; return its verdict and reason."""
+    def outcome(self, item: RunQueueItem, **more: Any) -> dict[str, Any]:
+        """Wait for an item's execution to end; return its output."""
         execution = self.ended(item, **more)
         assert execution["status"] == "SUCCEEDED", execution.get("cause")
         return dict(json.loads(execution["output"]))
@@ -169,7 +171,7 @@ class Application:
         run = self.run(item)
         if run is None:
             project = self.server.state.project(item.run_spec["entity"], item.run_spec["project"])
-            run = Run(item.associated_run_id or "", project, self.server.state.number(), state=state)
+            run = Run(item.associated_run_id or "", project, self.server.state.number(), stored_state=state)
             project.runs_by_id[run.name] = run
         run.stopped = True
 

@@ -21,10 +21,15 @@ def queued(app: Application, client: Client, *options: str) -> str:
 def test_a_queued_image_trains_and_its_run_shows_the_metrics(app: Application, client: Client) -> None:
     overrides = {"overrides": {"run_config": {"epochs": 4, "learning_rate": 0.02}}}
     item = app.server.state.items[queued(app, client, "-d", app.images["train"], "-c", json.dumps(overrides))]
-    assert app.outcome(item)["verdict"] == "finished"
+    outcome = app.outcome(item)
+    assert outcome["verdict"] == "finished"
     run = app.run(item)
     assert run
     assert run.state == "finished"
+    execution = app.ended(item)
+    assert execution["name"].startswith(f"{run.name}-")
+    assert json.loads(execution["input"])["project"] == "cli"
+    assert f"/jobs/{outcome['training_job_name']}" in outcome["links"]["training_job"]
     assert len(run.rows) == 4
     assert run.rows[-1]["accuracy"] > 0.8
     assert run.config_values["learning_rate"]["value"] == 0.02

@@ -73,6 +73,7 @@ def test_a_launch_that_failed_is_redriven_when_its_cause_is_fixed(app: Applicati
     item = app.quick(run_id="redriven1")
     execution = app.ended(item)
     assert (execution["status"], execution["error"]) == ("FAILED", "LaunchFailed")
+    assert execution["cause"].startswith("TrainingJobRejected: ")  # a sentence: no JSON
     assert "no such role" in execution["cause"]
     assert item.error
     app.deployed.cloud.put_faults([])

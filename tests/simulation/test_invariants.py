@@ -420,6 +420,7 @@ def test_an_execution_that_is_redriven_launches_its_run_again() -> None:
         execution = made.execution(item)
         assert execution
         assert (execution.status, execution.error) == ("FAILED", "LaunchFailed")
+        assert execution.cause == (made.outcome(item) or {})["reason"]  # a sentence: no JSON, no stack trace
         redrive(made, item)
         assert made.run_until_idle()
         assert made.verdicts() == {"not launched": 1}  # the mistake was not fixed

@@ -324,7 +324,7 @@ class World:
         """Return a run in W&B; create it if needed."""
         project = self.server.state.project(entity, project_name)
         if name not in project.runs_by_id:
-            project.runs_by_id[name] = Run(name, project, self.server.state.number(), state=state)
+            project.runs_by_id[name] = Run(name, project, self.server.state.number(), stored_state=state)
         return project.runs_by_id[name]
 
     # --- users' actions

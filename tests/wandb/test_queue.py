@@ -22,6 +22,9 @@ ACK = """mutation A($item: ID!, $run: String = "run") {
 FAIL = """mutation F($item: ID!) {
   failRunQueueItem(input: {runQueueItemId: $item, message: "m", stage: "agent"}) { success }
 }"""
+DELETE = """mutation D($queue: ID!, $item: ID!) {
+  deleteFromRunQueue(input: {queueID: $queue, runQueueItemId: $item}) { success clientMutationId }
+}"""
 REGISTER = """mutation R($queues: [ID!]!) {
   createLaunchAgent(input: {entityName: "team", projectName: "model-registry", runQueues: $queues, hostname: "h"}) {
     launchAgentId
@@ -258,3 +261,25 @@ def test_a_person_enqueues_from_the_page() -> None:
         answer = urllib3.request("POST", f"{base_url}/_local/enqueue", json=order, headers=SIGNED_IN)
         assert urllib3.request("POST", f"{base_url}/_local/enqueue", json={}, headers=SIGNED_IN).status == 400
     assert answer.json()["runQueueItemId"] == queue.pop()
+
+
+def test_a_deleted_item_is_not_handed_out_and_cannot_be_acknowledged() -> None:
+    queue = Queue()
+    leased, waiting = queue.push(), queue.push()
+    assert queue.pop() == leased
+    for item in (leased, waiting):
+        queue.do(DELETE, queue=queue.queue.id, item=item)
+    assert queue.pop() is None
+    assert queue.refused(ACK, item=leased) == 404
+    assert queue.refused(DELETE, queue=queue.queue.id, item=leased) == 404
+
+
+def test_a_deleted_queue_is_gone_with_its_items() -> None:
+    queue = Queue()
+    queue.push()
+    delete = "mutation D($ids: [ID!]!) { deleteRunQueues(input: {queueIDs: $ids}) { success } }"
+    assert queue.refused(delete, ids=[queue.queue.id, "unknown"]) == 404
+    assert len(queue.server.state.items) == 1
+    queue.do(delete, ids=[queue.queue.id])
+    assert queue.server.state.items == {}
+    assert queue.refused(POP, queue="sm") == 404

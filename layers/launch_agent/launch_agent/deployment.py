@@ -2,6 +2,7 @@
 
 import re
 from typing import NamedTuple
+from urllib.parse import quote
 
 from launch_agent.model import Model
 
@@ -85,6 +86,12 @@ class Deployment(Model):
         """Return the address of a page of the AWS console in this region; `path` is for example `states/home#/...`."""
         hosts = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
         return f"https://{self.region}.{hosts.get(self.partition, 'console.aws.amazon.com')}/{path}"
+
+    def run_page(self, entity: str, project: str, run_id: str) -> str:
+        """Return the address of a run in W&B."""
+        base = self.wandb_base_url.rstrip("/")
+        app = "https://wandb.ai" if base == "https://api.wandb.ai" else base
+        return f"{app}/{quote(entity)}/{quote(project)}/runs/{quote(run_id)}"
 
     def training_job_page(self, name: str) -> str:
         """Return the address of a training job in the console."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 MAX_BYTES = 10_000_000
-"""The most that is read of an answer. Parsed, it takes up to 25 times as much memory."""
+"""The most that is read of an answer. Parsed, it takes up to 35 times as much memory."""
 
 MAX_PART_BYTES, MAX_PART_VALUES = 1_000_000, 30_000
 """The size limit of a part. An answer has room for ten parts of this length."""
@@ -18,7 +18,11 @@ MAX_PART_BYTES, MAX_PART_VALUES = 1_000_000, 30_000
 _MAX_PART_TOKENS = 5 * MAX_PART_VALUES  # a value has a key, a colon, a comma, and two brackets or a string
 _MAX_DEPTH = 100
 _MAX_DIGITS = 300
-_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPED_SURROGATES = re.compile(
+    r"(?<!\\)(?P<before>(?:\\\\)*+)\\u"
+    r"(?:(?P<pair>[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+"""A pair of surrogates, or half of one, and the escaped backslashes in front of it."""
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["{}\[\]:,]', re.DOTALL)
 _MESSAGES, _MESSAGE_LENGTH = 10, 500
 
@@ -62,10 +66,8 @@ def read_json(content: bytes) -> Any:
     becomes a string.
     """
     try:
-        value = _loads(content.decode(errors="replace"))
-        if _ESCAPED_SURROGATE.search(content):
-            text = json.dumps(value, ensure_ascii=False)
-            value = _loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        # Before parsing: a second copy of the values could be more than the memory of the function.
+        value = _loads(_ESCAPED_SURROGATES.sub(_whole_pair, content.decode(errors="replace")))
     except ValueError:
         raise Unreadable(_NO_JSON) from None
     except RecursionError:
@@ -122,6 +124,10 @@ def _errors_among(members: list[_Member]) -> tuple[str, ...]:
         return _messages(next((read_json(member.raw) for member in members if member.path == ("errors",)), None))
     except Unreadable:
         return ()
+
+
+def _whole_pair(found: re.Match[str]) -> str:
+    return found[0] if found["pair"] else f"{found['before']}\\ufffd"
 
 
 def _loads(text: str) -> Any:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
-from urllib.parse import quote
 
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.image.dockerfile import expected_choice
@@ -95,7 +94,7 @@ def plan_launch(
         item=item,
         entity=spec.entity,
         project=spec.project,
-        run_url=_run_url(agent.deployment.wandb_base_url, spec, item.run_id),
+        run_url=agent.deployment.run_page(spec.entity, spec.project, item.run_id),
         image_uri=request.algorithm.specification.get("TrainingImage"),
         training_job_name=request.body["TrainingJobName"],
         training_request=request.body,
@@ -127,8 +126,3 @@ def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec) -> Ite
 def _why_visible(name: str) -> str:
     why = "has no value in this run" if name in Macros.model_fields else "is not a macro of this launch agent"
     return f"${{{shown(name)}}} {why}"
-
-
-def _run_url(base_url: str, spec: RunSpec, run_id: str) -> str:
-    app = "https://wandb.ai" if base_url.rstrip("/") == "https://api.wandb.ai" else base_url.rstrip("/")
-    return f"{app}/{quote(spec.entity)}/{quote(spec.project)}/runs/{quote(run_id)}"

@@ -1,7 +1,5 @@
 """The record of a run: what this application stores about a run queue item from its lease to its outcome."""
 
-import hashlib
-import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +9,6 @@ from launch_agent.runs.life import RunState
 
 if TYPE_CHECKING:  # a poll needs no plan, and plans are half of what it would import
     from launch_agent.plan.launch_plan import LaunchPlan
-
-_MAX_ID_IN_NAME = 75  # of the 80 characters that Step Functions allows; the number of the attempt needs the rest
 
 
 class RunRecord(Model):
@@ -92,17 +88,3 @@ class AgentRecord(Model):
     schedulers_open: int = 0
     changed_at: datetime | None = None
     """When a slot was last taken or freed."""
-
-
-def execution_name(item_id: str, attempt: int) -> str:
-    """Return the name of an item's execution: the item's id, so that the console finds it, and from attempt 2 a number.
-
-    Step Functions sends no logs of an execution to CloudWatch Logs if its name has other characters than letters,
-    digits, - and _ (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html). W&B's ids
-    are base64; the name omits the padding. For any other id, the name has the first 50 characters with - in place of
-    others, and a hash, so that two items never have the same name.
-    """
-    name = item_id.rstrip("=")
-    if len(name) > _MAX_ID_IN_NAME or len(item_id) % 4 or not re.fullmatch("[A-Za-z0-9]+={0,2}", item_id):
-        name = f"{re.sub('[^A-Za-z0-9_-]', '-', name)[:50]}-{hashlib.sha256(item_id.encode()).hexdigest()[:16]}"
-    return name if attempt == 1 else f"{name}-{attempt}"

@@ -5,7 +5,7 @@ An execution does this at its end, and a sweep does it for an execution that cou
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aws_lambda_powertools import Logger
 
@@ -24,6 +24,7 @@ from launch_agent.outcome.log_lines import headline, plain
 from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import ItemRef, parse_run_spec
+from launch_agent.runs.execution import execution_output
 from launch_agent.runs.record import RunDetails, RunRecord
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
@@ -34,6 +35,7 @@ Found = TypeVar("Found")
 Tails = list[tuple[str, list[str]]]
 Words = Callable[[str, Tails], str]
 _PASSING = {kind.__name__ for kind in Transient.__subclasses__()}
+_NOT_OPEN = "The run is not open here."
 _RUN_OF_ANOTHER = (
     "Its metrics are not in W&B: the run {} existed before and was not changed. Queue the run with another run id."
 )
@@ -68,27 +70,36 @@ class Ending:
 
     def end(
         self, item_id: str, *, execution_arn: str, training: TrainingEnd | None = None, failure: Failure | None = None
-    ) -> dict[str, str]:
-        """Report how an item's run ended, from its training job or a failure. Close it, and return verdict and reason.
+    ) -> dict[str, Any]:
+        """Report how a run ended, from its training job or a failure. Close it, and return the output of the execution.
 
         Raises RunNotSeen while the run of an ended training job may still appear in W&B.
         """
         record = self._runs.get(item_id)
-        if record is None or not record.is_unreported:
-            return (record and record.outcome) or _outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
+        if record is None:
+            return _outcome(Verdict.NOT_LAUNCHED, _NOT_OPEN)
+        outcome = self._end(record, execution_arn, training, failure)
+        return execution_output(record, outcome, self._clients.env.deployment)
+
+    def _end(
+        self, record: RunRecord, execution_arn: str, training: TrainingEnd | None, failure: Failure | None
+    ) -> dict[str, str]:
+        """Do it, and return the outcome."""
+        if not record.is_unreported:
+            return record.outcome or _outcome(Verdict.NOT_LAUNCHED, _NOT_OPEN)
         if not self._is_ours(record):
             self._runs.give_back(record, refusal=_refusal_in(failure))
             return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged. It returns to its queue.")
         job = self._leave_no_job(record) if failure else None
         # Before the report: W&B may be unavailable for days, and a run may still appear.
         self._runs.end(record)
-        run = _Run(record, _optional(lambda: self._runs.details(item_id)) or RunDetails(), execution_arn)
+        run = _Run(record, _optional(lambda: self._runs.details(record.item.id)) or RunDetails(), execution_arn)
         result = self._report(run, training, failure, job)
         self._runs.close(record, result)
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
         return result
 
-    def end_for(self, execution: Execution, record: RunRecord) -> dict[str, str]:
+    def end_for(self, execution: Execution, record: RunRecord) -> dict[str, Any]:
         """Report and close a run whose execution ended without doing so, whether or not its training job still runs."""
         return self.end(record.item.id, execution_arn=execution.arn, failure=_failure_of(execution))
 
@@ -117,7 +128,7 @@ class Ending:
         if training:
             return self._report_end(run, training)
         if failure:
-            return self._report_failure(run, failure)
+            return self._report_failure(run, failure) | ({"training_job_name": job.name} if job else {})
         raise ValueError("needs the end of a training job or a failure")
 
     def _report_end(self, run: _Run, end: TrainingEnd) -> dict[str, str]:
@@ -136,7 +147,7 @@ class Ending:
         if judgement.on_item is not OnItem.LEAVE:
             words = headline if end.verdict is Verdict.FAILED else _reason_alone
             self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item, words=words)
-        return _outcome(judgement.verdict, judgement.reason)
+        return _outcome(judgement.verdict, judgement.reason) | _facts(end)
 
     def _seen(self, record: RunRecord) -> SeenRun:
         """Return the run in W&B. Before it is planned, its project is not known, so it cannot be looked up."""
@@ -257,6 +268,12 @@ def _refusal_in(failure: Failure | None) -> str:
 def _outcome(verdict: Verdict, reason: str) -> dict[str, str]:
     """Return the outcome, for the record and as the execution's output."""
     return {"verdict": verdict.value, "reason": message(reason)}
+
+
+def _facts(end: TrainingEnd) -> dict[str, str]:
+    """Return what the outcome says of the training job."""
+    seconds = {} if end.billable_seconds is None else {"billable_seconds": str(end.billable_seconds)}
+    return {"training_job_name": end.training_job_name, **seconds}
 
 
 def _end_in_spite_of(failure: Failure, job: TrainingJob | None) -> TrainingEnd | None:

@@ -15,8 +15,9 @@ from launch_agent.clients.wandb_leases import Leased
 from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbRefused
 from launch_agent.outcome.judgement import STOPPED
 from launch_agent.run_queue.items import ItemRef, QueueItem, Slot, derived_run_id
+from launch_agent.runs.execution import execution_input, execution_name
 from launch_agent.runs.life import RunState
-from launch_agent.runs.record import AgentRecord, RunRecord, execution_name
+from launch_agent.runs.record import AgentRecord, RunRecord
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
@@ -199,20 +200,21 @@ class PollQueues:
         if known and known.is_open:
             # Its lease ended before it was acknowledged, and this poll leased it again: the same execution continues.
             self._runs.leased_again(known.item.id, agent)
-            return self._start(known)
+            return self._start(known, leased.item.run_spec)
         record = _new_record(agent, leased.queue, leased.item, attempt=known.attempt + 1 if known else 1)
         opened = self._runs.open(record, spec=leased.item.run_spec, limit=self._config.limit(record.slot))
         if not opened:
             logger.info("item left to its lease: no slot is free, or its run has ended")
-        return opened and self._start(record)
+        return opened and self._start(record, leased.item.run_spec)
 
-    def _start(self, record: RunRecord) -> bool:
+    def _start(self, record: RunRecord, spec: Any) -> bool:
         """Start the execution of an open run; return whether this call started it.
 
         If AWS refuses that, frees the slot and raises AwsRefused.
         """
+        given = execution_input(record.item, spec, self._clients.env.deployment)
         try:
-            started = self._executions.start(self._state_machine_arn, record)
+            started = self._executions.start(self._state_machine_arn, record.execution_name, given)
         except AwsRefused:
             # The item is not the cause, so it returns to its queue every time until someone allows the call.
             self._runs.give_back(record)
@@ -243,7 +245,7 @@ def _new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int
         slot=item.slot,
         state=RunState.OPEN,
         attempt=attempt,
-        execution_name=execution_name(item.id, attempt),
+        execution_name=execution_name(item.id, item.run_id, attempt),
         launch_agent_id=agent.launch_agent_id,
         launch_agent_name=agent.launch_agent_name,
         opened_at=datetime.now(UTC),

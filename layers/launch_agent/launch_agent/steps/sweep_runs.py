@@ -1,6 +1,7 @@
 """Runs every five minutes, and whenever an execution fails: repairs what a lost event left undone."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from launch_agent.clients.executions import Execution, execution_arn
 from launch_agent.errors import AwsRefused, LaunchError
 from launch_agent.operations.repair import OrphanJob, Repair, is_orphan, needs_check, repair_of, wrong_counts
 from launch_agent.run_queue.items import Slot
+from launch_agent.runs.execution import execution_input
 from launch_agent.runs.record import RunRecord
 from launch_agent.steps.ending import Ending
 from launch_agent.steps.resuming import Resuming
@@ -102,8 +104,12 @@ class SweepRuns:
         """Start the execution of an open run. If AWS refuses that, raises AwsRefused, and frees the slot of an item
         that is not acknowledged.
         """
+        spec = None
+        with suppress(AwsRefused):  # then the input shows less
+            spec = self._runs.details(record.item.id).spec
+        given = execution_input(record.item, spec, self._clients.env.deployment)
         try:
-            self._executions.start(self._state_machine_arn, record)
+            self._executions.start(self._state_machine_arn, record.execution_name, given)
         except AwsRefused:
             if not record.acked:
                 self._runs.give_back(record)

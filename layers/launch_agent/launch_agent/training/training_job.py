@@ -134,6 +134,7 @@ class TrainingEnd(Model):
     reason: str
     container_ran: bool
     ended_at: datetime
+    billable_seconds: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
 
     @property
@@ -153,6 +154,7 @@ class TrainingEnd(Model):
             reason=_reason(job),
             container_ran=job.started_at is not None and not job.found_no_command,
             ended_at=job.ended_at or job.modified_at,
+            billable_seconds=job.billable_seconds,
             metrics={metric.name: metric.value for metric in job.metrics},
         )
 
