@@ -317,6 +317,8 @@ class World:
             run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
         except WandbRefused:
             return  # the container may not write to this entity either
+        run.config_values["_wandb"] = {"value": {"launch_trace_id": environment["WANDB_LAUNCH_TRACE_ID"]}}
+        run.summary.setdefault("loss", 0.25)
         states = {"Training": "running", "Completed": "finished", "Failed": "killed" if run.stopped else "failed"}
         run.state = states.get(status, "killed")
 
@@ -529,6 +531,16 @@ class World:
         is_trained = completed and all(job.script.calls_init for job in self.jobs(item))
         if is_trained and verdict in ("not launched", "failed"):
             self.found.other.append(f"item {item.id} was trained, and is {verdict}: {outcome['reason']}")
+
+        if outcome["verdict"] in ("finished", "failed") and is_trained:
+            self._check_run(item)
+
+    def _check_run(self, item: RunQueueItem) -> None:
+        """Check that a run in W&B has what its process logged, and the results of its training job."""
+        job, environment = self.jobs(item)[-1], self.jobs(item)[-1].request["Environment"]
+        run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
+        if run.summary.get("loss") != 0.25 or run.summary.get("sagemaker/job_name") != job.name:
+            self.found.other.append(f"the run of item {item.id} has the summary {run.summary}")
 
     def _check_deleted(self, stack: Stack) -> None:
         if set(self.stack_answers) != {"SUCCESS"}:

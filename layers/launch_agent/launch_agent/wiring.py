@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.secrets import WandbApiKey
     from launch_agent.clients.task_tokens import TaskTokens
     from launch_agent.clients.wandb import Wandb
+    from launch_agent.clients.wandb_runs import WandbRuns
     from launch_agent.run_queue.launch_config import LaunchConfig
 
 
@@ -67,6 +68,13 @@ class Clients:
         from launch_agent.clients.wandb import Wandb
 
         return Wandb(self.graphql)
+
+    @cached_property
+    def wandb_runs(self) -> "WandbRuns":
+        """W&B's runs."""
+        from launch_agent.clients.wandb_runs import WandbRuns
+
+        return WandbRuns(self.graphql)
 
     @cached_property
     def artifacts(self) -> "Artifacts":

@@ -198,6 +198,14 @@ def run_state(entity: str, project: str, run_id: str) -> Operation:
     return Operation(document, {"entity": entity, "project": project, "run": run_id}, repeatable=True)
 
 
+def run_contents(entity: str, project: str, run_id: str) -> Operation:
+    """Ask for the config and the summary of a run, as JSON."""
+    document = """query RunContents($entity: String!, $project: String!, $run: String!) {
+  project(entityName: $entity, name: $project) { run(name: $run) { config summaryMetrics } }
+}"""
+    return Operation(document, {"entity": entity, "project": project, "run": run_id}, repeatable=True)
+
+
 def sweep_state(entity: str, project: str, sweep_id: str) -> Operation:
     """Ask for the state of a sweep."""
     document = """query SweepState($entity: String!, $project: String!, $sweep: String!) {

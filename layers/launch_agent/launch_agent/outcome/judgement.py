@@ -96,6 +96,10 @@ class SeenRun(Wire):
     refusal: str = ""
     """W&B's message if the API key may not read the run."""
 
+    def belongs_to(self, item_id: str) -> bool:
+        """Whether its config names this run queue item."""
+        return not self.refusal and self.own_config.launch_trace_id == item_id
+
     @property
     def has_begun(self) -> bool:
         """Whether its process has called wandb.init(); true also for a run that the API key may not read."""
@@ -103,7 +107,7 @@ class SeenRun(Wire):
 
     def may_be_written(self, item_id: str) -> bool:
         """Whether the run has not begun, or belongs to this run queue item."""
-        return not self.has_begun or (not self.refusal and self.own_config.launch_trace_id == item_id)
+        return not self.has_begun or self.belongs_to(item_id)
 
 
 _SHOWN_WITHIN = timedelta(seconds=5)
@@ -121,6 +125,7 @@ def judge(
     grace: timedelta,
 ) -> Judgement:
     """Return how a run ended, from the end of its training job, its state in W&B, and whether it was stopped.
+    _await_last_words(end, run, now=now, grace=grace)
 
     `stop_requested` is whether an earlier poll saw a stop in W&B. Raises RunNotSeen if the container ran and its run
     has not appeared in W&B, for `grace` after a job completed, and for a few seconds after any other end.
@@ -138,6 +143,15 @@ def judge(
         return Judgement(verdict=verdict, reason=_never_seen(end), on_item=OnItem.FAIL)
     if end.verdict is Verdict.FINISHED:
         return Judgement(verdict=end.verdict, reason=end.reason, on_item=OnItem.LEAVE)
+def _await_last_words(end: TrainingEnd, run: SeenRun, *, now: datetime, grace: timedelta) -> None:
+    """Raise RunNotSeen while W&B may still take in what the process of an ended training job has sent.
+
+    The last request of the wandb SDK ends the run. The run of a process that was killed goes on as running for minutes.
+    """
+    if run.state == "running" and end.container_ran and now < end.ended_at + min(grace, _SHOWN_WITHIN):
+        raise RunNotSeen("the training job has ended, and W&B still shows its run as running")
+
+
     # The run exists and W&B shows its own state; the item shows SageMaker's reason.
     on_item = OnItem.WARN if expects_wandb_init else OnItem.FAIL
     return Judgement(verdict=end.verdict, reason=end.reason, on_item=on_item)

@@ -1,18 +1,12 @@
-"""What a user sees in W&B: messages and error.log of a queue item, and the run of an algorithm that cannot log."""
+"""What a queue item shows in W&B: its messages and error.log."""
 
-import json
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from launch_agent.deployment import Deployment
-from launch_agent.plan.launch_plan import LaunchPlan
-from launch_agent.run_queue.items import RunSpec
 from launch_agent.safe_text import MAX_TEXT, safe
-from launch_agent.training.training_job import TrainingEnd, Verdict
 
 LOG_FILE = "error.log"
-_RUN_STATES = {Verdict.FINISHED: "finished", Verdict.FAILED: "failed", Verdict.STOPPED: "killed"}
 
 
 def message(reason: str) -> str:
@@ -58,24 +52,3 @@ def capacity_warning(words: str) -> str:
 def retry_warning(name: str) -> str:
     """Return the warning for a training job that another one follows."""
     return f"SageMaker itself failed while it ran the training job {name}. Another training job continues the run."
-
-
-def algorithm_run(spec: RunSpec, plan: LaunchPlan, end: TrainingEnd) -> dict[str, Any]:
-    """Return the UpsertBucketInput for the run of one of SageMaker's own algorithms, which cannot log to W&B.
-
-    Its `launch_trace_id` is the run queue item, as in a run that the wandb SDK creates.
-    """
-    config = {
-        **plan.training_request.get("HyperParameters", {}),
-        **(spec.overrides.run_config or {}),
-        "_wandb": {"launch_trace_id": plan.item.id},
-    }
-    return {
-        "name": plan.item.run_id,
-        "entityName": spec.entity,
-        "modelName": spec.project,
-        "displayName": spec.name,
-        "state": _RUN_STATES[end.verdict],
-        "config": json.dumps({key: {"value": value} for key, value in config.items()}),
-        "summaryMetrics": json.dumps(end.metrics),
-    }

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from launch_agent.plan.fault import Fault
-from launch_agent.plan.run_environment import API_KEY, ARTIFACTS, BASE_URL, CONFIG, FILES, MAX_VALUE
+from launch_agent.plan.run_environment import API_KEY, ARTIFACTS, BASE_URL, CONFIG, FILES, MAX_VALUE, MOST_VARIABLES
 
-_MOST = 100
 _A_KEY = "x" * 40
 _PIECES = {"overrides.run_config": CONFIG, "overrides.files": FILES}
 _LEADS_ASIDE = frozenset(
@@ -43,7 +42,7 @@ def environment_faults(
 
 
 def _too_many(variables: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Fault]:
-    if len(variables) <= _MOST:
+    if len(variables) <= MOST_VARIABLES:
         return
     takes = {
         what: sum(bool(re.fullmatch(rf"{name}(_\d+)?", variable)) for variable in variables if variable not in own)
@@ -55,7 +54,7 @@ def _too_many(variables: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[
     most = f"{parts[0][1]} takes {parts[0][0]} of them"
     yield Fault(
         "Environment",
-        f"Environment would have {len(variables)} variables, and SageMaker allows {_MOST}: "
+        f"Environment would have {len(variables)} variables, and SageMaker allows {MOST_VARIABLES}: "
         f"{', '.join([most, *(f'{what} {count}' for count, what in parts[1:])])}. Override less, put the rest into a "
         "file or an artifact that the code reads, or remove variables from the queue's Environment.",
     )

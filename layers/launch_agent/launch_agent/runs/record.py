@@ -19,6 +19,7 @@ class RunRecord(Model):
     state: RunState
     attempt: int
     execution_name: str
+    execution_arn: str | None = None  # None in version 0.1.0. Delete with tests/upgrade/0.1.0.
     launch_agent_id: str
     launch_agent_name: str
     opened_at: datetime

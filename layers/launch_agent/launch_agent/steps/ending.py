@@ -21,11 +21,11 @@ from launch_agent.errors import (
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
 from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
 from launch_agent.outcome.log_lines import headline, plain
-from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
-from launch_agent.plan.launch_plan import LaunchPlan
-from launch_agent.run_queue.items import ItemRef, parse_run_spec
+from launch_agent.outcome.report import LOG_FILE, error_log, links, message
+from launch_agent.run_queue.items import ItemRef
 from launch_agent.runs.execution import execution_output
 from launch_agent.runs.record import RunDetails, RunRecord
+from launch_agent.steps.results import Results
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
 
@@ -36,9 +36,6 @@ Tails = list[tuple[str, list[str]]]
 Words = Callable[[str, Tails], str]
 _PASSING = {kind.__name__ for kind in Transient.__subclasses__()}
 _NOT_OPEN = "The run is not open here."
-_RUN_OF_ANOTHER = (
-    "Its metrics are not in W&B: the run {} existed before and was not changed. Queue the run with another run id."
-)
 
 
 def _reason_alone(reason: str, _: Tails) -> str:
@@ -67,6 +64,7 @@ class Ending:
         """With `without_key`, a run ends without a report to W&B if W&B rejects the API key."""
         self._clients, self._wandb, self._runs = clients, clients.wandb, clients.runs
         self._refusals: tuple[type[LaunchError], ...] = (WandbRefused, *([WandbKeyRejected] if without_key else []))
+        self._results = Results(clients, self._refusals)
 
     def end(
         self, item_id: str, *, execution_arn: str, training: TrainingEnd | None = None, failure: Failure | None = None
@@ -126,12 +124,12 @@ class Ending:
         if failure and not training:
             training = _end_in_spite_of(failure, job)
         if training:
-            return self._report_end(run, training)
+            return self._report_end(run, training, job or self._job_of(run.record))
         if failure:
             return self._report_failure(run, failure) | ({"training_job_name": job.name} if job else {})
         raise ValueError("needs the end of a training job or a failure")
 
-    def _report_end(self, run: _Run, end: TrainingEnd) -> dict[str, str]:
+    def _report_end(self, run: _Run, end: TrainingEnd, job: TrainingJob | None) -> dict[str, str]:
         """Report the end of a training job. Raises RunNotSeen while its run may still appear in W&B."""
         plan, seen = run.details.plan, self._seen(run.record)
         judgement = judge(
@@ -142,8 +140,7 @@ class Ending:
             now=datetime.now(UTC),
             grace=self._clients.env.wandb_init_grace,
         ).also(seen.refusal)
-        if plan and plan.is_provided_algorithm:
-            judgement = judgement.also(self._write_algorithm_run(run, plan, seen, end))
+        judgement = judgement.also(self._results.finish(run.record, run.details, seen, end=end, job=job))
         if judgement.on_item is not OnItem.LEAVE:
             words = headline if end.verdict is Verdict.FAILED else _reason_alone
             self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item, words=words)
@@ -161,16 +158,6 @@ class Ending:
     def _job_of(self, record: RunRecord) -> TrainingJob | None:
         return _optional(lambda: self._clients.sagemaker.job_of(record))
 
-    def _write_algorithm_run(self, run: _Run, plan: LaunchPlan, seen: SeenRun, end: TrainingEnd) -> str:
-        """Write the run of an algorithm that cannot log to W&B; return why that is not possible, or an empty text."""
-        if not seen.may_be_written(run.item.id):
-            return "" if seen.refusal else _RUN_OF_ANOTHER.format(run.item.run_id)
-        try:
-            self._wandb.write_run(algorithm_run(parse_run_spec(run.details.spec), plan, end))
-        except self._refusals as error:
-            return f"Its metrics are not in W&B: {error}"
-        return ""
-
     def _report_failure(self, run: _Run, failure: Failure) -> dict[str, str]:
         """Report why the launch failed."""
         build = run.details.plan.build if run.details.plan else None
@@ -179,6 +166,7 @@ class Ending:
         if build:
             tag = build.tag
             _optional(lambda: self._clients.image_claims.release(tag, run.item.id))
+        self._results.abandon(run.record, run.details, Verdict.STOPPED if failure.is_stop else Verdict.NOT_LAUNCHED)
         if failure.is_stop:
             return self._report_stop(run, failure)
         reason = f"{failure.error}: {failure.reason}"

@@ -201,7 +201,8 @@ class PollQueues:
             # Its lease ended before it was acknowledged, and this poll leased it again: the same execution continues.
             self._runs.leased_again(known.item.id, agent)
             return self._start(known, leased.item.run_spec)
-        record = _new_record(agent, leased.queue, leased.item, attempt=known.attempt + 1 if known else 1)
+        attempt = known.attempt + 1 if known else 1
+        record = _new_record(agent, leased.queue, leased.item, attempt=attempt, machine=self._state_machine_arn)
         opened = self._runs.open(record, spec=leased.item.run_spec, limit=self._config.limit(record.slot))
         if not opened:
             logger.info("item left to its lease: no slot is free, or its run has ended")
@@ -239,13 +240,15 @@ def _in_turn(queues: list[str]) -> list[str]:
     return queues[first:] + queues[:first]
 
 
-def _new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int) -> RunRecord:
+def _new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int, machine: str) -> RunRecord:
+    name = execution_name(item.id, item.run_id, attempt)
     return RunRecord(
         item=ItemRef(id=item.id, queue=queue, entity=agent.entity, run_id=item.run_id),
         slot=item.slot,
         state=RunState.OPEN,
         attempt=attempt,
-        execution_name=execution_name(item.id, item.run_id, attempt),
+        execution_name=name,
+        execution_arn=execution_arn(machine, name),
         launch_agent_id=agent.launch_agent_id,
         launch_agent_name=agent.launch_agent_name,
         opened_at=datetime.now(UTC),

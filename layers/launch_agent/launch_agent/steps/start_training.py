@@ -18,11 +18,13 @@ from launch_agent.image.dockerfile import is_entry_point_of
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model
 from launch_agent.outcome.report import capacity_warning
+from launch_agent.outcome.results import config_keys
 from launch_agent.plan.launch_plan import LaunchPlan
-from launch_agent.plan.run_environment import final_environment
+from launch_agent.plan.run_environment import final_environment, with_run_config
 from launch_agent.plan.training_request import alternative_training_job_name
 from launch_agent.run_queue.items import parse_run_spec
-from launch_agent.runs.record import RunRecord
+from launch_agent.runs.record import RunDetails, RunRecord
+from launch_agent.steps.results import Results
 from launch_agent.steps.resuming import Resuming
 from launch_agent.steps.warning import warn_once
 from launch_agent.training.retries import RetryReason, may_try_again
@@ -59,7 +61,10 @@ class StartTraining:
         plan = self._pin_built_image(details.plan, details.plan.build)
         request = {**plan.training_request, "Environment": self._environment(record, details.spec, plan)}
         for name in _names(plan, record.ended_jobs):
-            if self._submit({**request, "TrainingJobName": name}, record, task):
+            named = self._with_links({**request, "TrainingJobName": name}, record, plan)
+            # Before the task token is stored: the run could end before it has begun.
+            Results(self._clients).begin(record, RunDetails(details.spec, plan), named)
+            if self._submit(named, record, task):
                 return {"training_job_name": name}
         raise TrainingJobRejected(
             f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} alternatives are taken by other training '
@@ -140,6 +145,13 @@ class StartTraining:
         key = plan.api_key(parse_run_spec(spec), self._agent_api_key)
         again = bool(record.ended_jobs or record.redrives)
         return final_environment(plan.training_request["Environment"], api_key=key, again=again)
+
+    def _with_links(self, request: dict[str, Any], record: RunRecord, plan: LaunchPlan) -> dict[str, Any]:
+        """Return the request with the training job in the run's config, which the container's wandb.init writes."""
+        if plan.is_provided_algorithm:
+            return request
+        keys = config_keys(self._clients.env.deployment, record, request)
+        return {**request, "Environment": with_run_config(request["Environment"], keys)}
 
     def _adopt(self, task: Task) -> bool:
         """Adopt the training job that an earlier try created; if it has ended, answer the task token.

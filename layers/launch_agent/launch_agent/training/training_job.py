@@ -85,6 +85,10 @@ class Algorithm(Wire):
 
 class TrainingJob(Wire):
     """A training job as DescribeTrainingJob or an event shows it
+class _Model(Wire):
+    uri: str = Field(alias="S3ModelArtifacts", default="")
+
+
     (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html).
     """
 
@@ -99,7 +103,12 @@ class TrainingJob(Wire):
     ended_at: Instant | None = Field(alias="TrainingEndTime", default=None)
     billable_seconds: int | None = Field(alias="BillableTimeInSeconds", default=None)
     algorithm: Algorithm = Field(alias="AlgorithmSpecification", default=Algorithm())
+    training_seconds: int | None = Field(alias="TrainingTimeInSeconds", default=None)
     metrics: tuple[Metric, ...] = Field(alias="FinalMetricDataList", default=())
+    resources: Resources = Field(alias="ResourceConfig", default=Resources())
+    is_spot: bool = Field(alias="EnableManagedSpotTraining", default=False)
+    model: _Model = Field(alias="ModelArtifacts", default=_Model())
+    """Where the model is. SageMaker gives the place even if the container left no model."""
     transitions: tuple[Transition, ...] = Field(alias="SecondaryStatusTransitions", default=())
 
     @property

@@ -1,0 +1,112 @@
+"""Shows a run's training job on the run in W&B. If W&B or AWS refuse a part of that, the run goes on without it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from launch_agent.clients.wandb_runs import RunPath
+from launch_agent.errors import LaunchError
+from launch_agent.outcome.judgement import SeenRun
+from launch_agent.outcome.results import PENDING, RUN_STATES, Prices, algorithm_config, config_keys, summary_keys
+from launch_agent.plan.launch_plan import LaunchPlan
+from launch_agent.run_queue.items import parse_run_spec
+from launch_agent.runs.record import RunDetails, RunRecord
+from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
+from launch_agent.wiring import Clients
+
+logger = Logger(child=True)
+
+_RUN_OF_ANOTHER = (
+    "Its metrics are not in W&B: the run {} existed before and was not changed. Queue the run with another run id."
+)
+
+
+class Results:
+    """Writes what is known of training jobs into runs. Every call can be repeated."""
+
+    def __init__(self, clients: Clients, refusals: tuple[type[LaunchError], ...] = ()) -> None:
+        """`refusals` are the errors of W&B without which a run goes on."""
+        self._clients, self._refusals = clients, refusals
+
+    def begin(self, record: RunRecord, details: RunDetails, request: Mapping[str, Any]) -> None:
+        """Create the run of an algorithm, which does not call wandb.init, before its training job."""
+        plan = details.plan
+        if plan is None or not plan.is_provided_algorithm:
+            return
+        try:
+            seen = self._clients.wandb.seen_run(plan.entity, plan.project, plan.item.run_id)
+            if not seen.has_begun:
+                self._write(record, details.spec, plan, state=PENDING, request=request)
+        except LaunchError:
+            logger.warning("the run is in W&B only when its training job has ended", exc_info=True)
+
+    def finish(
+        self, record: RunRecord, details: RunDetails, seen: SeenRun, *, end: TrainingEnd, job: TrainingJob | None
+    ) -> str:
+        """Write the results of a training job that has ended into its run.
+
+        Return why an algorithm's run could not be written; empty in all other cases.
+        """
+        keys = summary_keys(self._clients.env.deployment, record, job, Prices()) if job else {}
+        plan = details.plan
+        if plan and plan.is_provided_algorithm:
+            return self._finish_algorithm(record, details, seen, end=end, keys=keys)
+        if keys and record.entity and record.project and seen.belongs_to(record.item.id):
+            try:
+                path = RunPath(record.entity, record.project, record.item.run_id)
+                self._clients.wandb_runs.add_to_summary(path, keys)
+            except self._refusals:
+                logger.exception("W&B refused the results of the training job")
+        return ""
+
+    def abandon(self, record: RunRecord, details: RunDetails, verdict: Verdict) -> None:
+        """End the run of an algorithm whose launch failed after `begin`."""
+        plan = details.plan
+        if plan is None or not plan.is_provided_algorithm:
+            return
+        try:
+            seen = self._clients.wandb.seen_run(plan.entity, plan.project, plan.item.run_id)
+            if seen.belongs_to(plan.item.id):
+                self._write(record, details.spec, plan, state=RUN_STATES[verdict])
+        except self._refusals:
+            logger.exception("W&B refused the end of the run")
+
+    def _finish_algorithm(
+        self, record: RunRecord, details: RunDetails, seen: SeenRun, *, end: TrainingEnd, keys: Mapping[str, Any]
+    ) -> str:
+        if details.plan is None or seen.refusal:
+            return ""
+        if not seen.may_be_written(record.item.id):
+            return _RUN_OF_ANOTHER.format(record.item.run_id)
+        state, summary = RUN_STATES[end.verdict], {**end.metrics, **keys}
+        try:
+            self._write(record, details.spec, details.plan, state=state, summary=summary)
+        except self._refusals as error:
+            return f"Its metrics are not in W&B: {error}"
+        return ""
+
+    def _write(
+        self,
+        record: RunRecord,
+        raw: Any,
+        plan: LaunchPlan,
+        *,
+        state: str,
+        request: Mapping[str, Any] | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the run of an algorithm. `request` is the one for its training job, if that is not the planned one."""
+        spec = parse_run_spec(raw)
+        asked = request or {
+            **plan.training_request,
+            "TrainingJobName": record.training_job_name or plan.training_job_name,
+        }
+        keys = config_keys(self._clients.env.deployment, record, asked)
+        self._clients.wandb_runs.write(
+            RunPath(spec.entity, spec.project, plan.item.run_id),
+            state=state,
+            name=spec.name,
+            config={**keys, **algorithm_config(spec, plan)},
+            summary=summary or {},
+        )
