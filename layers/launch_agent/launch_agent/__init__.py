@@ -1,6 +1,7 @@
 """The W&B Launch agent for Amazon SageMaker. The subpackages and modules, in the order of a run's life:
 
-- `errors`, `model`, `safe_text`: every error; the two bases of every model; texts without secrets
+- `errors`, `model`, `remedies`, `safe_text`: every error; the two bases of every model; what to do about AWS's errors;
+  texts without secrets
 - `deployment`: the account, region and stack
 - `run_queue`: run queue items, run specs, jobs and launch-config.yaml
 - `image`: what goes into an image, and why a build failed

@@ -10,6 +10,7 @@ from pydantic import Field, Json, model_validator
 
 from launch_agent.errors import ImageBuildFailed, RunNotSeen
 from launch_agent.model import Model, Wire
+from launch_agent.remedies import ENDINGS
 from launch_agent.training.training_job import TrainingEnd, Verdict
 
 STOPPED = "Stopped"
@@ -50,13 +51,7 @@ class Failure(Model):
         except ValueError:
             cause = None
         message = cause.get("errorMessage") if isinstance(cause, Mapping) else self.cause
-        return str(message or _WITHOUT_MESSAGE.get(self.error) or f"{self.error}, without a message.")
-
-
-_WITHOUT_MESSAGE = {
-    "States.Timeout": "The training job did not end within its time limits and one day of waiting in line, so it was "
-    "stopped. The SageMaker console has its log and status.",
-}
+        return str(message or ENDINGS.get(self.error) or f"{self.error}, without a message.")
 
 
 class OnItem(StrEnum):
@@ -96,14 +91,14 @@ class SeenRun(Wire):
     refusal: str = ""
     """W&B's message if the API key may not read the run."""
 
-    def belongs_to(self, item_id: str) -> bool:
-        """Whether its config names this run queue item."""
-        return not self.refusal and self.own_config.launch_trace_id == item_id
-
     @property
     def has_begun(self) -> bool:
         """Whether its process has called wandb.init(); true also for a run that the API key may not read."""
         return bool(self.refusal) or self.state not in (None, "pending")
+
+    def belongs_to(self, item_id: str) -> bool:
+        """Whether its config names this run queue item."""
+        return not self.refusal and self.own_config.launch_trace_id == item_id
 
     def may_be_written(self, item_id: str) -> bool:
         """Whether the run has not begun, or belongs to this run queue item."""
@@ -125,12 +120,12 @@ def judge(
     grace: timedelta,
 ) -> Judgement:
     """Return how a run ended, from the end of its training job, its state in W&B, and whether it was stopped.
-    _await_last_words(end, run, now=now, grace=grace)
 
     `stop_requested` is whether an earlier poll saw a stop in W&B. Raises RunNotSeen if the container ran and its run
     has not appeared in W&B, for `grace` after a job completed, and for a few seconds after any other end.
     """
     unseen = expects_wandb_init and not run.has_begun
+    _await_last_words(end, run, now=now, grace=grace)
     wait = grace if end.verdict is Verdict.FINISHED else min(grace, _SHOWN_WITHIN)
     if unseen and end.container_ran and now < end.ended_at + wait:
         seconds = f"{wait.total_seconds():g} seconds"
@@ -143,6 +138,11 @@ def judge(
         return Judgement(verdict=verdict, reason=_never_seen(end), on_item=OnItem.FAIL)
     if end.verdict is Verdict.FINISHED:
         return Judgement(verdict=end.verdict, reason=end.reason, on_item=OnItem.LEAVE)
+    # The run exists and W&B shows its own state; the item shows SageMaker's reason.
+    on_item = OnItem.WARN if expects_wandb_init else OnItem.FAIL
+    return Judgement(verdict=end.verdict, reason=end.reason, on_item=on_item)
+
+
 def _await_last_words(end: TrainingEnd, run: SeenRun, *, now: datetime, grace: timedelta) -> None:
     """Raise RunNotSeen while W&B may still take in what the process of an ended training job has sent.
 
@@ -150,11 +150,6 @@ def _await_last_words(end: TrainingEnd, run: SeenRun, *, now: datetime, grace: t
     """
     if run.state == "running" and end.container_ran and now < end.ended_at + min(grace, _SHOWN_WITHIN):
         raise RunNotSeen("the training job has ended, and W&B still shows its run as running")
-
-
-    # The run exists and W&B shows its own state; the item shows SageMaker's reason.
-    on_item = OnItem.WARN if expects_wandb_init else OnItem.FAIL
-    return Judgement(verdict=end.verdict, reason=end.reason, on_item=on_item)
 
 
 _STOPPED_IN_WANDB = "The run was stopped in W&B, and its training job ended."

@@ -86,7 +86,8 @@ def plan_launch(
     source = source_of(spec, job, item, block, agent)
     request = training_request(source, item, block, agent.deployment)
     secure = secure_mode_faults(source, block, queue) if agent.config.secure_mode else ()
-    faults = [*block.faults(), *(fault.says for fault in secure), *request_faults(request, block, agent)]
+    of_request = map(block.in_own_words, request_faults(request, block, agent))
+    faults = [*block.faults(), *(fault.says for fault in secure), *of_request]
     faults += policy_faults(source, request, item.queue, agent)
     if faults:
         raise InvalidRunSpec(faults, queue=item.queue)
