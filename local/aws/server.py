@@ -28,6 +28,7 @@ from local.aws.delivery import Delivery
 from local.aws.functions import Functions
 from local.aws.iam import Iam, caller
 from local.aws.machine import Machine
+from local.aws.pricing import Pricing
 from local.aws.registry import Registry
 from local.aws.runner import Images
 from local.aws.training import Training
@@ -56,7 +57,17 @@ class Server:
         self.registry = Registry(self.iam)
         self.builds = CodeBuild(cloud, self.containers)
         self.machine, delivery = Machine(cloud, self.iam, self.builds), Delivery(cloud, self.iam)
-        for part in (self.iam, self.registry, self.functions, self.training, self.builds, delivery, self.machine):
+        pricing = Pricing()
+        for part in (
+            self.iam,
+            self.registry,
+            self.functions,
+            self.training,
+            self.builds,
+            delivery,
+            self.machine,
+            pricing,
+        ):
             part.install()
         self.behaviour.change()
         repairs.install(cloud)

@@ -219,7 +219,9 @@ def test_a_function_reaches_the_items_of_the_table_that_its_step_is_about(role: 
         *("PollQueuesFunctionRole", "ResumeRunFunctionRole", "RelaunchRunFunctionRole"),
     )
     sweeps = role == "SweepRunsFunctionRole"
-    expected = {"run#*": not retires, "agent#*": counts_slots, "image#*": builds, "sweep": sweeps}
+    prices = role in ("ReportOutcomeFunctionRole", "SweepRunsFunctionRole")
+    kept = {"image#*": builds, "price#*": prices, "sweep": sweeps}
+    expected = {"run#*": not retires, "agent#*": counts_slots, **kept}
     assert kinds == {key for key, reached in expected.items() if reached}
 
 

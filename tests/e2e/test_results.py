@@ -68,6 +68,8 @@ def test_each_end_of_a_run_is_read_back_with_the_real_client(app: Application, c
         assert summary["sagemaker/instance_type"] == job["ResourceConfig"]["InstanceType"]
         assert summary["sagemaker/queued_seconds"] >= 0
         assert summary["sagemaker/training_seconds"] >= summary["sagemaker/billable_seconds"] > 0
+        assert summary["sagemaker/estimated_cost_usd"] > 0
+        assert summary["sagemaker/price_day"]
         assert summary.get("loss") == (None if name in ("algorithm", "stopped") else 0.5)
     assert found["finished"]["config"]["lr"] == 0.1
     assert found["finished"]["config"]["mine"] == 1

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from local.wandb.runs import Run
-from tests.simulation.faults import NoFaults
+from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
 from tests.simulation.test_endings import ALGORITHM, ended, instead
 from tests.simulation.training import Script
+from tests.simulation.world import DAY, HOUR, PROJECT, World, price_of, world
 from tests.simulation.world import ENTITY as TEAM
-from tests.simulation.world import HOUR, PROJECT, World, world
 
 JOB_URL = "https://us-east-1.console.aws.amazon.com/sagemaker/home?region=us-east-1#/jobs/{}"
 
@@ -111,6 +111,53 @@ def test_a_run_that_is_not_the_items_gets_no_results() -> None:
         run.config_values["_wandb"] = {"value": {"launch_trace_id": "another item"}}
         assert ended(made, item)["verdict"] == "finished"
         assert run.summary == {}
+
+
+def test_a_price_is_asked_for_once_and_kept_with_its_day() -> None:
+    faults = NoFaults()
+    with world(3, faults) as made:
+        items = [made.push() for _ in range(3)]
+        for item in items:
+            assert ended(made, item)["verdict"] == "finished"
+            summary = run_of(made, item).summary
+            assert summary["sagemaker/estimated_cost_usd"] == round(
+                0.28 * summary["sagemaker/billable_seconds"] / 3600, 6
+            )
+            assert summary["sagemaker/price_day"] == "2027-01-16"
+        assert faults.seen[Site("report_outcome", "pricing", "GetProducts")] == 1
+        made.clock.run(8 * DAY)
+        assert ended(made, made.push())["verdict"] == "finished"
+        assert faults.seen[Site("report_outcome", "pricing", "GetProducts")] == 2
+
+
+@pytest.mark.parametrize(
+    "products",
+    [
+        [],
+        [price_of("ml.m5.large", "0.1")],
+        [price_of("ml.m4.xlarge", "0.0")],
+        [price_of("ml.m4.xlarge", "0.1"), price_of("ml.m4.xlarge", "0.2")],
+        [{}],
+    ],
+    ids=["none", "another type", "free", "two", "empty"],
+)
+def test_a_type_without_one_price_has_no_cost(products: list[dict[str, Any]]) -> None:
+    with world(3, NoFaults()) as made:
+        made.price_list = [json.dumps(each) for each in products]
+        item = made.push()
+        assert ended(made, item)["verdict"] == "finished"
+        assert not [key for key in run_of(made, item).summary if "cost" in key or "price" in key]
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.THROTTLED, Fault.BROKEN, Fault.NO_ANSWER])
+def test_a_run_does_not_wait_for_a_price_that_cannot_be_had(fault: Fault) -> None:
+    faults = FaultsAt(Site("report_outcome", "pricing", "GetProducts"), fault, times=100)
+    with world(3, faults) as made:
+        item = made.push()
+        assert ended(made, item)["verdict"] == "finished"
+        assert made.stacks["launch"].functions.failed["report_outcome"] == 0
+        assert run_of(made, item).summary["sagemaker/status"] == "Completed"
+        assert "sagemaker/estimated_cost_usd" not in run_of(made, item).summary
 
 
 @pytest.mark.parametrize("refused", ["RunContents", "UpsertRun"])

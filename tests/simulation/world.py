@@ -142,6 +142,8 @@ class World:
         self.objects = self.builds.objects
         self.buckets: dict[str, str | Refused] = {}
         """The regions of buckets that are not in the stack's, and what S3 refuses of others."""
+        self.price_list = [json.dumps(price_of("ml.m4.xlarge", "0.2800000000"))]
+        """The products that every request for prices is answered with."""
         self.stacks: dict[str, Stack] = {}
         self.others = Others(clock, self.training, self.server, self.stacks, self.found.other.append)
         self._raw: dict[bytes, bytes] = {}
@@ -218,6 +220,8 @@ class World:
             return self._machine_of(asked).answer(operation, asked)
         if service == "secrets-manager":
             return {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]}
+        if service == "pricing":
+            return {"FormatVersion": "aws_v1", "PriceList": self.price_list}
         if service == "cloudwatch-logs":
             return self.others.logs(operation, asked)
         return self.builds.answer(operation, asked)
@@ -599,6 +603,15 @@ def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: An
         made = World(clock, faults, folder=Path(folder), **different)
         with answered(made, made):
             yield made
+
+
+def price_of(instance_type: str, dollars: str) -> dict[str, Any]:
+    """Return a product of the AWS Price List: a training instance."""
+    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": dollars}}
+    return {
+        "product": {"attributes": {"usagetype": f"USE1-Train:{instance_type}", "instanceName": instance_type}},
+        "terms": {"OnDemand": {"S.J": {"priceDimensions": {"S.J.6": dimension}}}},
+    }
 
 
 def queue_config() -> dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.image_claims import ImageClaims
     from launch_agent.clients.image_repository import ImageRepository
     from launch_agent.clients.logs import TrainingLogs
+    from launch_agent.clients.prices import PriceList
     from launch_agent.clients.runs import Runs
     from launch_agent.clients.sagemaker import SageMaker
     from launch_agent.clients.secrets import WandbApiKey
@@ -110,6 +111,13 @@ class Clients:
         from launch_agent.clients.sagemaker import SageMaker
 
         return SageMaker(self.env.stack_name)
+
+    @cached_property
+    def prices(self) -> "PriceList":
+        """The prices of training instances."""
+        from launch_agent.clients.prices import PriceList
+
+        return PriceList(self.env.runs_table, partition=self.env.partition, region=self.env.region)
 
     @cached_property
     def training_logs(self) -> "TrainingLogs":

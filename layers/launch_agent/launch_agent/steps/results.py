@@ -48,7 +48,7 @@ class Results:
 
         Return why an algorithm's run could not be written; empty in all other cases.
         """
-        keys = summary_keys(self._clients.env.deployment, record, job, Prices()) if job else {}
+        keys = summary_keys(self._clients.env.deployment, record, job, self._prices(job)) if job else {}
         plan = details.plan
         if plan and plan.is_provided_algorithm:
             return self._finish_algorithm(record, details, seen, end=end, keys=keys)
@@ -59,6 +59,15 @@ class Results:
             except self._refusals:
                 logger.exception("W&B refused the results of the training job")
         return ""
+
+    def _prices(self, job: TrainingJob) -> Prices:
+        """Return the prices of a job's instances; without a permission or a price, the run shows no cost."""
+        types = {each.type for each in job.resources.instances}
+        try:
+            return self._clients.prices.of(types) if types and job.billable_seconds else Prices()
+        except LaunchError:
+            logger.warning("no price for the run", exc_info=True)
+            return Prices()
 
     def abandon(self, record: RunRecord, details: RunDetails, verdict: Verdict) -> None:
         """End the run of an algorithm whose launch failed after `begin`."""
