@@ -18,6 +18,10 @@ api, found = wandb.Api(), {}
 for name, path in json.loads(sys.argv[1]).items():
     run = api.run(path)
     found[name] = {"state": run.state, "config": dict(run.config), "summary": run.summary._json_dict}
+    found[name]["models"] = [
+        [model.type, model.logged_by().id, [entry.ref for entry in model.manifest.entries.values()]]
+        for model in run.logged_artifacts()
+    ]
 print(json.dumps(found))
 """
 
@@ -71,6 +75,8 @@ def test_each_end_of_a_run_is_read_back_with_the_real_client(app: Application, c
         assert summary["sagemaker/estimated_cost_usd"] > 0
         assert summary["sagemaker/price_day"]
         assert summary.get("loss") == (None if name in ("algorithm", "stopped") else 0.5)
+        model = ["model", item.associated_run_id, [job["ModelArtifacts"]["S3ModelArtifacts"]]]
+        assert found[name]["models"] == ([model] if job["TrainingJobStatus"] == "Completed" else [])
     assert found["finished"]["config"]["lr"] == 0.1
     assert found["finished"]["config"]["mine"] == 1
     assert found["finished"]["summary"]["sagemaker/status"] == "Completed"

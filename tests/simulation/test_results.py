@@ -160,7 +160,32 @@ def test_a_run_does_not_wait_for_a_price_that_cannot_be_had(fault: Fault) -> Non
         assert "sagemaker/estimated_cost_usd" not in run_of(made, item).summary
 
 
-@pytest.mark.parametrize("refused", ["RunContents", "UpsertRun"])
+@pytest.mark.parametrize("kind", ["image", "algorithm"])
+def test_a_finished_run_has_its_model_as_an_output(kind: str) -> None:
+    is_algorithm = kind == "algorithm"
+    with world(3, NoFaults(), script=lambda _: Script(calls_init=not is_algorithm)) as made:
+        item = made.push(resource_args={"sagemaker": ALGORITHM} if is_algorithm else {})
+        assert ended(made, item)["verdict"] == "finished"
+        (job,), run = made.jobs(item), run_of(made, item)
+        (model,) = (each for each in made.server.state.artifacts.values() if each.created_by is run)
+        assert model.contents["model.tar.gz"]["ref"] == f"s3://models/{job.name}/output/model.tar.gz"
+
+
+@pytest.mark.parametrize(
+    ("script", "config"),
+    [(Script(failure="AlgorithmError: no"), {}), (Script(), {"log_model_artifact": False})],
+    ids=["failed", "switched off"],
+)
+def test_a_run_without_a_model_or_whose_agent_logs_none_has_no_artifact(script: Script, config: dict[str, Any]) -> None:
+    with world(3, NoFaults(), script=lambda _: script, config=config) as made:
+        before = dict(made.server.state.artifacts)
+        assert ended(made, made.push())["verdict"] in ("finished", "failed")
+        assert made.server.state.artifacts == before
+
+
+@pytest.mark.parametrize(
+    "refused", ["RunContents", "UpsertRun", "CreateArtifact", "CreateArtifactManifest", "CommitArtifact"]
+)
 def test_a_run_whose_results_w_and_b_refuses_ends_as_any_other(refused: str) -> None:
     def forbidden(*asked: Any) -> Any:
         mine = len(asked) == 4 and f"{refused}(".encode() in asked[3] and b"sweep-controller" not in asked[3]

@@ -117,6 +117,7 @@ class Training:
             "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name.lower()}",
             "CreationTime": self._clock.now,
             "SecondaryStatusTransitions": [],
+            "ModelArtifacts": {"S3ModelArtifacts": f"s3://models/{name}/output/model.tar.gz"},
             **{key: asked[key] for key in ("RoleArn", "ResourceConfig", "EnableManagedSpotTraining") if key in asked},
         }
         tags = {tag["Key"]: tag["Value"] for tag in asked.get("Tags", [])}

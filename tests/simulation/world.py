@@ -109,6 +109,7 @@ class World:
         stacks: int = 1,
         max_jobs: int = 4,
         secure_mode: bool = False,
+        config: Mapping[str, Any] | None = None,
         quota: int = 100,
         capacity_wait_hours: float = 24,
         delivery: Delivery | None = None,
@@ -120,6 +121,7 @@ class World:
         """Create a world; the arguments are its differences from an undisturbed one."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
         self._config = {"max_jobs": max_jobs, "secure_mode": secure_mode, "stopped_run_timeout": 30}
+        self._config |= config or {}
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
@@ -543,6 +545,9 @@ class World:
         """Check that a run in W&B has what its process logged, and the results of its training job."""
         job, environment = self.jobs(item)[-1], self.jobs(item)[-1].request["Environment"]
         run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
+        models = [each for each in self.server.state.artifacts.values() if each.created_by is run]
+        if job.shown["TrainingJobStatus"] == "Completed" and [each.state for each in models] != ["COMMITTED"]:
+            self.found.other.append(f"the run of item {item.id} has the models {models}")
         if run.summary.get("loss") != 0.25 or run.summary.get("sagemaker/job_name") != job.name:
             self.found.other.append(f"the run of item {item.id} has the summary {run.summary}")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.image_claims import ImageClaims
     from launch_agent.clients.image_repository import ImageRepository
     from launch_agent.clients.logs import TrainingLogs
+    from launch_agent.clients.model_artifacts import ModelArtifacts
     from launch_agent.clients.prices import PriceList
     from launch_agent.clients.runs import Runs
     from launch_agent.clients.sagemaker import SageMaker
@@ -76,6 +77,13 @@ class Clients:
         from launch_agent.clients.wandb_runs import WandbRuns
 
         return WandbRuns(self.graphql)
+
+    @cached_property
+    def model_artifacts(self) -> "ModelArtifacts":
+        """The model artifacts of runs."""
+        from launch_agent.clients.model_artifacts import ModelArtifacts
+
+        return ModelArtifacts(self.graphql)
 
     @cached_property
     def artifacts(self) -> "Artifacts":

@@ -41,6 +41,25 @@ class UploadSlots(Wire):
     files: tuple[UploadSlot, ...]
 
 
+class NewArtifact(Wire):
+    """A version of an artifact that was just created, or that was there already."""
+
+    id: str
+    state: str = ""
+
+
+class ManifestUpload(Wire):
+    """Where to upload a manifest, and the headers to send, as `Name:value`."""
+
+    url: str = Field(alias="uploadUrl")
+    headers: tuple[str, ...] = Field(alias="uploadHeaders", default=())
+
+    @property
+    def header_values(self) -> dict[str, str]:
+        """The headers by name."""
+        return {name: value for name, _, value in (header.partition(":") for header in self.headers)}
+
+
 class Feature(Wire):
     """A feature that the server may have."""
 

@@ -246,3 +246,36 @@ def files_of_artifact(artifact_id: str, after: str | None) -> Operation:
   }
 }"""
     return Operation(document, {"id": artifact_id, "after": after}, repeatable=True)
+
+
+def create_artifact(artifact: dict[str, Any]) -> Operation:
+    """Create a version of an artifact; `artifact` is a CreateArtifactInput. Sent twice, it creates one version."""
+    document = """mutation CreateArtifact($input: CreateArtifactInput!) {
+  createArtifact(input: $input) { artifact { id state } }
+}"""
+    return Operation(document, {"input": artifact}, repeatable=True)
+
+
+def create_artifact_manifest(artifact_id: str, digest: str, entity: str, project: str, run_id: str) -> Operation:
+    """Announce the manifest of an artifact with this MD5, and ask for the address to upload it to."""
+    document = """mutation CreateArtifactManifest($input: CreateArtifactManifestInput!) {
+  createArtifactManifest(input: $input) { artifactManifest { id file { uploadUrl uploadHeaders } } }
+}"""
+    manifest = {
+        "artifactID": artifact_id,
+        "name": "wandb_manifest.json",
+        "type": "FULL",
+        "digest": digest,
+        "entityName": entity,
+        "projectName": project,
+        "runName": run_id,
+    }
+    return Operation(document, {"input": manifest}, repeatable=True)
+
+
+def commit_artifact(artifact_id: str) -> Operation:
+    """Make a version of an artifact visible. Its manifest has to be uploaded."""
+    document = """mutation CommitArtifact($input: CommitArtifactInput!) {
+  commitArtifact(input: $input) { artifact { id } }
+}"""
+    return Operation(document, {"input": {"artifactID": artifact_id}}, repeatable=True)

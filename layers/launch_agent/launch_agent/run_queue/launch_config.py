@@ -109,6 +109,8 @@ class LaunchConfig(Model):
     max_jobs: int = Field(default=1, ge=-1)
     max_schedulers: int = Field(default=1, ge=-1)
     secure_mode: bool = False
+    log_model_artifact: bool = True
+    """Whether the model in S3 becomes an artifact of the run. `wandb launch-agent` does not know this key."""
     stopped_run_timeout: int = Field(default=60, ge=0)
     verbosity: int = Field(default=0, ge=0, le=2)
     environment: Environment | None = None

@@ -1,6 +1,6 @@
 """Shows a run's training job on the run in W&B. If W&B or AWS refuse a part of that, the run goes on without it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -49,16 +49,28 @@ class Results:
         Return why an algorithm's run could not be written; empty in all other cases.
         """
         keys = summary_keys(self._clients.env.deployment, record, job, self._prices(job)) if job else {}
-        plan = details.plan
+        plan, note, is_written = details.plan, "", seen.belongs_to(record.item.id)
+        path = RunPath(record.entity or "", record.project or "", record.item.run_id)
         if plan and plan.is_provided_algorithm:
-            return self._finish_algorithm(record, details, seen, end=end, keys=keys)
-        if keys and record.entity and record.project and seen.belongs_to(record.item.id):
-            try:
-                path = RunPath(record.entity, record.project, record.item.run_id)
-                self._clients.wandb_runs.add_to_summary(path, keys)
-            except self._refusals:
-                logger.exception("W&B refused the results of the training job")
-        return ""
+            note = self._finish_algorithm(record, details, seen, end=end, keys=keys)
+            is_written = not note and not seen.refusal
+        elif keys and is_written:
+            self._unless_refused(lambda: self._clients.wandb_runs.add_to_summary(path, keys))
+        if job and is_written:
+            self._log_model(path, job)
+        return note
+
+    def _log_model(self, path: RunPath, job: TrainingJob) -> None:
+        """Log the model of a completed training job as an artifact of its run, unless launch-config.yaml forbids it."""
+        if job.verdict is Verdict.FINISHED and job.model.uri and self._clients.config.log_model_artifact:
+            metadata = {"sagemaker/job_name": job.name, "sagemaker/job_arn": job.arn}
+            self._unless_refused(lambda: self._clients.model_artifacts.log(path, job.model.uri, metadata))
+
+    def _unless_refused(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except self._refusals:
+            logger.exception("W&B refused results of the training job")
 
     def _prices(self, job: TrainingJob) -> Prices:
         """Return the prices of a job's instances; without a permission or a price, the run shows no cost."""
