@@ -406,7 +406,8 @@ def test_a_quota_that_is_used_up_is_named_on_the_queue_item_once() -> None:
         ended_well(made)
         assert [warning["message"] for warning in item.warnings] == [
             "waiting for quota: ml.m5.large for training job usage. Request a higher quota in the Service "
-            "Quotas console."
+            "Quotas console.",
+            f"The training job {made.jobs(item)[0].name} has its instances.",
         ]
 
 

@@ -128,6 +128,10 @@ class Runs:
         """Delete the record of a warning that W&B did not accept."""
         self._table.make(self._table.change(_run_key(item_id), delete={"warned": {text}}))
 
+    def waits_for(self, item_id: str, text: str) -> None:
+        """Record what the item of an open run says that it waits for; nothing if the text is empty."""
+        self._set_if_open(item_id, {"waits_for": text} if text else {}, remove=() if text else ("waits_for",))
+
     def stop_requested(self, item_id: str, *, at: datetime) -> None:
         """Record that someone stopped an open run in W&B. Only the first time is kept."""
         self._set_if_open(item_id, {"stop_requested_at": at.isoformat()}, only_first=True)

@@ -6,7 +6,16 @@ from typing import Any
 
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.wandb_answers import Feature, ItemHolder, LaunchAgent, RunQueue, UploadSlots, at, parsed
+from launch_agent.clients.wandb_answers import (
+    Feature,
+    ItemHolder,
+    LaunchAgent,
+    QueuedItems,
+    RunQueue,
+    UploadSlots,
+    at,
+    parsed,
+)
 from launch_agent.clients.wandb_leases import Leased, Leasing
 from launch_agent.errors import (
     InvalidLaunchConfig,
@@ -144,6 +153,11 @@ class Wandb:
         found = self._graphql.execute(operations.queue_item(item.entity, item.queue, item.id))
         holder = at(found, "project", "runQueue", "runQueueItem")
         return parsed(ItemHolder, holder) if holder else None
+
+    def waiting(self, entity: str, queue: str, *, most: int) -> list[str]:
+        """Return the first items of a queue that wait in it, at most `most`."""
+        found = self._graphql.execute(operations.waiting_items(entity, queue, most))
+        return parsed(QueuedItems, at(found, "project", "runQueue", "runQueueItems") or {}).pending
 
     def run_spec(self, item: ItemRef) -> Any:
         """Return the run spec of an item from W&B, or None if W&B no longer has the item."""

@@ -75,6 +75,27 @@ class ItemHolder(Wire):
     launch_agent_id: str | None = Field(alias="launchAgentId", default=None)
 
 
+class _QueuedItem(Wire):
+    id: str
+    state: str
+
+
+class _QueuedEdge(Wire):
+    node: _QueuedItem | None = None
+
+
+class QueuedItems(Wire):
+    """A page of the items of a queue."""
+
+    edges: tuple[_QueuedEdge | None, ...] = ()
+
+    @property
+    def pending(self) -> list[str]:
+        """The ids of those that no agent has leased."""
+        nodes = [edge.node for edge in self.edges if edge]
+        return [node.id for node in nodes if node and node.state == "PENDING"]
+
+
 class _ArtifactType(Wire):
     name: str
 

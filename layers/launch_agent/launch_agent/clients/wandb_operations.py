@@ -117,6 +117,17 @@ def queue_item(entity: str, queue: str, item_id: str) -> Operation:
     return Operation(document, variables, repeatable=True)
 
 
+def waiting_items(entity: str, queue: str, first: int) -> Operation:
+    """Ask for the first items of a queue, and their states."""
+    document = """query WaitingItems($entity: String!, $project: String!, $queue: String!, $first: Int!) {
+  project(entityName: $entity, name: $project) {
+    runQueue(name: $queue) { runQueueItems(first: $first) { edges { node { id state } } } }
+  }
+}"""
+    variables = {"entity": entity, "project": LAUNCH_PROJECT, "queue": queue, "first": first}
+    return Operation(document, variables, repeatable=True)
+
+
 def run_spec(entity: str, queue: str, item_id: str) -> Operation:
     """Ask for the run spec of an item."""
     document = """query RunSpec($entity: String!, $project: String!, $queue: String!, $item: ID!) {

@@ -41,6 +41,20 @@ def interruption_warning() -> str:
     )
 
 
+def slot_warning(limit: int) -> str:
+    """Return what an item in the queue waits for while all slots are in use."""
+    return f"waiting for a slot: {limit} of {limit} slots in use. max_jobs in launch-config.yaml is their number."
+
+
+BUILDING = "building the image of the job. AWS CodeBuild has the log; the execution links to it."
+AWAITING_BUILD = "waiting for the image of the job, which another run is building."
+
+
+def waited_for(name: str) -> str:
+    """Return what follows the wait of a run: its training job."""
+    return f"The training job {name} has its instances."
+
+
 def capacity_warning(words: str) -> str:
     """Return what a launch waits for, in the same words at every try. `words` is SageMaker's message."""
     quota = re.search(r"'([^']+ for [^']+ usage)'", words)

@@ -10,13 +10,14 @@ from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, InvalidRunSpec, LeaseLost, WandbRefused
 from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan, ImageNote
 from launch_agent.model import Model
+from launch_agent.outcome.report import AWAITING_BUILD, BUILDING
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.buckets import bucket_faults
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
 from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord
-from launch_agent.steps.warning import warn
+from launch_agent.steps.warning import renew_waiting, warn
 from launch_agent.wiring import Clients
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ class PlanRun:
     def _claim_or_reuse_image(self, record: RunRecord, plan: LaunchPlan, build: BuildPlan) -> dict[str, Any]:
         """Use the image if a build reported it and the repository has it. Otherwise order its build, once for all."""
         claim = self._claim(record, build)
-        return self._reuse_image(record, plan, claim.image) if claim.image else self._order_build(plan, build, claim)
+        if claim.image:
+            return self._reuse_image(record, plan, claim.image)
+        ordered = self._order_build(plan, build, claim)
+        renew_waiting(self._clients, record, BUILDING, stage="build")
+        return ordered
 
     def _claim(self, record: RunRecord, build: BuildPlan) -> "ImageClaim":
         """Return the claim of the image: one with an image that exists, or this item's own, to order the build.
@@ -117,6 +122,7 @@ class PlanRun:
             return claim
         if claim:
             self._runs.awaits_build(me, claim.owner)
+            renew_waiting(self._clients, record, AWAITING_BUILD, stage="build")
         raise ImageBeingBuilt(f"the image {build.image} is being built for run queue item {claim and claim.owner}")
 
     def _may_be_replaced(self, record: RunRecord, claim: "ImageClaim") -> bool:

@@ -14,6 +14,7 @@ from launch_agent.clients.wandb_answers import LaunchAgent
 from launch_agent.clients.wandb_leases import Leased
 from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbRefused
 from launch_agent.outcome.judgement import STOPPED
+from launch_agent.outcome.report import slot_warning
 from launch_agent.run_queue.items import ItemRef, QueueItem, Slot, derived_run_id
 from launch_agent.runs.execution import execution_input, execution_name
 from launch_agent.runs.life import RunState
@@ -27,6 +28,9 @@ _MAX_REFUSALS = 3
 
 _LEAVE_OFF_MILLISECONDS = 15_000
 """A poll that has less time left opens no further item."""
+
+_MOST_TOLD = 20
+"""How many items of each queue are told that they wait."""
 
 MAX_LEASED = 100
 """The most items that one poll leases: each has to be acknowledged before its lease of about a minute ends."""
@@ -55,8 +59,11 @@ class PollQueues:
         if agent.stop_polling:
             return {"status": "KILLED", "opened": []}
         status = "RUNNING" if agent.jobs_open + agent.schedulers_open else "POLLING"
+        room = self._room(agent)
+        if room < 1:
+            self._tell_to_wait(agent)
         leased = self._wandb.lease(
-            agent.launch_agent_id, agent.entity, _in_turn(self._config.queues), room=self._room(agent), status=status
+            agent.launch_agent_id, agent.entity, _in_turn(self._config.queues), room=room, status=status
         )
         opened, failures = [], []
         for each in takewhile(lambda _: milliseconds_left() > _LEAVE_OFF_MILLISECONDS, leased):
@@ -187,6 +194,26 @@ class PollQueues:
         logger.warning("polling was stopped in W&B" if stop else "polling was resumed in W&B")
         return changed
 
+    def _tell_to_wait(self, agent: AgentRecord) -> None:
+        """Put on the first items of the queues that they wait for a slot. Each says so once."""
+        try:
+            waiting = self._waiting(agent.entity)
+            new = [item for item in waiting if item.id not in agent.told_to_wait]
+            if new:
+                # First: W&B may keep every warning, and a call that fails is not worth two.
+                self._runs.agents.told_to_wait(agent.entity, {item.id for item in waiting})
+            for item in new:
+                self._wandb.warn(item, slot_warning(self._config.max_jobs), "agent")
+        except LaunchError:
+            logger.warning("some items do not say that they wait for a slot", exc_info=True)
+
+    def _waiting(self, entity: str) -> list[ItemRef]:
+        return [
+            ItemRef(id=item_id, queue=queue, entity=entity, run_id=derived_run_id(item_id))
+            for queue in self._config.queues
+            for item_id in self._wandb.waiting(entity, queue, most=_MOST_TOLD)
+        ]
+
     def _room(self, agent: AgentRecord) -> int:
         """Return how many items this poll may lease."""
         limit = self._config.limit(Slot.JOB)
@@ -203,6 +230,8 @@ class PollQueues:
             return self._start(known, leased.item.run_spec)
         attempt = known.attempt + 1 if known else 1
         record = _new_record(agent, leased.queue, leased.item, attempt=attempt, machine=self._state_machine_arn)
+        if record.item.id in agent.told_to_wait:
+            record = record.model_copy(update={"waits_for": slot_warning(self._config.max_jobs)})
         opened = self._runs.open(record, spec=leased.item.run_spec, limit=self._config.limit(record.slot))
         if not opened:
             logger.info("item left to its lease: no slot is free, or its run has ended")

@@ -26,7 +26,7 @@ from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunDetails, RunRecord
 from launch_agent.steps.results import Results
 from launch_agent.steps.resuming import Resuming
-from launch_agent.steps.warning import warn_once
+from launch_agent.steps.warning import renew_waiting
 from launch_agent.training.retries import RetryReason, may_try_again
 from launch_agent.wiring import Clients
 
@@ -109,7 +109,7 @@ class StartTraining:
             raise CapacityWaitEnded(
                 f"SageMaker had no room for the training job for {env.capacity_wait_hours:g} hours: {error}"
             ) from None
-        warn_once(self._clients, record, capacity_warning(str(error)))
+        renew_waiting(self._clients, record, capacity_warning(str(error)))
         raise error
 
     def _pin_built_image(self, plan: LaunchPlan, build: BuildPlan | None) -> LaunchPlan:
