@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from launch_agent.clients import secrets
+from launch_agent.clients import metrics, secrets
 from local.wandb import WandbServer
 from local.wandb.answers import Refused as WandbRefused
 from local.wandb.answers import opaque
@@ -123,6 +123,8 @@ class World:
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
+        self.metrics: list[dict[str, Any]] = []
+        """What the functions have written in the embedded metric format."""
         self.stack_answers: list[str] = []
         """What CloudFormation was answered when a stack was made, changed or deleted."""
         self.redriven: set[str] = set()
@@ -475,6 +477,11 @@ class World:
         """Check a text from the functions' log for secrets."""
         self._look_for_secrets(text, "a log")
 
+    def measured(self, line: str) -> None:
+        """Keep a line of metrics."""
+        self.write(line)
+        self.metrics.append(json.loads(line))
+
     def flush(self) -> None:
         """Do nothing."""
 
@@ -585,6 +592,7 @@ def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: An
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws its delays from the process's generator
         made = World(clock, faults, folder=Path(folder), **different)
+        patch.setattr(metrics, "print", made.measured, raising=False)
         with answered(made, made):
             yield made
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.image_claims import ImageClaims
     from launch_agent.clients.image_repository import ImageRepository
     from launch_agent.clients.logs import TrainingLogs
+    from launch_agent.clients.metrics import Metrics
     from launch_agent.clients.runs import Runs
     from launch_agent.clients.sagemaker import SageMaker
     from launch_agent.clients.secrets import WandbApiKey
@@ -81,6 +82,13 @@ class Clients:
         from launch_agent.clients.runs import Runs
 
         return Runs(self.env.runs_table, self.env.run_details_table)
+
+    @cached_property
+    def metrics(self) -> "Metrics":
+        """The metrics in CloudWatch."""
+        from launch_agent.clients.metrics import Metrics
+
+        return Metrics(self.env.stack_name)
 
     @cached_property
     def executions(self) -> "Executions":

@@ -2,11 +2,21 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.wandb_answers import Feature, ItemHolder, LaunchAgent, RunQueue, UploadSlots, at, parsed
+from launch_agent.clients.wandb_answers import (
+    Feature,
+    ItemHolder,
+    LaunchAgent,
+    QueueLists,
+    RunQueue,
+    UploadSlots,
+    at,
+    parsed,
+)
 from launch_agent.clients.wandb_leases import Leased, Leasing
 from launch_agent.errors import (
     InvalidLaunchConfig,
@@ -108,6 +118,15 @@ class Wandb:
     def report_status(self, agent_id: str, status: str) -> None:
         """Report the launch agent's status as its heartbeat: POLLING, RUNNING or KILLED."""
         self._graphql.execute(operations.update_launch_agent(agent_id, status))
+
+    def waiting(self, entity: str, queues: Sequence[str]) -> list[datetime]:
+        """Return when the items were queued that wait in the queues. At most 200 items of each queue are looked at."""
+        found = self._graphql.execute(operations.queue_items(entity, queues)).get("project") or {}
+        queued: dict[str, datetime] = {}
+        for number in range(len(queues)):
+            lists = parsed(QueueLists, found.get(f"queue{number}") or {})
+            queued |= {item.id: item.queued_at for item in lists.items if item.state == "PENDING"}
+        return list(queued.values())
 
     def lease(self, agent_id: str, entity: str, queues: Sequence[str], *, room: int, status: str) -> Iterator[Leased]:
         """Report the agent's status, then yield at most `room` leased items, until the queues are empty.

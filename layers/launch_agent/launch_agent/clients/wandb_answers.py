@@ -1,10 +1,11 @@
 """Models of W&B's answers. An answer that does not match W&B's schema raises WandbRefused."""
 
 from collections.abc import Hashable, Mapping
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from launch_agent.errors import WandbRefused
 from launch_agent.model import Wire
@@ -54,6 +55,38 @@ class ItemHolder(Wire):
     state: str
     run_id: str | None = Field(alias="associatedRunId", default=None)
     launch_agent_id: str | None = Field(alias="launchAgentId", default=None)
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+class QueuedItem(Wire):
+    """A run queue item, and when it was queued. W&B's times may lack their zone, which is UTC."""
+
+    id: str
+    state: str
+    queued_at: Annotated[datetime, AfterValidator(_in_utc)] = Field(alias="createdAt")
+
+
+class _QueuedEdge(Wire):
+    node: QueuedItem
+
+
+class _QueuedItems(Wire):
+    edges: tuple[_QueuedEdge, ...] = ()
+
+
+class QueueLists(Wire):
+    """Two lists of a queue's items, which may overlap."""
+
+    first: _QueuedItems = _QueuedItems()
+    last: _QueuedItems = _QueuedItems()
+
+    @property
+    def items(self) -> list[QueuedItem]:
+        """The items of both."""
+        return [edge.node for edge in (*self.first.edges, *self.last.edges)]
 
 
 class _ArtifactType(Wire):

@@ -12,7 +12,8 @@ from launch_agent import __version__
 from launch_agent.clients.executions import execution_arn
 from launch_agent.clients.wandb_answers import LaunchAgent
 from launch_agent.clients.wandb_leases import Leased
-from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbRefused
+from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbKeyRejected, WandbRefused
+from launch_agent.operations.metrics import Metric
 from launch_agent.outcome.judgement import STOPPED
 from launch_agent.run_queue.items import ItemRef, QueueItem, Slot, derived_run_id
 from launch_agent.runs.execution import execution_input, execution_name
@@ -49,6 +50,13 @@ class PollQueues:
         The status is REGISTERING while another call registers the agent. If items could not be opened because of errors
         of AWS or W&B, raises the first of these errors, after it has opened the others.
         """
+        try:
+            return self._poll(milliseconds_left)
+        except WandbKeyRejected:
+            self._clients.metrics.count(Metric.KEY_REFUSED)
+            raise
+
+    def _poll(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
         agent = self._agent()
         if not agent:
             return {"status": "REGISTERING", "opened": []}

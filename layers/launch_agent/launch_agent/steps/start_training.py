@@ -17,6 +17,7 @@ from launch_agent.errors import (
 from launch_agent.image.dockerfile import is_entry_point_of
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model
+from launch_agent.operations.metrics import Metric
 from launch_agent.outcome.report import capacity_warning
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.plan.run_environment import final_environment
@@ -82,6 +83,8 @@ class StartTraining:
             return self._adopt(task) or self._wait_for_capacity(record, error)
         if created:
             logger.info("training job created", training_job_name=name)
+            seconds = (datetime.now(UTC) - record.opened_at).total_seconds()
+            self._clients.metrics.put({Metric.RUNS_LAUNCHED: 1, Metric.SECONDS_TO_LAUNCH: seconds})
         if created or self._adopt(task):
             return True
         if name == record.training_job_name and not self._sagemaker.is_known_not_ours(name):
@@ -98,6 +101,7 @@ class StartTraining:
         Raises CapacityWaitEnded if the run has waited for `CapacityWaitHours`.
         """
         now, env = datetime.now(UTC), self._clients.env
+        self._clients.metrics.count(Metric.CAPACITY_REFUSALS)
         since = self._runs.refused(record.item.id, at=now)
         wait = env.capacity_wait
         if not may_try_again(RetryReason.CAPACITY, capacity_awaited_since=since, now=now, capacity_wait=wait):
