@@ -123,6 +123,8 @@ class World:
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
+        self.events: list[dict[str, Any]] = []
+        """The events that functions have put on the default bus."""
         self.metrics: list[dict[str, Any]] = []
         """What the functions have written in the embedded metric format."""
         self.stack_answers: list[str] = []
@@ -220,6 +222,10 @@ class World:
             return self._machine_of(asked).answer(operation, asked)
         if service == "secrets-manager":
             return {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]}
+        if service == "eventbridge":
+            self.events += asked["Entries"]
+            self._look_for_secrets(asked, "an event")
+            return {"FailedEntryCount": 0, "Entries": [{"EventId": str(len(self.events))}]}
         if service == "cloudwatch-logs":
             return self.others.logs(operation, asked)
         return self.builds.answer(operation, asked)

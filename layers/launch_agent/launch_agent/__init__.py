@@ -7,7 +7,7 @@
 - `training`: a SageMaker training job, and when it is retried
 - `plan`: everything that is decided about a run before anything is submitted
 - `runs`: the record of a run, and its states
-- `outcome`: how a run ended, and what the user sees
+- `outcome`: how a run ended, what the user sees, and the events of this application
 - `operations`: what a sweep repairs, and the metrics
 - `settings`: the environment of the functions, and launch-config.yaml
 - `clients`: one module for each service

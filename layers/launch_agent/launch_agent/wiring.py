@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.buckets import Buckets
     from launch_agent.clients.build_bucket import BuildBucket
     from launch_agent.clients.codebuild import Builds
+    from launch_agent.clients.events import Events
     from launch_agent.clients.executions import Executions
     from launch_agent.clients.graphql import GraphqlClient
     from launch_agent.clients.image_claims import ImageClaims
@@ -82,6 +83,13 @@ class Clients:
         from launch_agent.clients.runs import Runs
 
         return Runs(self.env.runs_table, self.env.run_details_table)
+
+    @cached_property
+    def events(self) -> "Events":
+        """The events of this application."""
+        from launch_agent.clients.events import Events
+
+        return Events()
 
     @cached_property
     def metrics(self) -> "Metrics":

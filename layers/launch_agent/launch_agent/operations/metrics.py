@@ -19,6 +19,7 @@ class Metric(StrEnum):
     BUILDS_FAILED = "BuildsFailed"
     BUILDS_STARTED = "BuildsStarted"
     CAPACITY_REFUSALS = "CapacityRefusals"
+    EVENTS_NOT_SENT = "EventsNotSent"
     IMAGES_REUSED = "ImagesReused"
     ITEMS_WAITING = "ItemsWaiting"
     KEY_REFUSED = "KeyRefused"

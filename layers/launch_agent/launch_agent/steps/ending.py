@@ -20,6 +20,7 @@ from launch_agent.errors import (
 )
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
 from launch_agent.operations.metrics import BY_VERDICT, Metric
+from launch_agent.outcome.events import run_ended
 from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
 from launch_agent.outcome.log_lines import headline, plain
 from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
@@ -27,6 +28,7 @@ from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import ItemRef, parse_run_spec
 from launch_agent.runs.execution import execution_output
 from launch_agent.runs.record import RunDetails, RunRecord
+from launch_agent.steps.announcing import announce
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
 
@@ -98,6 +100,7 @@ class Ending:
         result = self._report(run, training, failure, job)
         if self._runs.close(record, result):  # by this call, not by another one at the same time
             self._count(result, failure)
+            announce(self._clients, run_ended(record, result, execution_arn, self._clients.env.deployment))
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
         return result
 

@@ -18,12 +18,14 @@ from launch_agent.image.dockerfile import is_entry_point_of
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model
 from launch_agent.operations.metrics import Metric
+from launch_agent.outcome.events import run_launched
 from launch_agent.outcome.report import capacity_warning
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.plan.run_environment import final_environment
 from launch_agent.plan.training_request import alternative_training_job_name
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord
+from launch_agent.steps.announcing import announce
 from launch_agent.steps.resuming import Resuming
 from launch_agent.steps.warning import warn_once
 from launch_agent.training.retries import RetryReason, may_try_again
@@ -61,6 +63,7 @@ class StartTraining:
         request = {**plan.training_request, "Environment": self._environment(record, details.spec, plan)}
         for name in _names(plan, record.ended_jobs):
             if self._submit({**request, "TrainingJobName": name}, record, task):
+                announce(self._clients, run_launched(record, name, self._clients.env.deployment))
                 return {"training_job_name": name}
         raise TrainingJobRejected(
             f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} alternatives are taken by other training '
