@@ -83,7 +83,7 @@ class PollQueues:
         item = ItemRef(
             id=leased.item.id, queue=leased.queue, entity=agent.entity, run_id=derived_run_id(leased.item.id)
         )
-        logger.append_keys(run_queue_item_id=item.id)
+        logger.append_keys(run_queue_item_id=item.id, run_id=leased.item.run_id)
         known = self._runs.get(item.id)
         reason = _reason_to_refuse(leased, known)
         try:

@@ -132,15 +132,18 @@ class SweepRuns:
 
     def _stop_orphan(self, job: OrphanJob) -> str | None:
         """Stop a training job in progress that no open run waits for; return what was done, or None."""
+        logger.append_keys(run_queue_item_id=job.item_id)
         record = self._runs.get(job.item_id)
         name = job.training_job_name
         if record is None:
-            logger.warning("left a training job running: it has this stack's name, but no record", name=name)
+            logger.warning(
+                "left a training job running: it has this stack's name, but no record", training_job_name=name
+            )
             return None
         if not is_orphan(job, record):
             return None
         self._sagemaker.stop(name)
-        logger.warning("stopped a training job that no run waits for", name=name)
+        logger.warning("stopped a training job that no run waits for", training_job_name=name)
         return "stopped"
 
     def _measure(self, unreported: list[RunRecord], done: Mapping[str, str | None]) -> None:
@@ -184,6 +187,8 @@ def _attempt(repair: Callable[[], str | None], key: str) -> str | None:
     except Exception as error:
         logger.exception("left to the next sweep", key=key)
         return f"{_FAILED}{type(error).__name__}"
+    finally:
+        logger.remove_keys(["run_queue_item_id"])  # what is logged next is about another run
 
 
 def _listed(entries: Iterable[Entry]) -> list[Entry]:
