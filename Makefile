@@ -98,7 +98,7 @@ format: $(VENV)/.installed ## Formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 golden: $(VENV)/.installed .venvs/training/.installed ## Writes the golden expectations again; review the diff
-	@$(BIN)/python -m tests.golden.cases && $(BIN)/python -m tests.unit.test_dockerfile
+	@$(BIN)/python -m tests.golden.cases && $(BIN)/python -m tests.unit.test_dockerfile && $(BIN)/python -m tests.schemas
 
 release-set: $(VENV)/.installed ## Writes what this version stores and sends into tests/upgrade; once for each release
 	@$(BIN)/python -m tests.upgrade.release

@@ -23,6 +23,7 @@ from local import ACCOUNT_ID, REGION
 from local.aws import seams
 from local.aws.cloud import Cloud
 from local.aws.iam import Iam
+from local.aws.metrics import put_embedded_metrics
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 _IDLE_SECONDS = 120.0
@@ -180,6 +181,7 @@ class Functions:
         arn = f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:{group}:log-stream:"
         if all(self._iam.allows(config["Role"], action, arn) for action in actions):
             old(func, *rest, **named)
+            put_embedded_metrics(rest[1] if len(rest) > 1 else named["log_text"])
 
     def _invoke(
         self, environment: Environment, config: dict[str, Any], event: Any, request_id: str, *, cold: bool

@@ -41,6 +41,8 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     f"{_S}iam:_roles": None,
     f"{_S}sts:_sessions": None,
     f"{_S}sts:register_session": ("access_key", "session"),
+    f"{_S}cloudwatch:_evaluate_all_alarms": (),
+    f"{_S}cloudwatch:record_metric": ("namespace", "metric_name", "value", "unit", "dimensions"),
     f"{_S}cloudwatch_logs:_filter_log_events": ("data",),
     f"{_S}codebuild:_projects": None,
     f"{_S}ecr:_describe_images": ("data",),

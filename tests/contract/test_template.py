@@ -357,4 +357,5 @@ def test_an_alarm_tells_of_launches_that_fail() -> None:
 
 def test_every_alarm_notifies_the_topic() -> None:
     for name, alarm in resources("AWS::CloudWatch::Alarm").items():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}], name
+        where = {"Fn::If": ["MakesAlarmTopic", {"Ref": "Alarms"}, {"Ref": "AlarmTopicArn"}]}
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [where], name

@@ -45,8 +45,8 @@ def variants(function: Callable[..., Operation]) -> list[Operation]:
     empty = [SAMPLES[hint][-1] for hint in hints]
     if function is wandb_operations.create_artifact:
         full = empty = [ARTIFACT]
-    if function is wandb_operations.update_and_pop:
-        empty[-1] = ["a"]  # a poll without a queue does not send this document
+    if function in (wandb_operations.update_and_pop, wandb_operations.queue_items):
+        empty[-1] = ["a"]  # without a queue, this document is not sent
     return [function(*full), function(*empty)]
 
 

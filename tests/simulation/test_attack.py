@@ -12,7 +12,7 @@ from tests.simulation.attack import Case, attacks, disturbances, ended, outcomes
 from tests.simulation.faults import NoFaults, Site
 from tests.simulation.refusals import CLOSES_LATER, Refusal, refusals
 
-IAM = {"cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
+IAM = {"eventbridge": "events", "cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
 WITHOUT_CALL = {
     # SageMaker and CodeBuild check them themselves during a call; see the embedded AWS.
     "iam:PassRole",

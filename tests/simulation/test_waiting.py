@@ -74,7 +74,7 @@ def test_a_run_that_waits_for_nothing_says_nothing() -> None:
         assert said(item) == []
 
 
-@pytest.mark.parametrize("operation", ["WaitingItems", "WarnItem"])
+@pytest.mark.parametrize("operation", ["QueueItems", "WarnItem"])
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.BROKEN, Fault.LOST_ANSWER])
 def test_a_poll_does_not_depend_on_what_items_say(operation: str, fault: Fault) -> None:
     faults = FaultsAt(Site("poll_queues", "wandb", operation), fault, times=1000)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from launch_agent.clients import secrets
+from launch_agent.clients import metrics, secrets
 from local.wandb import WandbServer
 from local.wandb.answers import Refused as WandbRefused
 from local.wandb.answers import opaque
@@ -125,6 +125,10 @@ class World:
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
+        self.events: list[dict[str, Any]] = []
+        """The events that functions have put on the default bus."""
+        self.metrics: list[dict[str, Any]] = []
+        """What the functions have written in the embedded metric format."""
         self.stack_answers: list[str] = []
         """What CloudFormation was answered when a stack was made, changed or deleted."""
         self.redriven: set[str] = set()
@@ -216,17 +220,20 @@ class World:
             return self._bucket(asked["Bucket"])
         check_limits(service, operation, asked)
         self.others.check_call(service, operation, asked)
-        if service == "sagemaker":
-            return self.training.answer(operation, asked)
-        if service == "sfn":
-            return self._machine_of(asked).answer(operation, asked)
-        if service == "secrets-manager":
-            return {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]}
-        if service == "pricing":
-            return {"FormatVersion": "aws_v1", "PriceList": self.price_list}
-        if service == "cloudwatch-logs":
-            return self.others.logs(operation, asked)
-        return self.builds.answer(operation, asked)
+        services: dict[str, Callable[[], dict[str, Any]]] = {
+            "sagemaker": lambda: self.training.answer(operation, asked),
+            "sfn": lambda: self._machine_of(asked).answer(operation, asked),
+            "secrets-manager": lambda: {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]},
+            "pricing": lambda: {"FormatVersion": "aws_v1", "PriceList": self.price_list},
+            "eventbridge": lambda: self._take_events(asked),
+            "cloudwatch-logs": lambda: self.others.logs(operation, asked),
+        }
+        return services.get(service, lambda: self.builds.answer(operation, asked))()
+
+    def _take_events(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.events += asked["Entries"]
+        self._look_for_secrets(asked, "an event")
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": str(len(self.events))}]}
 
     def _bucket(self, name: str) -> dict[str, Any]:
         found = self.buckets.get(name, "us-east-1")
@@ -483,6 +490,11 @@ class World:
         """Check a text from the functions' log for secrets."""
         self._look_for_secrets(text, "a log")
 
+    def measured(self, line: str) -> None:
+        """Keep a line of metrics."""
+        self.write(line)
+        self.metrics.append(json.loads(line))
+
     def flush(self) -> None:
         """Do nothing."""
 
@@ -606,6 +618,7 @@ def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: An
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws its delays from the process's generator
         made = World(clock, faults, folder=Path(folder), **different)
+        patch.setattr(metrics, "print", made.measured, raising=False)
         with answered(made, made):
             yield made
 

@@ -8,8 +8,8 @@
 - `training`: a SageMaker training job, and when it is retried
 - `plan`: everything that is decided about a run before anything is submitted
 - `runs`: the record of a run, and its states
-- `outcome`: how a run ended, and what the user sees
-- `operations`: what a sweep repairs
+- `outcome`: how a run ended, what the user sees, and the events of this application
+- `operations`: what a sweep repairs, and the metrics
 - `settings`: the environment of the functions, and launch-config.yaml
 - `clients`: one module for each service
 - `wiring`: every setting and every client, created on first use

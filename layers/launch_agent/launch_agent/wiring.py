@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from launch_agent.clients.buckets import Buckets
     from launch_agent.clients.build_bucket import BuildBucket
     from launch_agent.clients.codebuild import Builds
+    from launch_agent.clients.events import Events
     from launch_agent.clients.executions import Executions
     from launch_agent.clients.graphql import GraphqlClient
     from launch_agent.clients.image_claims import ImageClaims
     from launch_agent.clients.image_repository import ImageRepository
     from launch_agent.clients.logs import TrainingLogs
+    from launch_agent.clients.metrics import Metrics
     from launch_agent.clients.model_artifacts import ModelArtifacts
     from launch_agent.clients.prices import PriceList
     from launch_agent.clients.runs import Runs
@@ -98,6 +100,20 @@ class Clients:
         from launch_agent.clients.runs import Runs
 
         return Runs(self.env.runs_table, self.env.run_details_table)
+
+    @cached_property
+    def events(self) -> "Events":
+        """The events of this application."""
+        from launch_agent.clients.events import Events
+
+        return Events()
+
+    @cached_property
+    def metrics(self) -> "Metrics":
+        """The metrics in CloudWatch."""
+        from launch_agent.clients.metrics import Metrics
+
+        return Metrics(self.env.stack_name)
 
     @cached_property
     def executions(self) -> "Executions":

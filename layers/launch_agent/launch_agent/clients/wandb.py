@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from launch_agent.clients import wandb_operations as operations
@@ -10,7 +11,7 @@ from launch_agent.clients.wandb_answers import (
     Feature,
     ItemHolder,
     LaunchAgent,
-    QueuedItems,
+    QueueLists,
     RunQueue,
     UploadSlots,
     at,
@@ -118,6 +119,13 @@ class Wandb:
         """Report the launch agent's status as its heartbeat: POLLING, RUNNING or KILLED."""
         self._graphql.execute(operations.update_launch_agent(agent_id, status))
 
+    def waiting(self, entity: str, queues: Sequence[str]) -> dict[str, dict[str, datetime]]:
+        """Return the items that wait in each queue, with when they were queued. Of each queue, 200 items are read."""
+        found = self._graphql.execute(operations.queue_items(entity, queues)).get("project") or {}
+        return {
+            queue: parsed(QueueLists, found.get(f"queue{number}") or {}).waiting for number, queue in enumerate(queues)
+        }
+
     def lease(self, agent_id: str, entity: str, queues: Sequence[str], *, room: int, status: str) -> Iterator[Leased]:
         """Report the agent's status, then yield at most `room` leased items, until the queues are empty.
 
@@ -153,11 +161,6 @@ class Wandb:
         found = self._graphql.execute(operations.queue_item(item.entity, item.queue, item.id))
         holder = at(found, "project", "runQueue", "runQueueItem")
         return parsed(ItemHolder, holder) if holder else None
-
-    def waiting(self, entity: str, queue: str, *, most: int) -> list[str]:
-        """Return the first items of a queue that wait in it, at most `most`."""
-        found = self._graphql.execute(operations.waiting_items(entity, queue, most))
-        return parsed(QueuedItems, at(found, "project", "runQueue", "runQueueItems") or {}).pending
 
     def run_spec(self, item: ItemRef) -> Any:
         """Return the run spec of an item from W&B, or None if W&B no longer has the item."""

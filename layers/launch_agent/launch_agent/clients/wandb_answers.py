@@ -1,10 +1,11 @@
 """Models of W&B's answers. An answer that does not match W&B's schema raises WandbRefused."""
 
 from collections.abc import Hashable, Mapping
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from launch_agent.errors import WandbRefused
 from launch_agent.model import Wire
@@ -75,25 +76,37 @@ class ItemHolder(Wire):
     launch_agent_id: str | None = Field(alias="launchAgentId", default=None)
 
 
-class _QueuedItem(Wire):
+def _in_utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+class QueuedItem(Wire):
+    """A run queue item, and when it was queued. W&B's times may lack their zone, which is UTC."""
+
     id: str
     state: str
+    queued_at: Annotated[datetime, AfterValidator(_in_utc)] = Field(alias="createdAt")
 
 
 class _QueuedEdge(Wire):
-    node: _QueuedItem | None = None
+    node: QueuedItem | None = None
 
 
-class QueuedItems(Wire):
-    """A page of the items of a queue."""
-
+class _QueuedItems(Wire):
     edges: tuple[_QueuedEdge | None, ...] = ()
 
+
+class QueueLists(Wire):
+    """Two lists of a queue's items, which may overlap."""
+
+    first: _QueuedItems = _QueuedItems()
+    last: _QueuedItems = _QueuedItems()
+
     @property
-    def pending(self) -> list[str]:
-        """The ids of those that no agent has leased."""
-        nodes = [edge.node for edge in self.edges if edge]
-        return [node.id for node in nodes if node and node.state == "PENDING"]
+    def waiting(self) -> dict[str, datetime]:
+        """When the items of both were queued that no agent has leased, by their ids."""
+        nodes = [edge.node for edge in (*self.first.edges, *self.last.edges) if edge]
+        return {node.id: node.queued_at for node in nodes if node and node.state == "PENDING"}
 
 
 class _ArtifactType(Wire):

@@ -117,15 +117,22 @@ def queue_item(entity: str, queue: str, item_id: str) -> Operation:
     return Operation(document, variables, repeatable=True)
 
 
-def waiting_items(entity: str, queue: str, first: int) -> Operation:
-    """Ask for the first items of a queue, and their states."""
-    document = """query WaitingItems($entity: String!, $project: String!, $queue: String!, $first: Int!) {
-  project(entityName: $entity, name: $project) {
-    runQueue(name: $queue) { runQueueItems(first: $first) { edges { node { id state } } } }
-  }
-}"""
-    variables = {"entity": entity, "project": LAUNCH_PROJECT, "queue": queue, "first": first}
-    return Operation(document, variables, repeatable=True)
+def queue_items(entity: str, queues: Sequence[str]) -> Operation:
+    """Ask for the first and the last 100 items of each of `queues`: W&B does not say which of them are the oldest.
+
+    The n-th answer is `queue<n>`.
+    """
+    parameters = "".join(f", $queue{n}: String!" for n in range(len(queues)))
+    fields = "{ edges { node { id state createdAt } } }"
+    lists = f"first: runQueueItems(first: 100) {fields} last: runQueueItems(last: 100) {fields}"
+    asked = "\n".join(f"    queue{n}: runQueue(name: $queue{n}) {{ {lists} }}" for n in range(len(queues)))
+    document = f"""query QueueItems($entity: String!, $project: String!{parameters}) {{
+  project(entityName: $entity, name: $project) {{
+{asked}
+  }}
+}}"""
+    names = {f"queue{n}": name for n, name in enumerate(queues)}
+    return Operation(document, {"entity": entity, "project": LAUNCH_PROJECT, **names}, repeatable=True)
 
 
 def run_spec(entity: str, queue: str, item_id: str) -> Operation:

@@ -3,7 +3,7 @@
 An execution does this at its end, and a sweep does it for an execution that could not. A repeated call changes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,12 +19,15 @@ from launch_agent.errors import (
     WandbRefused,
 )
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
+from launch_agent.operations.metrics import BY_VERDICT, Metric
+from launch_agent.outcome.events import run_ended
 from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
 from launch_agent.outcome.log_lines import headline, plain
 from launch_agent.outcome.report import LOG_FILE, error_log, links, message
 from launch_agent.run_queue.items import ItemRef
 from launch_agent.runs.execution import execution_output
 from launch_agent.runs.record import RunDetails, RunRecord
+from launch_agent.steps.announcing import announce
 from launch_agent.steps.results import Results
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
@@ -93,9 +96,20 @@ class Ending:
         self._runs.end(record)
         run = _Run(record, _optional(lambda: self._runs.details(record.item.id)) or RunDetails(), execution_arn)
         result = self._report(run, training, failure, job)
-        self._runs.close(record, result)
+        if self._runs.close(record, result):  # by this call, not by another one at the same time
+            self._count(result, failure)
+            announce(self._clients, run_ended(record, result, execution_arn, self._clients.env.deployment))
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
         return result
+
+    def _count(self, outcome: Mapping[str, str], failure: Failure | None) -> None:
+        """Write the metrics of a run that was closed."""
+        metrics: dict[Metric, float] = {BY_VERDICT[Verdict(outcome["verdict"])]: 1}
+        if "billable_seconds" in outcome:
+            metrics[Metric.BILLABLE_SECONDS] = int(outcome["billable_seconds"])
+        if failure and failure.stage == "build" and not failure.is_stop:
+            metrics[Metric.BUILDS_FAILED] = 1
+        self._clients.metrics.put(metrics)
 
     def end_for(self, execution: Execution, record: RunRecord) -> dict[str, Any]:
         """Report and close a run whose execution ended without doing so, whether or not its training job still runs."""

@@ -10,6 +10,7 @@ from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, InvalidRunSpec, LeaseLost, WandbRefused
 from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan, ImageNote
 from launch_agent.model import Model
+from launch_agent.operations.metrics import Metric
 from launch_agent.outcome.report import AWAITING_BUILD, BUILDING
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.buckets import bucket_faults
@@ -147,6 +148,7 @@ class PlanRun:
         ordered = build.model_copy(update={"token": token})
         self._runs.planned(plan.model_copy(update={"build": ordered}))
         logger.info("image to be built", image=build.image)
+        self._clients.metrics.count(Metric.BUILDS_STARTED)
         key = self._clients.build_bucket.store_plan(ordered)
         return plan.summary(image="to be built") | {"build": {"plan_key": key, **BUILD_HOSTS[build.recipe.platform]}}
 
@@ -156,4 +158,5 @@ class PlanRun:
             warn(self._clients, record.item, "\n".join(image.warnings), "build")
         plan = plan.with_image(self._clients.image_repository.at(image.digest), image)
         self._runs.planned(plan)
+        self._clients.metrics.count(Metric.IMAGES_REUSED)
         return plan.summary(image="reused")

@@ -12,7 +12,8 @@ from launch_agent import __version__
 from launch_agent.clients.executions import execution_arn
 from launch_agent.clients.wandb_answers import LaunchAgent
 from launch_agent.clients.wandb_leases import Leased
-from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbRefused
+from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbKeyRejected, WandbRefused
+from launch_agent.operations.metrics import Metric
 from launch_agent.outcome.judgement import STOPPED
 from launch_agent.outcome.report import slot_warning
 from launch_agent.run_queue.items import ItemRef, QueueItem, Slot, derived_run_id
@@ -53,6 +54,13 @@ class PollQueues:
         The status is REGISTERING while another call registers the agent. If items could not be opened because of errors
         of AWS or W&B, raises the first of these errors, after it has opened the others.
         """
+        try:
+            return self._poll(milliseconds_left)
+        except WandbKeyRejected:
+            self._clients.metrics.count(Metric.KEY_REFUSED)
+            raise
+
+    def _poll(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
         agent = self._agent()
         if not agent:
             return {"status": "REGISTERING", "opened": []}
@@ -82,7 +90,7 @@ class PollQueues:
         item = ItemRef(
             id=leased.item.id, queue=leased.queue, entity=agent.entity, run_id=derived_run_id(leased.item.id)
         )
-        logger.append_keys(run_queue_item_id=item.id)
+        logger.append_keys(run_queue_item_id=item.id, run_id=leased.item.run_id)
         known = self._runs.get(item.id)
         reason = _reason_to_refuse(leased, known)
         try:
@@ -210,8 +218,8 @@ class PollQueues:
     def _waiting(self, entity: str) -> list[ItemRef]:
         return [
             ItemRef(id=item_id, queue=queue, entity=entity, run_id=derived_run_id(item_id))
-            for queue in self._config.queues
-            for item_id in self._wandb.waiting(entity, queue, most=_MOST_TOLD)
+            for queue, queued in self._wandb.waiting(entity, self._config.queues).items()
+            for item_id in sorted(queued, key=lambda each: queued[each])[:_MOST_TOLD]
         ]
 
     def _room(self, agent: AgentRecord) -> int:

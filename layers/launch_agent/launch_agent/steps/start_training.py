@@ -17,6 +17,8 @@ from launch_agent.errors import (
 from launch_agent.image.dockerfile import is_entry_point_of
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model
+from launch_agent.operations.metrics import Metric
+from launch_agent.outcome.events import run_launched
 from launch_agent.outcome.report import capacity_warning
 from launch_agent.outcome.results import config_keys
 from launch_agent.plan.launch_plan import LaunchPlan
@@ -24,6 +26,7 @@ from launch_agent.plan.run_environment import final_environment, with_run_config
 from launch_agent.plan.training_request import alternative_training_job_name
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunDetails, RunRecord
+from launch_agent.steps.announcing import announce
 from launch_agent.steps.results import Results
 from launch_agent.steps.resuming import Resuming
 from launch_agent.steps.warning import renew_waiting
@@ -65,6 +68,7 @@ class StartTraining:
             # Before the task token is stored: the run could end before it has begun.
             Results(self._clients).begin(record, RunDetails(details.spec, plan), named)
             if self._submit(named, record, task):
+                announce(self._clients, run_launched(record, name, self._clients.env.deployment))
                 return {"training_job_name": name}
         raise TrainingJobRejected(
             f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} alternatives are taken by other training '
@@ -87,6 +91,8 @@ class StartTraining:
             return self._adopt(task) or self._wait_for_capacity(record, error)
         if created:
             logger.info("training job created", training_job_name=name)
+            seconds = (datetime.now(UTC) - record.opened_at).total_seconds()
+            self._clients.metrics.put({Metric.RUNS_LAUNCHED: 1, Metric.SECONDS_TO_LAUNCH: seconds})
         if created or self._adopt(task):
             return True
         if name == record.training_job_name and not self._sagemaker.is_known_not_ours(name):
@@ -103,6 +109,7 @@ class StartTraining:
         Raises CapacityWaitEnded if the run has waited for `CapacityWaitHours`.
         """
         now, env = datetime.now(UTC), self._clients.env
+        self._clients.metrics.count(Metric.CAPACITY_REFUSALS)
         since = self._runs.refused(record.item.id, at=now)
         wait = env.capacity_wait
         if not may_try_again(RetryReason.CAPACITY, capacity_awaited_since=since, now=now, capacity_wait=wait):
