@@ -91,6 +91,10 @@ class LocalCloud(NamedTuple):
         """Keep new builds queued, as if the account's limit were reached, or let them continue."""
         self._ask("PUT", "builds", {"held": held})
 
+    def put_quotas(self, quotas: Mapping[str, Mapping[str, float]]) -> None:
+        """Set quotas of the account, by service and name."""
+        self._ask("PUT", "quotas", quotas)
+
     def put_call_faults(self, faults: list[dict[str, Any]]) -> None:
         """Plan faults for the functions' calls: see `local/aws/call_faults.py`."""
         self._ask("PUT", "call-faults", faults)

@@ -8,7 +8,7 @@
 - `plan`: everything that is decided about a run before anything is submitted
 - `runs`: the record of a run, and its states
 - `outcome`: how a run ended, and what the user sees
-- `operations`: what a sweep repairs
+- `operations`: what a sweep repairs, and what is checked before there are runs
 - `settings`: the environment of the functions, and launch-config.yaml
 - `clients`: one module for each service
 - `wiring`: every setting and every client, created on first use
