@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,6 +40,7 @@ DEMO_KEY = secrets.token_hex(20)
 
 _BOOT_SECONDS = 30
 _END_SECONDS = 30
+_SAID_EVERY = 4.0
 
 Say = Callable[[str], None]
 
@@ -209,6 +211,7 @@ def deploy(
     max_jobs: int,
     grace_seconds: int,
     say: Say,
+    queues: Sequence[str] = (),
     stopped_run_timeout: int = 60,
     stack_name: str = STACK_NAME,
     more_parameters: Mapping[str, str] | None = None,
@@ -216,11 +219,12 @@ def deploy(
 ) -> Deployed:
     """Build the template and deploy it into the embedded AWS with the real SAM CLI.
 
+    `queues` are the queues that it serves, if they are more than that of `wandb`.
     `source` is the application's folder, which may hold another version.
     """
     config = cloud.folder / "launch-config.yaml"
     behaviour = {"max_jobs": max_jobs, "stopped_run_timeout": stopped_run_timeout}
-    config.write_text(json.dumps({"entity": wandb.entity, "queues": [wandb.queue], **behaviour}))
+    config.write_text(json.dumps({"entity": wandb.entity, "queues": [*queues] or [wandb.queue], **behaviour}))
     runtime = f"{sys.version_info.major}.{sys.version_info.minor}"
     parameters = {
         "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
@@ -287,8 +291,19 @@ def printed_by(command: list[str], *, folder: Path, environment: Mapping[str, st
 
 @contextmanager
 def timed(what: str, say: Say) -> Iterator[None]:
-    """Print a step at its start, and its duration at its end."""
-    started = time.monotonic()
+    """Print a step at its start, every few seconds while it lasts, and its duration at its end."""
+    started, ended = time.monotonic(), threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(_SAID_EVERY):
+            say(f"{what} ... {time.monotonic() - started:.0f} s")
+
     say(f"{what} ...")
-    yield
+    repeating = threading.Thread(target=repeat, daemon=True)
+    repeating.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        repeating.join()
     say(f"{what}: {time.monotonic() - started:.1f} s")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -506,3 +507,32 @@ def test_a_run_of_a_job_is_planned_from_its_name_with_its_dockerfile(app: Applic
     assert re.search(r"^tag: [0-9a-f]{64}$", done.stderr, re.MULTILINE)
     assert "Dockerfile: generated: the job names no Dockerfile" in done.stderr
     assert re.search(r"^FROM \S*python:", done.stderr, re.MULTILINE)
+
+
+def test_the_log_of_a_run_is_that_of_the_functions_its_build_and_its_job(
+    app: Application, proven: tuple[str, str]
+) -> None:
+    (run_id,) = re.findall(r"launch-verify/(\S+)", proven[0])
+    code, said = operate(app, "logs", "--run", run_id)
+    assert code == 0
+    lines = [re.split(r"  +", line) for line in said.splitlines()]
+    sources = [words[1] if words[1] in ("build", "training") else words[2] for words in lines]
+    order = [sources.index(name) for name in ("PollQueues", "PlanRun", "build", "StartTraining", "training")]
+    assert order == sorted(order)
+    assert sources[-1] == "ReportOutcome"
+
+
+@pytest.mark.usefixtures("proven")
+def test_runs_are_watched_as_a_table_in_a_terminal_and_as_lines_elsewhere(app: Application) -> None:
+    command = [sys.executable, "-m", "operate", "watch", "--stack", STACK_NAME]
+    terminal = Terminal(command, ROOT, environment(app))
+    terminal.answer("finished", "\x03")
+    assert terminal.ended(within=30) == 130
+    assert re.search(r"verify-\S+ +finished +\d+ s +ml\.m5\.large", terminal.shown)
+    assert "Traceback" not in terminal.shown
+    with subprocess.Popen(command, cwd=ROOT, env=environment(app), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        said = [process.stdout.readline() for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert re.fullmatch(r"\d\d:\d\d:\d\d  \S+  [a-z ]+  \d.*\n", said[1]), said
