@@ -68,14 +68,22 @@ def _builds(
         arn = execution_arn(outputs["StateMachineArn"], name)
         try:
             pages = states.get_paginator("get_execution_history").paginate(executionArn=arn)
-            events = [event.get("taskSubmittedEventDetails", {}) for page in pages for event in page["events"]]
+            events = [event for page in pages for event in page["events"]]
         except states.exceptions.ExecutionDoesNotExist:
             continue
-        ids = [found for event in events if (found := build_id_in(event.get("output", "")))]
+        ids = list(dict.fromkeys(filter(None, map(_build_id, events))))
         for build in codebuild.batch_get_builds(ids=ids)["builds"] if ids else ():
             where = build.get("logs", {})
             if where.get("streamName"):
                 yield "build", where["groupName"], where["streamName"]
+
+
+def _build_id(event: Mapping[str, Any]) -> str | None:
+    """Return the id of the build that an event of an execution is about, if it is about one."""
+    for details in (value for name, value in event.items() if name.startswith("task")):
+        if details["resourceType"] == "codebuild":
+            return build_id_in(details.get("output") or details.get("cause") or "")
+    return None
 
 
 def _all_lines(client: "CloudWatchLogsClient", group: str, prefix: str, begin: datetime) -> Iterator[tuple[int, str]]:

@@ -54,11 +54,11 @@ def line_of(run: WatchedRun, now: datetime) -> Text:
 def runs_table(runs: Sequence[WatchedRun], now: datetime) -> Table:
     """Return runs as a table that fits into any terminal: names and phases are whole, links and reasons are cut."""
     table = Table(box=None, pad_edge=False, expand=True)
-    table.add_column("run", no_wrap=True, overflow="ellipsis", ratio=3)
-    table.add_column("phase", no_wrap=True, overflow="ellipsis", min_width=12, ratio=2)
-    table.add_column("time", no_wrap=True, justify="right", min_width=5)
-    table.add_column("instance", no_wrap=True, overflow="ellipsis", ratio=2)
-    table.add_column("reason, or where to look", no_wrap=True, overflow="ellipsis", ratio=6)
+    table.add_column("run", no_wrap=True, overflow="ellipsis", max_width=32)
+    table.add_column("phase", no_wrap=True)
+    table.add_column("time", no_wrap=True, justify="right")
+    table.add_column("instance", no_wrap=True, overflow="ellipsis", max_width=22)
+    table.add_column("reason, or where to look", no_wrap=True, overflow="ellipsis", ratio=1)
     for run in runs:
         phase = Text(run.phase, style=COLORS.get(run.phase, ""))
         where = Text(_first(run.reason)) if run.reason else Text(run.url, style=f"link {run.url}" if run.url else "")

@@ -39,6 +39,7 @@ def test_a_table_has_a_line_for_each_run_that_fits_the_terminal(width: int) -> N
         lines = shown(what, width).splitlines()
         assert len(lines) == 3
         assert max(map(len, lines)) <= width
+    assert "ml.m5.large spot" in shown(runs_table([RUN, FAILED], BEGAN), width)
     text = shown(screen.table(LINES), width)
     assert all(line.name in text and line.phase in text for line in LINES)
     assert re.search(r"^finished +trains a classifier of digits +34 s", text, re.MULTILINE)

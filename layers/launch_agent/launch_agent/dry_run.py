@@ -131,8 +131,8 @@ def _queued(item_id: str, env: Env, config: LaunchConfig) -> Asked:
 
 def _run_of(job: str, env: Env, config: LaunchConfig) -> Asked:
     graphql = env.graphql(f'job "{job}"')
-    entity = config.entity or Wandb(graphql).default_entity()
-    name = parse_job_name(job, entity=entity, project="uncategorized")
+    name = parse_job_name(job, entity=config.entity or Wandb(graphql).default_entity(), project="uncategorized")
+    entity = config.entity or name.entity
     queue = Queues(graphql, entity).all().get(config.queues[0])
     if queue is None:
         raise InvalidRunSpec([f"{entity} has no run queue {config.queues[0]}, whose configuration the run would get."])
