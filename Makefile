@@ -58,7 +58,7 @@ lock: $(UV) ## Resolves requirements/*.in again; UPGRADE=1 takes the newest vers
 local: setup ## Runs the demo on this machine: queues runs of images and of code, and shows how each ends
 	@$(BIN)/python -m local demo $(ARGS)
 
-plan: ## Checks a run spec without launching it: make plan SPEC=run_spec.json [ARGS="--region eu-west-1"] [CONFIG=...]
+plan: ## Checks a run without launching it: make plan SPEC=run_spec.json, or ARGS="--from-queue ITEM", ARGS="--job NAME --explain"
 	@$(MAKE) --no-print-directory $(VENV)/.installed >&2
 	@$(BIN)/python -m launch_agent.dry_run --config "$(or $(CONFIG),layers/config/launch-config.yaml)" $(ARGS) $(if $(SPEC),"$(SPEC)")
 
@@ -114,12 +114,21 @@ hooks: $(VENV)/.installed ## Runs the quick checks before each commit
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$$PATH" .venvs/sam/bin/sam
 STACK ?= wandb-launch
 
-.PHONY: build deploy verify logs destroy
+.PHONY: build deploy doctor queue watch verify logs destroy
 build: $(VENV)/.installed .venvs/sam/.installed ## Builds the application: make build [CONFIG=launch-config.yaml]
 	@$(BIN)/python -m operate build --config "$(abspath $(CONFIG))"
 
 deploy: $(VENV)/.installed .venvs/sam/.installed ## Deploys a stack; asks questions the first time: make deploy [STACK=name] [CONFIG=launch-config.yaml]
 	@$(BIN)/python -m operate deploy --stack "$(STACK)" --config "$(abspath $(CONFIG))"
+
+doctor: $(VENV)/.installed ## Checks what a deployed stack needs: the key, queues, roles, buckets, quotas: make doctor [STACK=name]
+	@$(BIN)/python -m operate doctor --stack "$(STACK)"
+
+queue: $(VENV)/.installed ## Prints the configuration for the run queues; ARGS=--push creates those that do not exist in W&B
+	@$(BIN)/python -m operate queue --stack "$(STACK)" $(ARGS)
+
+watch: $(VENV)/.installed ## Shows the runs of a stack while they work: make watch [STACK=name]
+	@$(BIN)/python -m operate watch --stack "$(STACK)"
 
 verify: $(VENV)/.installed .venvs/training/.installed ## Tests a deployed stack with one small job, for a few cents: make verify [STACK=name] [ARGS="--queue name"]
 	@$(BIN)/python -m operate verify --stack "$(STACK)" $(ARGS)

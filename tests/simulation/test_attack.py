@@ -74,6 +74,8 @@ def test_every_call_that_a_function_is_allowed_to_make_is_attacked() -> None:
             f"{IAM.get(site.service, site.service)}:{action}" for action in actions
         )
     for function, allowed in allowed_actions().items():
+        if function == "check_setup":  # it launches nothing: tests/clients/test_check_setup.py compares its calls
+            continue
         assert allowed - made[function] - WITHOUT_CALL == set(), function
 
 

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from launch_agent.clients.graphql import GraphqlClient
     from launch_agent.clients.image_claims import ImageClaims
     from launch_agent.clients.image_repository import ImageRepository
+    from launch_agent.clients.keys import Keys
     from launch_agent.clients.logs import TrainingLogs
     from launch_agent.clients.metrics import Metrics
     from launch_agent.clients.model_artifacts import ModelArtifacts
     from launch_agent.clients.prices import PriceList
+    from launch_agent.clients.quotas import Quotas
+    from launch_agent.clients.roles import Roles
     from launch_agent.clients.runs import Runs
     from launch_agent.clients.sagemaker import SageMaker
     from launch_agent.clients.secrets import WandbApiKey
+    from launch_agent.clients.subnets import Subnets
     from launch_agent.clients.task_tokens import TaskTokens
     from launch_agent.clients.wandb import Wandb
     from launch_agent.clients.wandb_runs import WandbRuns
@@ -36,6 +40,12 @@ class Clients:
 
     The constructor of a step gets the clients that every call needs, as a function has full CPU while it starts.
     """
+
+    def new(self) -> "Clients":
+        """Return new clients of the same stack, which have read nothing yet."""
+        clients = Clients()
+        clients.env = self.env
+        return clients
 
     @cached_property
     def env(self) -> Environment:
@@ -184,3 +194,31 @@ class Clients:
         from launch_agent.clients.codebuild import Builds
 
         return Builds()
+
+    @cached_property
+    def roles(self) -> "Roles":
+        """Roles in IAM."""
+        from launch_agent.clients.roles import Roles
+
+        return Roles()
+
+    @cached_property
+    def keys(self) -> "Keys":
+        """KMS keys."""
+        from launch_agent.clients.keys import Keys
+
+        return Keys()
+
+    @cached_property
+    def quotas(self) -> "Quotas":
+        """The account's quotas."""
+        from launch_agent.clients.quotas import Quotas
+
+        return Quotas()
+
+    @cached_property
+    def subnets(self) -> "Subnets":
+        """Subnets and security groups."""
+        from launch_agent.clients.subnets import Subnets
+
+        return Subnets()

@@ -14,10 +14,15 @@ def viewer() -> Operation:
     return Operation("query Viewer { viewer { entity username } }", {}, repeatable=True)
 
 
+def entity(name: str) -> Operation:
+    """Ask for a user's or a team's entity."""
+    return Operation("query Entity($name: String!) { entity(name: $name) { id } }", {"name": name}, repeatable=True)
+
+
 def run_queues(entity: str) -> Operation:
-    """Ask for the run queues of an entity."""
+    """Ask for the run queues of an entity, and the id of each one's configuration."""
     document = """query RunQueues($entity: String!, $project: String!) {
-  project(entityName: $entity, name: $project) { runQueues { id name } }
+  project(entityName: $entity, name: $project) { runQueues { id name defaultResourceConfigID } }
 }"""
     return Operation(document, {"entity": entity, "project": LAUNCH_PROJECT}, repeatable=True)
 
@@ -158,6 +163,39 @@ def resource_configuration(entity: str, configuration_id: str) -> Operation:
   entity(name: $entity) { defaultResourceConfig(id: $id) { config } }
 }"""
     return Operation(document, {"entity": entity, "id": configuration_id}, repeatable=True)
+
+
+def whole_resource_configuration(entity: str, configuration_id: str) -> Operation:
+    """Ask for a resource configuration with its resource and its template variables."""
+    document = """query WholeResourceConfiguration($entity: String!, $id: ID!) {
+  entity(name: $entity) { defaultResourceConfig(id: $id) { resource config templateVariables { name schema } } }
+}"""
+    return Operation(document, {"entity": entity, "id": configuration_id}, repeatable=True)
+
+
+def create_launch_project(entity: str) -> Operation:
+    """Create the launch project of an entity, which a new entity does not have. An existing one does not change."""
+    document = "mutation UpsertModel($input: UpsertModelInput!) { upsertModel(input: $input) { model { name } } }"
+    return Operation(document, {"input": {"name": LAUNCH_PROJECT, "entityName": entity}}, repeatable=True)
+
+
+def upsert_run_queue(entity: str, name: str, resource: str, config: str, variables: str) -> Operation:
+    """Create a run queue, or replace its configuration. `config` and `variables` are JSON, as the SDK sends them
+    (wandb/apis/public/api.py, `upsert_run_queue`).
+    """
+    document = """mutation UpsertRunQueue($input: UpsertRunQueueInput!) {
+  upsertRunQueue(input: $input) { success configSchemaValidationErrors }
+}"""
+    given = {
+        "entityName": entity,
+        "projectName": LAUNCH_PROJECT,
+        "queueName": name,
+        "resourceType": resource,
+        "resourceConfig": config,
+        "templateVariables": variables,
+        "prioritizationMode": "DISABLED",
+    }
+    return Operation(document, {"input": given}, repeatable=True)
 
 
 def fail_item(item_id: str, message: str, stage: str, files: Sequence[str]) -> Operation:
