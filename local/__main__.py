@@ -24,6 +24,7 @@ from local.demo.demo import demo_repository, image_of, run_demo
 from local.demo.git_server import GitServer
 from local.dump import dump
 from local.folders import remove
+from local.launches import Launches
 from local.signals import end_on_signals, held_back
 from local.stack import DEMO_KEY, ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud, timed
 from local.wandb import WandbServer
@@ -80,6 +81,7 @@ def _up(arguments: argparse.Namespace) -> int:
         deployed = deploy(cloud, wandb, max_jobs=arguments.max_jobs, grace_seconds=grace, say=console.print)
         if server:
             server.create_queue(wandb.queue, config=json.loads(deployed.outputs["QueueConfiguration"]))
+            server.page.aws = Launches(deployed)
         _explain(deployed, own_server=server is not None)
         threading.Event().wait()
     return 0
@@ -123,6 +125,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         _say_what_is_missing(cloud, git)
         grace = max(1, round(60 / arguments.speed))
         deployed = deploy(cloud, wandb, max_jobs=4, grace_seconds=grace, say=console.print)
+        server.page.aws = Launches(deployed)
         rows = run_demo(deployed, folder / "user", git, console, only=arguments.only)
         if arguments.json:
             arguments.json.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")
