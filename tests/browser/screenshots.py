@@ -1,6 +1,5 @@
 """`make screenshots`: takes the pictures of the page in docs/images, of the demo's runs on the embedded AWS."""
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ IMAGES = ROOT / "docs/images"
 _PATIENCE_SECONDS = 120
 _MOST_BYTES = 150_000
 _WIDE: dict[str, Any] = {"width": 1140, "height": 860}
+_TALL: dict[str, Any] = {"width": 1140, "height": 1240}
 _NARROW: dict[str, Any] = {"width": 390, "height": 844}
 
 
@@ -42,17 +42,14 @@ def main() -> None:
         _leave_a_run_in_progress(server, deployed)
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=chromium(), chromium_sandbox=False)
-        address = f"/team/demo/runs/{finished.name}"
-        execution, job = _launched(server, finished)
+        execution = _execution_of(server, finished)
         IMAGES.mkdir(exist_ok=True)
         for name, path, options in (
             ("page", "/", {"viewport": _WIDE}),
             ("page-dark", "/", {"viewport": _WIDE, "color_scheme": "dark"}),
             ("page-narrow", "/", {"viewport": _NARROW}),
-            ("run", address, {"viewport": _WIDE}),
-            ("run-narrow", address, {"viewport": _NARROW}),
+            ("run", f"/team/demo/runs/{finished.name}", {"viewport": _TALL}),
             ("execution", f"/aws/executions/{execution}", {"viewport": _WIDE}),
-            ("training-job", f"/aws/training-jobs/{job}", {"viewport": _WIDE}),
         ):
             _take(browser, f"{wandb.url}{path}", IMAGES / f"{name}.png", options)
         browser.close()
@@ -73,12 +70,11 @@ def _leave_a_run_in_progress(server: WandbServer, deployed: Deployed) -> None:
     server.push("sagemaker", {**spec, "name": "the next one"})
 
 
-def _launched(server: WandbServer, run: Run) -> tuple[str, str]:
-    """Return the names of a run's execution and training job."""
+def _execution_of(server: WandbServer, run: Run) -> str:
     item = next(each for each in server.state.items.values() if each.associated_run_id == run.name)
-    found = server.page.aws.of_item(item.id) if server.page.aws else None
-    assert found, json.dumps(item.run_spec)
-    return found["executions"][0]["name"], found["jobs"][0]["name"]
+    launched = server.page.aws.of_item(item.id) if server.page.aws else None
+    assert launched
+    return str(launched["executions"][0]["name"])
 
 
 def _wait_for(happened: Callable[[], bool]) -> None:

@@ -4,7 +4,7 @@ import { ago, duration, none } from "./parts.js";
 import { execution, overview, project, run, SECTIONS, trainingJob } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
-const path = location.pathname.split("/").filter(Boolean).map(decodeURIComponent);
+const path = location.pathname.split("/").filter(Boolean);
 const view = path[0] === "aws" ? { executions: execution, "training-jobs": trainingJob }[path[1]] : path.length === 0 ? overview : path[2] === "runs" ? run : project;
 
 // The key follows the # of the address, which browsers do not send. It is stored here for later visits.
@@ -58,7 +58,7 @@ function tick() {
 
 async function refresh() {
   try {
-    const answer = await ask(`view/${path.map(encodeURIComponent).join("/")}`);
+    const answer = await ask(`view${location.pathname}`);
     show(await answer.text());
     if ($("said").textContent === "The server does not answer.") say("");
   } catch (error) {
@@ -93,7 +93,7 @@ const doings = {
   },
   async "open-spec"({ id, name }) {
     const answer = await ask(`view/items/${encodeURIComponent(id)}`);
-    if (answer.ok) await showFile(`Run spec of ${name}`, new Blob([(await answer.json()).spec]));
+    if (answer.ok) await showFile(`Run spec of ${name}`, new Blob([(await answer.json()).spec], { type: "application/octet-stream" }));
   },
 };
 

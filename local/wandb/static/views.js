@@ -21,9 +21,10 @@ const runs = (all, empty) => all.length ? table(["Run", "State", "Metrics", "Sta
   ],
 }))) : none(empty);
 
+const LINES = 6; // of a message; the rest is folded
 const notes = (item) => item.notes.map((note, index) => el("div", { class: `note ${note.kind}`, "data-key": `note ${index}` },
-  el("p", {}, note.message.split("\n")[0]),
-  note.message.includes("\n") ? fold(`${item.id} note ${index}`, "whole message", el("pre", {}, note.message)) : null,
+  el("p", {}, note.message.split("\n").slice(0, LINES).join("\n")),
+  note.message.split("\n").length > LINES ? fold(`${item.id} note ${index}`, "whole message", el("pre", {}, note.message)) : null,
   el("small", {}, `stage ${note.stage}`, note.files.filter((file) => file.run).map((file) => [" · ", openFile(file)]))));
 
 const openFile = (file) => button(file.name, "open-file", { where: [file.entity, file.project, file.run, ...file.path.split("/")], name: file.name });
@@ -39,7 +40,7 @@ const removeItem = (item, queue) => button("Remove", "remove-item", { queueID: q
 const items = (queue) => queue.items.length ? table(["Item", "State", "Queued", ""], queue.items.map((item) => ({
   key: `item ${item.id}`,
   cells: [
-    [el("strong", {}, item.run ? runLink(item.run) : item.name), el("small", {}, [item.project, item.source, item.priority === null ? null : `priority ${item.priority}`].filter(Boolean).join(" · "))],
+    [el("strong", {}, item.run ? runLink(item.run) : item.name), el("small", {}, [item.project, item.source === item.name ? item.run_id : item.source, item.priority === null ? null : `priority ${item.priority}`].filter(Boolean).join(" · "))],
     [state(item.state), notes(item)],
     time(item.created),
     el("div", { class: "buttons" }, stopItem(item), removeItem(item, queue), button("Spec", "open-spec", { id: item.id, name: item.name })),
@@ -115,18 +116,18 @@ const steps = (all) => el("ol", { class: "steps" }, all.map((step, index) => el(
 
 const ofAws = (kind, known, ...more) => [
   el("div", { class: "title" },
-    el("p", { class: "path" }, known.run ? ["run ", runLink(known.run), " / "] : null, kind),
-    el("h1", {}, known.name, " ", state(known.state)),
-    el("p", { class: "none" }, "started ", time(known.started), ", took ", took(known.started, known.ended))),
+    el("p", { class: "path" }, known.run ? [runLink(known.run), " / "] : null, `${kind.toLowerCase()} on the embedded AWS`),
+    el("h1", {}, known.run ? `${kind} of ${known.run.name}` : kind, " ", state(known.state)),
+    el("p", { class: "none" }, known.name, ", started ", time(known.started), ", took ", took(known.started, known.ended))),
   section("steps", "Steps", null, steps(known.steps)), ...more,
 ];
 
-export const execution = (known) => ofAws("execution on the embedded AWS", known,
+export const execution = (known) => ofAws("Execution", known,
   section("jobs", "Training jobs", known.jobs.length, known.jobs.length ? known.jobs.map((each) => el("p", {}, jobLink(each), " ", state(each.state))) : none("none")),
   known.texts.map(([title, content]) => section(title, title, null, el("pre", {}, content))),
   section("command", "In a terminal", null, el("pre", {}, `aws stepfunctions describe-execution --execution-arn ${known.arn}`)));
 
-export const trainingJob = (known) => ofAws("training job on the embedded AWS", known,
+export const trainingJob = (known) => ofAws("Training job", known,
   section("log", "Log", null, known.log.lines.length ? log(known.log) : none("Its containers have printed nothing.")),
   section("about", "About", null, pairs(known.facts)),
   section("command", "In a terminal", null, el("pre", {}, `aws sagemaker describe-training-job --training-job-name ${known.name}`)));
