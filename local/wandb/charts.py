@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
-def charts(rows: Iterable[Mapping[str, Any]], *, points: int = 300, most: int = 40) -> list[dict[str, Any]]:
+def charts(rows: Iterable[Any], *, points: int = 300, most: int = 40) -> list[dict[str, Any]]:
     """Return the metrics of a history as series of step and value, by name. A long one is thinned out to `points`."""
     series: dict[str, list[tuple[float, float]]] = {}
-    for index, row in enumerate(rows):
+    for index, row in enumerate(row for row in rows if isinstance(row, dict)):
         step = _number(row.get("_step"))
         for name, value in _numbers(row):
             series.setdefault(name, []).append((index if step is None else step, value))

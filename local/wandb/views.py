@@ -15,6 +15,7 @@ LINES = 2_000
 """The last lines of a log."""
 TEXT = 20_000
 """The characters of a text."""
+_ROWS = 200
 _CONTROL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 _WAITING = {ItemState.PENDING: "queued", ItemState.LEASED: "leased", ItemState.FAILED: "failed"}
 
@@ -29,7 +30,7 @@ def overview(state: State) -> Json:
         "entity": state.team.name,
         "queues": [_queue(queue) for queue in queues],
         "agents": [_agent(agent) for agent in reversed(state.agents.values())],
-        "runs": [{**_run(run), "charts": charts(run.rows, points=40, most=3)} for run in reversed(runs)],
+        "runs": [_row(run) for run in reversed(runs)],
     }
 
 
@@ -38,7 +39,7 @@ def project(state: State, entity: str, name: str) -> Json | None:
     found = state.find_project(entity, name)
     if found is None:
         return None
-    runs = [{**_run(run), "charts": charts(run.rows, points=40, most=3)} for run in reversed(found.runs_by_id.values())]
+    runs = [_row(run) for run in reversed(found.runs_by_id.values())]
     return {"entity": entity, "project": name, "runs": runs}
 
 
@@ -48,13 +49,13 @@ def run(state: State, entity: str, project_name: str, name: str) -> Json | None:
     if found is None:
         return None
     item = next((each for each in reversed(state.items.values()) if _run_of(each) is found), None)
-    config = {key: _value(each) for key, each in found.config_values.items() if key != "_wandb"}
+    config = {key: _value(each) for key, each in _mapping(found.config_values).items() if key != "_wandb"}
     return {
         **_run(found),
         "facts": _facts(found),
         "charts": charts(found.rows),
         "config": _pairs(config),
-        "summary": _pairs({key: value for key, value in found.summary.items() if not key.startswith("_")}),
+        "summary": _pairs({key: value for key, value in _mapping(found.summary).items() if key[:1] != "_"}),
         "log": {
             "first": max(0, len(found.log_lines) - LINES),
             "lines": [_line(each) for each in found.log_lines[-LINES:]],
@@ -130,7 +131,7 @@ def _queue(queue: RunQueue) -> Json:
 
 
 def _item(item: RunQueueItem) -> Json:
-    spec = item.run_spec if isinstance(item.run_spec, dict) else {}
+    spec = _mapping(item.run_spec)
     started = _run_of(item)
     waiting = item.state in (ItemState.PENDING, ItemState.LEASED)
     name = started.display_name if started else spec.get("name")
@@ -152,9 +153,7 @@ def _item(item: RunQueueItem) -> Json:
 
 def _source(spec: Mapping[str, Any]) -> str:
     """Return the short name of what an item runs: its job, or its image without the registry."""
-    docker = spec.get("docker")
-    image = docker.get("docker_image") if isinstance(docker, dict) else None
-    name = spec.get("job") or image or spec.get("uri") or ""
+    name = spec.get("job") or _mapping(spec.get("docker")).get("docker_image") or spec.get("uri") or ""
     return shown(name)[:500].rpartition("/")[2] if isinstance(name, str) else ""
 
 
@@ -179,7 +178,7 @@ def _file_of(item: RunQueueItem, agent: LaunchAgent | None, path: str) -> Json:
 
 
 def _run_of(item: RunQueueItem) -> Run | None:
-    spec = item.run_spec if isinstance(item.run_spec, dict) else {}
+    spec = _mapping(item.run_spec)
     where = spec.get("entity"), spec.get("project"), item.associated_run_id
     if not all(isinstance(part, str) for part in where):
         return None
@@ -195,6 +194,12 @@ def _run(run: Run) -> Json:
         "ended": run.heartbeat_at if ended else None,
         "created": run.created_at,
     }
+
+
+def _row(run: Run) -> Json:
+    """Return a run for a list, with three small charts. Of a long history, only some rows are read."""
+    every = len(run.rows) // _ROWS + 1
+    return {**_run(run), "charts": charts([*run.rows[:-1:every], *run.rows[-1:]], points=40, most=3)}
 
 
 def _link(run: Run) -> Json:
@@ -231,12 +236,13 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 
 def _artifact(artifact: Artifact) -> Json:
+    entries = [_mapping(each) for each in artifact.contents.values()]
     return {
         "name": f"{artifact.collection.name}:v{artifact.version_index}",
         "type": artifact.collection.type_name,
         "aliases": [alias for alias in artifact.all_aliases if alias != f"v{artifact.version_index}"],
-        "size": artifact.size,
-        "references": [shown(entry["ref"])[:500] for entry in artifact.contents.values() if "ref" in entry][:5],
+        "size": sum(size for each in entries if isinstance(size := each.get("size"), int)),
+        "references": [shown(each["ref"])[:500] for each in entries if "ref" in each][:5],
         "by": _link(artifact.created_by) if artifact.created_by else None,
     }
 
@@ -246,11 +252,16 @@ def _pairs(values: Mapping[str, Any], *, ordered: bool = False) -> list[tuple[st
     return [(name[:200], shown(values[name])) for name in names[:1000]]
 
 
+def _mapping(value: Any) -> Json:
+    """Return what should be an object; an empty one if a client has sent anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 def _value(entry: Any) -> Any:
     """Return the value of an entry of a config, which the client wraps."""
     return entry["value"] if isinstance(entry, dict) and "value" in entry else entry
 
 
-def _line(line: str) -> str:
+def _line(line: Any) -> str:
     """Return a line of a log without its control codes; a progress bar shows its last state."""
-    return _CONTROL_CODES.sub("", line.rstrip("\r\n").rpartition("\r")[2])[:4000]
+    return _CONTROL_CODES.sub("", shown(line).rstrip("\r\n").rpartition("\r")[2])[:4000]

@@ -8,6 +8,8 @@ import pytest
 import urllib3
 
 from local.wandb import WandbServer
+from local.wandb.artifacts import create_artifact, create_manifest
+from local.wandb.runs import Run
 from tests.wandb.client import API_KEY
 
 SIGNED_IN = urllib3.make_headers(basic_auth=f"api:{API_KEY}")
@@ -57,7 +59,7 @@ def test_strangers_are_refused(headers: dict[str, str], status: int, address: st
         *(
             "favicon.ico",
             "api",
-            "nobody/p",
+            "strangers/p",
             "team/p/other",
             "team/p/runs",
             "team/p/runs/r/more",
@@ -120,6 +122,69 @@ def test_an_item_of_any_form_is_shown(spec: Any, server: WandbServer, address: s
     item.error = {"message": None, "stage": None, "filePaths": None}
     assert urllib3.request("GET", f"{address}/_local/view/", headers=SIGNED_IN).status == 200
     assert urllib3.request("GET", f"{address}/_local/view/items/{item.id}", headers=SIGNED_IN).status == 200
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+ODD: tuple[Any, ...] = (None, 1, "text", [], {}, [1], {"a": None}, float("nan"), 10**5000, "\ud800", nested(900))
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: str(type(value).__name__))
+def test_a_run_of_any_content_is_shown(value: Any, server: WandbServer, address: str) -> None:
+    project = server.state.project("team", "odd")
+    run = project.runs_by_id["r"] = Run("r", project, 1)
+    run.config_values, run.summary = {"wrapped": {"value": value}, "plain": value}, {"a": value, "_b": value}
+    run.rows, run.log_lines = [value, {"_step": value, "x": value, "y": {"z": value}, "good": 1.5}], [value, "a line"]
+    for path in ("", "team/odd", "team/odd/runs/r"):
+        answer = urllib3.request("GET", f"{address}/_local/view/{path}", headers=SIGNED_IN)
+        assert answer.status == 200, path
+    known = answer.json()
+    assert [chart["points"][-1][1] for chart in known["charts"] if chart["name"] == "good"] == [1.5]
+    assert known["log"]["lines"][-1] == "a line"
+    run.config_values, run.summary = value, value
+    assert urllib3.request("GET", f"{address}/_local/view/team/odd/runs/r", headers=SIGNED_IN).status == 200
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"contents": [1]}',
+        b'{"contents": {"f": 1}}',
+        b'{"contents": {"f": {"size": "x", "ref": 1}}}',
+    ],
+)
+def test_an_artifact_of_any_content_is_shown(manifest: bytes, server: WandbServer, address: str) -> None:
+    project = server.state.project("team", "artifacts")
+    run = project.runs_by_id["r"] = Run("r", project, 1)
+    names = {"entityName": "team", "projectName": "artifacts"}
+    collection = {"artifactTypeName": "t", "artifactCollectionName": "c"}
+    artifact = create_artifact(server.state, {**names, **collection, "digest": str(manifest)})
+    file = create_manifest(server.state, {"artifactID": artifact.id, "name": "m", "digest": "d"}).file
+    server.state.storage[file.path] = manifest
+    artifact.commit()
+    run.used_artifacts.append(artifact)
+    known = urllib3.request("GET", f"{address}/_local/view/team/artifacts/runs/r", headers=SIGNED_IN).json()
+    assert known["used"][0]["size"] == 0
+
+
+def test_a_long_history_and_a_long_log_are_bounded(server: WandbServer, address: str) -> None:
+    project = server.state.project("team", "long")
+    run = project.runs_by_id["r"] = Run("r", project, 1)
+    run.rows, run.log_lines = [{"x": number} for number in range(50_000)], [str(number) for number in range(50_000)]
+    (small,) = urllib3.request("GET", f"{address}/_local/view/team/long", headers=SIGNED_IN).json()["runs"][0]["charts"]
+    known = urllib3.request("GET", f"{address}/_local/view/team/long/runs/r", headers=SIGNED_IN).json()
+    assert len(small["points"]) <= 41
+    assert len(known["charts"][0]["points"]) <= 301
+    assert small["points"][-1][1] == known["charts"][0]["points"][-1][1] == 49_999
+    assert (known["log"]["first"], known["log"]["lines"][-1]) == (48_000, "49999")
 
 
 def test_a_person_queues_a_run_with_the_form(server: WandbServer, address: str) -> None:
