@@ -70,6 +70,15 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 test: setup ## Runs all tests, offline; ARGS="tests/unit -k macros" runs some
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and end to end"
 	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal)
+	@$(if $(ARGS),,echo "test: make browser tests the page of the local W&B server; it needs Chromium (on Debian: apt install chromium)")
+
+# Chromium comes from the system, not from a package index, so `make test` runs on a machine without it, and CI calls both.
+.PHONY: browser screenshots
+browser: $(VENV)/.installed ## Tests the page of the local W&B server in Chromium
+	@$(BIN)/pytest -q -m browser tests/browser $(ARGS)
+
+screenshots: setup ## Takes the pictures of the page in docs/images, of the demo's runs, with Chromium
+	@$(BIN)/python -m tests.browser.screenshots
 
 check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, imports, words and templates
 	@echo "check: format and lint"; $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .

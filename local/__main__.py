@@ -15,6 +15,7 @@ from pathlib import Path
 from local.demo.demo import demo_repository, run_demo
 from local.demo.git_server import GitServer
 from local.dump import dump
+from local.launches import Launches
 from local.signals import end_on_signals
 from local.stack import (
     DEMO_KEY,
@@ -82,6 +83,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         _say_what_is_missing(cloud, git)
         grace = max(1, round(60 / arguments.speed))
         deployed = deploy(cloud, wandb, max_jobs=4, grace_seconds=grace, say=say)
+        server.page.aws = Launches(deployed)
         rows = run_demo(deployed, folder / "user", git, console, only=arguments.only)
         if arguments.json:
             arguments.json.write_text(json.dumps([row.as_json() for row in rows], indent=1) + "\n")

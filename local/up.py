@@ -20,6 +20,7 @@ from rich.console import Console
 from local import REGION
 from local.demo.demo import image_of
 from local.folders import remove
+from local.launches import Launches
 from local.signals import held_back
 from local.stack import PROFILE, ROOT, STACK_NAME, Deployed, WandbLogin, deploy, embedded_cloud, timed
 from local.wandb import WandbServer
@@ -59,6 +60,7 @@ def up(arguments: argparse.Namespace) -> int:
         if server:
             configuration = json.loads(deployed.outputs["QueueConfiguration"])
             _create_queues(server, queues, configuration, priorities=arguments.priorities)
+            server.page.aws = Launches(deployed)
         stack.enter_context(variables(deployed))
         explain(deployed, own_server=server is not None)
         threading.Event().wait()
