@@ -69,7 +69,7 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 .PHONY: test check format golden release-set picture
 test: setup ## Runs all tests, offline; ARGS="tests/unit -k macros" runs some
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and end to end"
-	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal)
+	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
 	@$(if $(ARGS),,echo "test: make browser tests the page of the local W&B server; it needs Chromium (on Debian: apt install chromium)")
 
 # Chromium comes from the system, not from a package index, so `make test` runs on a machine without it, and CI calls both.

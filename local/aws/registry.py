@@ -27,6 +27,7 @@ MIRROR = "mirror/"
 
 _CONFIG = "application/vnd.docker.container.image.v1+json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+_CREATED = "2026-01-01T00:00:00Z"
 _ARCHITECTURE = "arm64" if platform.machine() in ("arm64", "aarch64") else "amd64"
 _PATH = re.compile(r"/v2/(?P<repository>.+?)/(?P<kind>blobs|manifests)/(?P<reference>.*)")
 _ACTIONS = {
@@ -159,9 +160,11 @@ class RegistryClient:
     def push(self, repository: str, tag: str, layers: list[tuple[bytes, str]], config: dict[str, Any]) -> str:
         """Push an image of gzipped layers, each with the digest of its tar; return its digest. Raises Denied."""
         rootfs = {"type": "layers", "diff_ids": [diff_id for _, diff_id in layers]}
-        # Tools that build on an image need its history, with an entry for each layer.
-        history = [{"created_by": "the embedded AWS"} for _ in layers]
+        # Tools that build on an image need its history, with an entry for each layer. Without the times, buildah takes
+        # no layer of an earlier build.
+        history = [{"created": _CREATED, "created_by": "the embedded AWS"} for _ in layers]
         described = {"architecture": _ARCHITECTURE, "os": "linux", "rootfs": rootfs, "history": history}
+        described["created"] = _CREATED
         description = json.dumps({**described, "config": config}).encode()
         manifest = {
             "schemaVersion": 2,
