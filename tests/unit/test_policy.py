@@ -120,3 +120,56 @@ def test_what_says_nothing_of_what_runs_can_be_pushed() -> None:
 
 def test_an_entry_point_that_repeats_the_jobs_own_is_none_of_the_runs() -> None:
     assert plan({}, {}, overrides={"entry_point": ["python", "train.py"], "args": ["--lr=0.1"]})
+
+
+@pytest.mark.parametrize(
+    ("template", "value", "is_own"),
+    [
+        ("{{a}}", "anything\nat all", True),
+        ("{{a}}:{{b}}", 5, False),
+        ("x/{{a}}", "x/1", True),
+        ("x/{{a}}", "y/1", False),
+        ("x/{{a}}", "x/1\n2", False),
+        ("x\n{{a}}", "x\n1", True),
+        ("{{a}}:{{b}}:1", "x:y:1", True),
+        ("{{a}}:{{b}}:1", "x:1", False),
+        ("aba{{a}}aba", "ababa", False),
+        ("{{a}}-{{b}}-{{c}}-{{d}}!", "-" * 100_000, False),
+        ("{{a}}-{{b}}-{{c}}-{{d}}!", "-" * 100_000 + "!", True),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_value_is_the_queues_own_if_only_its_template_variables_differ(
+    template: str, value: Any, is_own: bool
+) -> None:
+    queue = {"AlgorithmSpecification": {"TrainingInputMode": "File", "ContainerArguments": [template]}}
+    pushed = {"AlgorithmSpecification": {"TrainingInputMode": "File", "ContainerArguments": [value]}}
+    assert is_held(pushed, queue) is not is_own
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [],
+        [{"RuleConfigurationName": "a"}],
+        [{"RuleConfigurationName": "a", "InstanceType": "x"}, {"RuleConfigurationName": "b"}],
+        [{"RuleConfigurationName": "a", "InstanceType": "y"}],
+        [{"RuleConfigurationName": "a", "VolumeSizeInGB": "x"}],
+        [{"RuleConfigurationName": "a", "InstanceType": "x", "VolumeSizeInGB": 1}],
+        {"RuleConfigurationName": "a", "InstanceType": "x"},
+    ],
+    ids=str,
+)
+def test_a_block_that_is_not_the_queues_own_is_not_allowed(rules: Any) -> None:
+    queue = {"DebugRuleConfigurations": [{"RuleConfigurationName": "a", "InstanceType": "x"}]}
+    assert is_held({"DebugRuleConfigurations": rules}, queue)
+    assert not is_held(queue, queue)
+
+
+def is_held(pushed: dict[str, Any], queue: dict[str, Any]) -> bool:
+    """Whether secure mode is among the reasons why a run is refused."""
+    try:
+        plan(pushed, queue)
+    except InvalidRunSpec as error:
+        return "secure mode" in str(error)
+    return False

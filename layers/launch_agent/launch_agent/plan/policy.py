@@ -70,8 +70,8 @@ def _what_runs(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _is_from(template: Any, value: Any) -> bool:
     """Whether a value is the queue's own, or differs from it only in the values of its template variables."""
     if isinstance(template, str) and _VARIABLE.search(template):
-        fixed = [re.escape(part) for part in _VARIABLE.split(template)]
-        return not any(fixed) or (isinstance(value, str) and bool(re.fullmatch(".*".join(fixed), value)))
+        fixed = _VARIABLE.split(template)
+        return not any(fixed) or (isinstance(value, str) and _fits(fixed, value))
     if isinstance(template, Mapping) and isinstance(value, Mapping):
         return template.keys() == value.keys() and all(_is_from(template[key], value[key]) for key in template)
     if isinstance(template, list) and isinstance(value, list):
@@ -79,3 +79,14 @@ def _is_from(template: Any, value: Any) -> bool:
             _is_from(one, other) for one, other in zip(template, value, strict=True)
         )
     return bool(template == value)
+
+
+def _fits(fixed: list[str], text: str) -> bool:
+    """Whether a text has these parts, from its beginning to its end and in this order, on the same lines."""
+    first, *others, last = fixed
+    at = len(first) if text.startswith(first) else len(text) + 1
+    for part in others:
+        found = text.find(part, at)
+        at = found + len(part) if found >= 0 else len(text) + 1
+    same_lines = text.count("\n") == sum(part.count("\n") for part in fixed)
+    return at <= len(text) - len(last) and text.endswith(last) and same_lines
