@@ -47,6 +47,16 @@ def plan(pushed: dict[str, Any], queue: dict[str, Any] | None, *, job: bool = Tr
         {"Environment": {"PYTHONSTARTUP": "/opt/ml/input/data/x/evil.py"}},
         {"Environment": {"SAGEMAKER_PROGRAM": "evil.py"}},
         {"HyperParameters": {"sagemaker_submit_directory": "s3://evil/code.tar.gz"}},
+        {"HyperParameters": {"sagemaker_requirements": "evil.txt"}},
+        *(
+            {"Environment": {name: "x"}}
+            for name in (
+                *("BASH_ENV", "BROWSER", "GCONV_PATH", "GIT_SSH_COMMAND", "GLIBC_TUNABLES", "JAVA_TOOL_OPTIONS"),
+                *("LD_LIBRARY_PATH", "NCCL_NET_PLUGIN", "NODE_OPTIONS", "OPENSSL_CONF", "PATH", "PERL5OPT"),
+                *("PIP_INDEX_URL", "PS4", "PYTHONEXECUTABLE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS", "SHELLOPTS"),
+                *("SAGEMAKER_TRAINING_MODULE", "SM_USER_ENTRY_POINT", "UV_INDEX", "_JAVA_OPTIONS"),
+            )
+        ),
     ],
     ids=str,
 )
@@ -56,6 +66,13 @@ def plan(pushed: dict[str, Any], queue: dict[str, Any] | None, *, job: bool = Tr
 def test_nothing_that_is_pushed_changes_what_runs(pushed: dict[str, Any], queue: dict[str, Any] | None) -> None:
     with pytest.raises(InvalidRunSpec, match="secure mode"):
         plan(pushed, queue, name=f"{ECR}/evil:1")
+
+
+@pytest.mark.parametrize(
+    "name", ["PYTHONUNBUFFERED", "PYTHONHASHSEED", "EPOCHS", "MY_PATH", "NCCL_DEBUG", "ENVIRONMENT"]
+)
+def test_a_variable_that_changes_no_program_may_be_pushed(name: str) -> None:
+    assert plan({"Environment": {name: "1"}, "HyperParameters": {"epochs": "3"}}, {})
 
 
 @pytest.mark.parametrize(
