@@ -152,10 +152,11 @@ class Ending:
 
     def _write_algorithm_run(self, run: _Run, plan: LaunchPlan, seen: SeenRun, end: TrainingEnd) -> str:
         """Write the run of an algorithm that cannot log to W&B; return why that is not possible, or an empty text."""
-        if not seen.may_be_written(run.item.id):
+        spec = parse_run_spec(run.details.spec)
+        if not seen.may_be_written(run.item.id, spec.sweep_id):
             return "" if seen.refusal else _RUN_OF_ANOTHER.format(run.item.run_id)
         try:
-            self._wandb.write_run(algorithm_run(parse_run_spec(run.details.spec), plan, end))
+            self._wandb.write_run(algorithm_run(spec, plan, end))
         except self._refusals as error:
             return f"Its metrics are not in W&B: {error}"
         return ""
