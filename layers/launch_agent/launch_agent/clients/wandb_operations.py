@@ -242,13 +242,13 @@ def server_features() -> Operation:
 
 
 def run_state(entity: str, project: str, run_id: str) -> Operation:
-    """Ask for the state of a run, whether it was stopped, and which run queue item it was launched for.
+    """Ask for the state of a run, whether it was stopped, its sweep, and which run queue item it was launched for.
 
     The wandb SDK stores that item as `launch_trace_id` in its own part of the config (wandb/sdk/wandb_run.py).
     """
     document = """query RunState($entity: String!, $project: String!, $run: String!) {
   project(entityName: $entity, name: $project) {
-    run(name: $run) { state stopped wandbConfig(keys: ["launch_trace_id"]) }
+    run(name: $run) { state stopped sweepName wandbConfig(keys: ["launch_trace_id"]) }
   }
 }"""
     return Operation(document, {"entity": entity, "project": project, "run": run_id}, repeatable=True)

@@ -87,6 +87,8 @@ class SeenRun(Wire):
     state: str | None = None
     stopped: bool = False
     """Whether someone stopped the run in W&B. The SDK in the container then interrupts the process at once."""
+    sweep: str | None = Field(alias="sweepName", default=None)
+    """The id of the sweep that the run belongs to."""
     own_config: Json[_OwnConfig] = Field(alias="wandbConfig", default=_OwnConfig())
     refusal: str = ""
     """W&B's message if the API key may not read the run."""
@@ -100,9 +102,9 @@ class SeenRun(Wire):
         """Whether its config names this run queue item."""
         return not self.refusal and self.own_config.launch_trace_id == item_id
 
-    def may_be_written(self, item_id: str) -> bool:
-        """Whether the run has not begun, or belongs to this run queue item."""
-        return not self.has_begun or self.belongs_to(item_id)
+    def may_be_written(self, item_id: str, sweep_id: str | None) -> bool:
+        """Whether the run belongs to this run queue item, or has not begun and belongs to no other sweep."""
+        return self.belongs_to(item_id) if self.has_begun else self.sweep in (None, sweep_id)
 
 
 _SHOWN_WITHIN = timedelta(seconds=5)

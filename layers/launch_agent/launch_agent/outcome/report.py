@@ -57,10 +57,10 @@ def waited_for(name: str) -> str:
 
 def capacity_warning(words: str) -> str:
     """Return what a launch waits for, in the same words at every try. `words` is SageMaker's message."""
-    quota = re.search(r"'([^']+ for [^']+ usage)'", words)
+    quota = re.search(r"'([^']+ usage)'", words)
     if quota:
         return f"waiting for quota: {quota[1]}. Request a higher quota in the Service Quotas console."
-    return f"waiting for capacity: {re.sub(r'[0-9]+ ', '', words)}"
+    return f"waiting for capacity: {re.sub(r'(?<![0-9])[0-9]+ ', '', words)}"
 
 
 def retry_warning(name: str) -> str:

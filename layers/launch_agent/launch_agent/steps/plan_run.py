@@ -117,7 +117,8 @@ class PlanRun:
         claim = claims.find(tag)
         if claim and claim.image and self._clients.image_repository.has(claim.image.digest):
             return claim
-        if claim is None or self._may_be_replaced(record, claim):
+        # A claim with an image that the repository does not have any more is replaced, too.
+        if claim is None or claim.image or self._has_failed(record, claim):
             claim = claims.claim(tag, me, after=claim)
         if claim and claim.owner == me and claim.image is None:
             return claim
@@ -126,14 +127,8 @@ class PlanRun:
             renew_waiting(self._clients, record, AWAITING_BUILD, stage="build")
         raise ImageBeingBuilt(f"the image {build.image} is being built for run queue item {claim and claim.owner}")
 
-    def _may_be_replaced(self, record: RunRecord, claim: "ImageClaim") -> bool:
-        """Whether a claim has no image that exists, and will not get one."""
-        if claim.image or claim.owner == record.item.id:
-            return claim.image is not None or claim.failure is not None
-        return self._has_failed(record, claim)
-
     def _has_failed(self, record: RunRecord, claim: "ImageClaim") -> bool:
-        """Whether another item's build ended without an image.
+        """Whether a build ended without an image.
 
         Raises ImageBuildFailed if that is the build this item waited for.
         """

@@ -36,7 +36,8 @@ class Results:
             return
         try:
             seen = self._clients.wandb.seen_run(plan.entity, plan.project, plan.item.run_id)
-            if not seen.has_begun:
+            of_sweep = parse_run_spec(details.spec).sweep_id
+            if not seen.has_begun and seen.may_be_written(record.item.id, of_sweep):
                 self._write(record, details.spec, plan, state=PENDING, request=request)
         except LaunchError:
             logger.warning("the run is in W&B only when its training job has ended", exc_info=True)
@@ -98,7 +99,7 @@ class Results:
     ) -> str:
         if details.plan is None or seen.refusal:
             return ""
-        if not seen.may_be_written(record.item.id):
+        if not seen.may_be_written(record.item.id, parse_run_spec(details.spec).sweep_id):
             return _RUN_OF_ANOTHER.format(record.item.run_id)
         state, summary = RUN_STATES[end.verdict], {**end.metrics, **keys}
         try:
