@@ -54,7 +54,7 @@ def send(kind: str, body: str = "") -> None:
 def become_copy(template: socket.socket) -> None:
     """Copy this process for each request; return in the copies. Ends when the socket is closed."""
     global READ, WRITE, requests
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the copies' parents
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for the parents of the copies
     while True:
         request, ends, _, _ = socket.recv_fds(template, 65536, 4)
         if not request:

@@ -251,6 +251,7 @@ def test_a_permission_on_everything_is_one_that_cannot_be_narrower() -> None:
         "cloudwatch:PutMetricData",
         "ecr-public:GetAuthorizationToken",
         "ecr:GetAuthorizationToken",
+        "pricing:GetProducts",
         "sagemaker:Search",
         "servicequotas:ListAWSDefaultServiceQuotas",
         "servicequotas:ListServiceQuotas",
