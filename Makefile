@@ -69,7 +69,7 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 .PHONY: test check format golden release-set picture
 test: setup ## Runs all tests, offline; ARGS="tests/unit -k macros" runs some
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and end to end"
-	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal)
+	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
 
 check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, imports, words and templates
 	@echo "check: format and lint"; $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
