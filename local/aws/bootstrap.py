@@ -54,7 +54,7 @@ def send(kind: str, body: str = "") -> None:
 def become_copy(template: socket.socket) -> None:
     """Copy this process for each request; return in the copies. Ends when the socket is closed."""
     global READ, WRITE, requests
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for the parents of the copies
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the copies' parents are not waited for
     while True:
         request, ends, _, _ = socket.recv_fds(template, 65536, 4)
         if not request:
@@ -77,17 +77,20 @@ def become_copy(template: socket.socket) -> None:
 
 
 def report_end(status: int, others: tuple[int, ...]) -> None:
-    """Fork a child that continues; send this process's id, and wait for the child and send how it ended."""
-    os.setsid()
-    os.write(status, struct.pack(">I", os.getpid()))
+    """Fork a child that continues, in its own process group; send its id and, when it has ended, how."""
     child = os.fork()
     if child == 0:
+        os.setsid()
+        os.write(status, struct.pack(">I", os.getpid()))
         os.close(status)
         return
     for end in others:
         os.close(end)
-    os.write(status, struct.pack(">I", os.waitpid(child, 0)[1]))
-    os._exit(0)
+    ended = struct.pack(">I", os.waitpid(child, 0)[1])
+    try:
+        os.write(status, ended)
+    finally:
+        os._exit(0)  # if the embedded AWS has ended, that cannot be sent
 
 
 def _send(kind: str, body: str = "") -> None:
@@ -109,7 +112,7 @@ def run_with_runtime_of_aws() -> None:
             work = receive()
             return InvocationRequest(
                 invoke_id=work["request_id"],
-                x_amzn_trace_id=None,
+                x_amzn_trace_id=work.get("trace_id"),
                 invoked_function_arn=work["function_arn"],
                 deadline_time_in_ms=work["deadline_ms"],
                 client_context=None,

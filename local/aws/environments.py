@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -141,7 +142,6 @@ class Template:
     def environment(self, seconds: float) -> "Environment":
         """Return a new environment. Raises InitFailed if the function is not initialized within this time."""
         with self._lock:
-            self.last_used = time.monotonic()
             if self.failure is None and not self._is_initialized:
                 self._initialize(seconds)
             if self.failure:
@@ -149,8 +149,7 @@ class Template:
             try:
                 return Environment(self, Path(tempfile.mkdtemp(prefix="function-", dir=self._cloud.data)))
             except Died:
-                self._fail(InitFailed(exit_code=self._exit_code()))
-                raise
+                raise self._fail(InitFailed(exit_code=self._exit_code())) from None
 
     def _initialize(self, seconds: float) -> None:
         try:
@@ -169,15 +168,16 @@ class Template:
             return self._process.wait(_END_SECONDS)
         return -signal.SIGKILL
 
-    def _fail(self, failure: InitFailed) -> None:
+    def _fail(self, failure: InitFailed) -> InitFailed:
         failure.log = self._pipes.printed()
         self.failure = failure
+        return failure
 
     def close(self) -> None:
         """End the process; its environments live on."""
+        self._process.kill()
         with self._lock:
             self.requests.close()
-            self._process.kill()
             self._process.wait()
             self._pipes.close()
             shutil.rmtree(self._temporary, ignore_errors=True)
@@ -201,7 +201,7 @@ class Environment:
         finally:
             os.close(status)
             self._pipes.started()
-        # The copy becomes the leader of a process group with its own parent, which reports how it ended.
+        # The copy leads a process group. Its parent reports how it ends.
         group = os.read(self._status, 4)
         if not group:
             raise Died
@@ -265,6 +265,9 @@ def _variables(cloud: Cloud, config: dict[str, Any], folders: list[Path]) -> dic
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
     }
+    if sys.platform == "darwin":
+        # Without this, macOS ends a copy of a process that uses its frameworks, as looking for proxies does.
+        reserved["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"
     own = (config.get("Environment") or {}).get("Variables") or {}
     return {**own, **reserved, **cloud.credentials(config["Role"], name)}
 
@@ -275,7 +278,6 @@ def own_variables(temporary: Path) -> dict[str, str]:
         "HOME": str(temporary),
         "TMPDIR": str(temporary),
         "AWS_LAMBDA_LOG_STREAM_NAME": f"[$LATEST]{temporary.name}",
-        "AWS_SDK_UA_APP_ID": temporary.name,  # not set by Lambda: call_faults.py needs it
     }
 
 

@@ -2,11 +2,12 @@
 
 import datetime
 import json
+import secrets
 import signal
 import threading
 import time
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet
 
 from local import ACCOUNT_ID, REGION
 from local.aws import seams
@@ -28,8 +29,9 @@ class Functions:
         self._idle: dict[str, list[Environment]] = {}
         self._templates: dict[str, Template] = {}
         self._lock, self._starting = threading.Lock(), threading.Lock()
-        self.environments: WeakValueDictionary[str, Environment] = WeakValueDictionary()
-        """Environments by name; the calls that they make contain the name."""
+        self._environments: WeakSet[Environment] = WeakSet()
+        self.running: dict[str, Environment] = {}
+        """The environments that run an invocation, by its trace id, which is in the calls that it makes."""
         self.counts = {"cold": 0, "warm": 0}
 
     def install(self) -> None:
@@ -40,7 +42,7 @@ class Functions:
     def execute(self, func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
         """Run one invocation; return {"body", "log"} and, if it failed, "error"."""
         config = func.get("config") or func
-        timeout = float(config.get("Timeout") or 3)
+        timeout = _timeout(config)
         environment = self._warm(config)
         self.counts["warm" if environment else "cold"] += 1
         try:
@@ -51,8 +53,13 @@ class Functions:
             if failed.exit_code is None:
                 return _timed_out(request_id, timeout, failed.log)
             return _exited(request_id, failed.exit_code, failed.log)
-        self.environments[environment.temporary.name] = environment
-        return self._invoke(environment, config, event, request_id, timeout)
+        self._environments.add(environment)
+        trace_id = f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)};Sampled=0"
+        self.running[trace_id] = environment
+        try:
+            return self._invoke(environment, config, event, request_id, trace_id)
+        finally:
+            del self.running[trace_id]
 
     def _log(self, old: Any, func: dict[str, Any], *rest: Any, **named: Any) -> None:
         """Log a call if the function's role may do so; writing to a deleted log group also requires CreateLogGroup."""
@@ -67,10 +74,12 @@ class Functions:
             put_embedded_metrics(rest[1] if len(rest) > 1 else named["log_text"])
 
     def _invoke(
-        self, environment: Environment, config: dict[str, Any], event: Any, request_id: str, timeout: float
+        self, environment: Environment, config: dict[str, Any], event: Any, request_id: str, trace_id: str
     ) -> dict[str, Any]:
+        timeout = _timeout(config)
         work = {
             "request_id": request_id,
+            "trace_id": trace_id,
             "function_arn": config["FunctionArn"],
             "event": json.dumps(event),
             "deadline_ms": int((time.time() + timeout) * 1000),
@@ -98,9 +107,13 @@ class Functions:
         """Return a new environment. Raises InitFailed."""
         identity = identity_of(config)
         with self._starting:
-            template = self._templates.get(identity)
-            if template is None or template.failure:
-                template = self._templates[identity] = Template(self._cloud, config, code)
+            for known, template in list(self._templates.items()):
+                if template.failure or (known != identity and template.last_used < time.monotonic() - _IDLE_SECONDS):
+                    self._templates.pop(known).close()
+            if identity not in self._templates:
+                self._templates[identity] = Template(self._cloud, config, code)
+            template = self._templates[identity]
+            template.last_used = time.monotonic()
         return template.environment(seconds)
 
     def _keep(self, environment: Environment) -> None:
@@ -121,8 +134,12 @@ class Functions:
         """Kill all processes, including busy ones."""
         for template in list(self._templates.values()):
             template.close()
-        for environment in list(self.environments.values()):
+        for environment in list(self._environments):
             environment.kill()
+
+
+def _timeout(config: dict[str, Any]) -> float:
+    return float(config.get("Timeout") or 3)
 
 
 def _timed_out(request_id: str, timeout: float, log: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from launch_agent.builder import docker
 from local.aws.iam import Denied
 from local.aws.pseudo import build_pseudo_image
-from local.aws.registry import RegistryClient
+from local.aws.registry_client import RegistryClient
 from local.demo.git_server import make_repository
 from local.pins import digest_of
 from local.stack import ROOT, STACK_NAME, deploy_built
