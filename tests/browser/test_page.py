@@ -293,8 +293,11 @@ def test_a_run_that_does_not_exist_yet_appears_when_it_does(open_page: Open, wor
 
 def test_the_page_says_when_the_server_does_not_answer(open_page: Open) -> None:
     page = open_page()
+    page.get_by_role("button", name="Queue a run").click()
     page.context.set_offline(True)
     expect(page.locator("#said")).to_have_text("The server does not answer.")
+    page.get_by_role("button", name="Queue run", exact=True).click()
+    expect(page.locator("#form-said")).to_have_text("The server does not answer.")
     page.context.set_offline(False)
     expect(page.locator("#said")).to_have_text("")
     expect(page.locator("#runs")).to_be_visible()

@@ -26,6 +26,7 @@ async function ask(what, body) {
   return answer;
 }
 
+const whyNot = (error) => error instanceof NoKey ? "This page needs the key." : "The server does not answer.";
 const say = (words) => { if ($("said").textContent !== words) $("said").textContent = words; };
 
 // --- show
@@ -131,7 +132,7 @@ document.addEventListener("click", async ({ target }) => {
     say(answer.error ?? (answer.success === false ? "There is nothing to stop yet." : ""));
     if (action === "remove-run" && view === run && !answer.error) location.assign("/");
     await refresh();
-  } catch (error) { say(error instanceof NoKey ? "This page needs the key." : "The server does not answer."); }
+  } catch (error) { say(whyNot(error)); }
 });
 
 // --- the form
@@ -159,15 +160,17 @@ form.addEventListener("input", ({ target }) => fault(target));
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const fields = [...form.elements].filter((field) => field.name);
+  const sayHere = (words) => { $("form-said").textContent = words; };
+  sayHere("");
   try {
     const answer = await (await ask("enqueue", Object.fromEntries(fields.map((field) => [field.name, field.value])))).json();
     for (const field of fields) fault(field, answer.faults?.[field.name]);
     form.querySelector("[aria-invalid]")?.focus();
-    if (answer.faults || answer.error) return say(answer.error ?? "");
+    if (answer.faults || answer.error) return sayHere(answer.error ?? "");
     $("form").close();
     say("The run is queued.");
     await refresh();
-  } catch (error) { say(error instanceof NoKey ? "This page needs the key." : "The server does not answer."); }
+  } catch (error) { sayHere(whyNot(error)); }
 });
 
 refreshAgain();
