@@ -187,6 +187,25 @@ def test_a_function_may_send_to_its_destination_before_it_is_given_one() -> None
     assert allowed("ResumeRunFunctionRole", "sqs:SendMessage")
 
 
+def test_only_the_rules_that_keep_failed_events_may_send_to_their_queue() -> None:
+    keeping = [
+        name
+        for name, rule in deployed("AWS::Events::Rule").items()
+        if any("FailedEvents" in json.dumps(target.get("DeadLetterConfig")) for target in rule["Targets"])
+    ]
+    (policy,) = deployed("AWS::SQS::QueuePolicy").values()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert policy["Queues"] == [{"Ref": "FailedEvents"}]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert (statement["Action"], statement["Resource"]) == (
+        "sqs:SendMessage",
+        {"Fn::GetAtt": ["FailedEvents", "Arn"]},
+    )
+    sources = [{"Fn::GetAtt": [name, "Arn"]} for name in sorted(keeping)]
+    assert sorted(statement["Condition"]["ArnEquals"]["aws:SourceArn"], key=str) == sources
+    assert len(sources) == len(deployed("AWS::Events::Rule"))
+
+
 @pytest.mark.parametrize("role", ["LaunchRunRole", "SchedulesRole", "TrainingRole"])
 def test_a_service_takes_a_role_for_this_account_only(role: str) -> None:
     (statement,) = deployed("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
