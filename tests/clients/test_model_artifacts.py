@@ -8,8 +8,9 @@ import pytest
 
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.model_artifacts import ModelArtifacts, model_artifact_name
-from launch_agent.clients.wandb_runs import RunPath, WandbRuns
+from launch_agent.clients.wandb_runs import WandbRuns
 from launch_agent.errors import WandbRefused
+from launch_agent.run_queue.items import RunPath
 from local.wandb import WandbServer
 from tests.answering import Answer, answering
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.wandb_runs import RunPath, WandbRuns
+from launch_agent.clients.wandb_runs import WandbRuns
 from launch_agent.errors import WandbRefused
+from launch_agent.run_queue.items import RunPath
 from launch_agent.safe_text import forget_secrets, keep_secret
 from tests.answering import Answer, AnsweringServer, answering
 

@@ -75,8 +75,8 @@ def test_each_end_of_a_run_is_read_back_with_the_real_client(app: Application, c
         assert summary["sagemaker/estimated_cost_usd"] > 0
         assert summary["sagemaker/price_day"]
         assert summary.get("loss") == (None if name in ("algorithm", "stopped") else 0.5)
-        model = ["model", item.associated_run_id, [job["ModelArtifacts"]["S3ModelArtifacts"]]]
-        assert found[name]["models"] == ([model] if job["TrainingJobStatus"] == "Completed" else [])
+        models = [job["ModelArtifacts"]["S3ModelArtifacts"]] if job["TrainingJobStatus"] == "Completed" else []
+        assert found[name]["models"] == [["model", item.associated_run_id, [uri]] for uri in models]
     assert found["finished"]["config"]["lr"] == 0.1
     assert found["finished"]["config"]["mine"] == 1
     assert found["finished"]["summary"]["sagemaker/status"] == "Completed"

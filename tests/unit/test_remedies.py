@@ -75,7 +75,7 @@ def test_a_captured_text_has_the_sentence_that_fixes_it(text: str) -> None:
 
 
 def test_each_row_of_the_table_has_a_captured_text() -> None:
-    found = {next(each for each in REMEDIES if each.words.search(text)) for text in CAPTURED}
+    found = {next(each for each in REMEDIES if each.found_in(text)) for text in CAPTURED}
     assert found == set(REMEDIES)
 
 

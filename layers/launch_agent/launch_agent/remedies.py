@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 
 class Remedy(NamedTuple):
-    """`words` finds a cause in a text; its groups are in the sentence."""
+    """A cause, and what to do about it."""
 
-    words: re.Pattern[str]
+    words: str
+    """A pattern that finds the cause in a text, in any case. Its groups are in the sentence."""
     sentence: str
 
-
-def _of(words: str, sentence: str) -> Remedy:
-    return Remedy(re.compile(words, re.IGNORECASE), sentence)
+    def found_in(self, text: str) -> re.Match[str] | None:
+        """Return the cause in a text. Patterns are compiled only here: a cold start has no time for all of them."""
+        return re.search(self.words, text, re.IGNORECASE)
 
 
 _ROLE = r"(?P<role>arn:[\w-]{1,20}:iam::\d{12}:role/[\w+=,.@/-]{1,576})"
@@ -26,109 +27,108 @@ _PULL = "ecr:BatchCheckLayerAvailability, ecr:BatchGetImage and ecr:GetDownloadU
 
 REMEDIES = (
     # --- roles
-    _of(
+    Remedy(
         rf"not authorized to perform: iam:PassRole on resource: {_ROLE}",
         "Deploy the stack with {role} in the parameter TrainingRoleArns (roles are separated by commas), or name "
         "another role as RoleArn in the queue's configuration.",
     ),
-    _of(
+    Remedy(
         rf"(?:could not assume role|unable to assume the role|sts:AssumeRole on the role)(?: '?{_ROLE})?",
         f"Check that the role exists, and add this statement to its trust policy: {_TRUST}.",
     ),
-    _of(
+    Remedy(
         r"not authorized to perform: (?P<action>[\w-]{2,40}:\w{2,60}) on resource: (?P<resource>\S{1,300}?)[,.]? "
         r"(?:with an explicit deny|because a service control policy)",
         "A policy of the organization or the account denies {action} on {resource}. Its owner has to allow it.",
     ),
-    _of(
+    Remedy(
         r"not authorized to perform: (?P<action>[\w-]{2,40}:\w{2,60}) on resource: (?P<resource>[^\s,]{1,300})",
         'Allow it: {{"Effect": "Allow", "Action": "{action}", "Resource": "{resource}"}}.',
     ),
     # --- images
-    _of(
+    Remedy(
         r"Access denied for repository: (?P<repository>\S{1,256}) in registry ID: (?P<account>\d{12})",
         f"Check that the image exists. Allow the job's role {_PULL} on the repository {{repository}}; a repository of "
         "another account ({account}) needs a policy that allows it too.",
     ),
-    _of(
+    Remedy(
         r"(?:repository of your image|image) (?P<image>\S{1,400}) does not grant ecr:",
         f"Add to the policy of the image's repository: allow sagemaker.amazonaws.com {_PULL}.",
     ),
-    _of(
+    Remedy(
         r"Cannot pull algorithm container",
         f"Check that the image and its tag exist in this region, and allow the job's role {_PULL} on its repository.",
     ),
     # --- buckets
-    _of(
+    Remedy(
         r'No S3 objects found under S3 URL "(?P<uri>s3://[^"]{1,1024})"',
         "Check S3Uri in InputDataConfig: {uri} has no object. If it has some, allow the job's role s3:ListBucket on "
         "the bucket and s3:GetObject on its objects.",
     ),
-    _of(
+    Remedy(
         r"(?:Data download failed|Failed to download data).{0,300}(?:AccessDenied|Access Denied|Forbidden|\(403\))",
         "Allow the job's role s3:GetObject and s3:ListBucket on the bucket of InputDataConfig; the stack's own role "
         "gets them with the parameter InputBucketArns.",
     ),
-    _of(
+    Remedy(
         r"Artifact upload failed.{0,300}(?:AccessDenied|Access Denied|Forbidden|Insufficient permissions|\(403\))",
         "Allow the job's role s3:PutObject on OutputDataConfig.S3OutputPath.",
     ),
     # --- instances
-    _of(
+    Remedy(
         r"The requested resource training-job/(?P<type>ml\.[\w.-]{1,40}) is not available in this region",
         "SageMaker does not have {type} in this region. Choose another InstanceType.",
     ),
-    _of(
+    Remedy(
         r"No default VPC|subnets? .{0,80} (?:does not|do not) exist",
         "Check Subnets and SecurityGroupIds in VpcConfig: they have to exist in this region.",
     ),
     # --- packages: uv, then pip
-    _of(
+    Remedy(
         r"Because (?P<package>[\w.\[\]-]{1,100}) was not found in the package registry",
         "No index has the package {package}. Check its name in the requirements, or name the index that has it with "
         "--extra-index-url.",
     ),
-    _of(
+    Remedy(
         r"Because there is no version of (?P<package>[^\s,]{1,150})",
         "No index has {package}. Ask for a version that exists for this Python.",
     ),
-    _of(
+    Remedy(
         r"No matching distribution found for (?P<package>[^\s,]{1,150})",
         "No index has {package} for this Python. Check its name and version in the requirements, or name the index "
         "that has it with --extra-index-url.",
     ),
-    _of(
+    Remedy(
         r"Because you require (?P<one>[^\s,]{1,150}) and (?P<other>[^\s,]{1,150})",
         "{one} and {other} exclude each other. Relax one of them in the requirements.",
     ),
-    _of(
+    Remedy(
         r"ResolutionImpossible",
         "Versions in the requirements exclude each other. The end of the log says which; relax one of them.",
     ),
     # --- Python and the operating system
-    _of(
+    Remedy(
         r"ModuleNotFoundError: No module named '(?P<module>[\w.]{1,100})'",
         "Add the package of {module} to the job's requirements, or to its image.",
     ),
-    _of(
+    Remedy(
         r"CUDA out of memory|CUDA_ERROR_OUT_OF_MEMORY",
         "The GPU has too little memory: reduce the batch size, or choose an InstanceType with a larger GPU.",
     ),
-    _of(
+    Remedy(
         r"\bMemoryError\b|exit code: 137\b",
         "The instance has probably too little memory: choose a larger InstanceType, or load less data at a time.",
     ),
-    _of(
+    Remedy(
         r"No space left on device",
         "The disk is full: raise ResourceConfig.VolumeSizeInGB.",
     ),
 )
 """The first that is found counts."""
 
-_WRONG_TYPE = re.compile(
+_WRONG_TYPE = (
     r"Value '(?P<given>[^']{1,80})' at '[\w.]{0,80}instanceType' failed to satisfy constraint: Member must satisfy "
-    r"enum value set: \[(?P<types>[\w., -]{1,20000})",
-    re.IGNORECASE,
+    r"enum value set: \[(?P<types>[\w., -]{1,20000})"
 )
 
 
@@ -157,7 +157,7 @@ ENDINGS = {
 }
 """What an end means, and what to do, by AWS's name of it. REMEDIES know more causes, by AWS's words."""
 
-_TYPES = re.compile(r": \[ml\.[\w., -]+\]?", re.IGNORECASE)
+_TYPES = r": \[ml\.[\w., -]+\]?"
 
 
 def remedy(*texts: str) -> str:
@@ -168,7 +168,7 @@ def remedy(*texts: str) -> str:
 def explained(text: str) -> str:
     """Return an error's text with what to do about it, and without the names of all instance types."""
     todo = remedy(text)
-    short = _TYPES.sub("", text)
+    short = re.sub(_TYPES, "", text)
     return f"{short} {todo}" if todo and todo not in short else short
 
 
@@ -180,10 +180,10 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 
 def _remedies(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
-        wrong = _WRONG_TYPE.search(text)
+        wrong = re.search(_WRONG_TYPE, text, re.IGNORECASE)
         if wrong:
             types = [each for each in re.split(r",\s*", wrong["types"]) if each]
             yield did_you_mean(wrong["given"], types) or "Choose an InstanceType that SageMaker trains on."
         for each in REMEDIES:
-            if found := each.words.search(text):
+            if found := each.found_in(text):
                 yield each.sentence.format(**found.groupdict())

@@ -13,7 +13,7 @@ from typing import Any
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.wandb_answers import ManifestUpload, NewArtifact, at, parsed
-from launch_agent.clients.wandb_runs import RunPath
+from launch_agent.run_queue.items import RunPath
 
 _LONGEST_NAME = 128
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"

@@ -2,21 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.wandb_answers import at
 from launch_agent.errors import WandbRefused
+from launch_agent.run_queue.items import RunPath
 from launch_agent.safe_text import safe_json
-
-
-class RunPath(NamedTuple):
-    """Where a run is in W&B."""
-
-    entity: str
-    project: str
-    run_id: str
 
 
 class WandbRuns:

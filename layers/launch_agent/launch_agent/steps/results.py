@@ -5,12 +5,11 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from launch_agent.clients.wandb_runs import RunPath
 from launch_agent.errors import LaunchError
 from launch_agent.outcome.judgement import SeenRun
 from launch_agent.outcome.results import PENDING, RUN_STATES, Prices, algorithm_config, config_keys, summary_keys
 from launch_agent.plan.launch_plan import LaunchPlan
-from launch_agent.run_queue.items import parse_run_spec
+from launch_agent.run_queue.items import RunPath, parse_run_spec
 from launch_agent.runs.record import RunDetails, RunRecord
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients

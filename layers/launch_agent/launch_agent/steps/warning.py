@@ -29,14 +29,14 @@ def renew_waiting(clients: Clients, record: RunRecord, text: str, *, over: bool 
     text = safe(text)
     if record.waits_for == (None if over else text):
         return
-    now = clients.runs.open_run(record.item.id)
-    if now is None or now.waits_for == (None if over else text):
+    before = clients.runs.open_run(record.item.id)
+    if before is None or not clients.runs.waits_for(record.item.id, "" if over else text):
         return
     try:
-        clients.wandb.warn(now.item, "\n".join([text, *sorted(now.warned)]), stage)
-        clients.runs.waits_for(now.item.id, "" if over else text)
+        clients.wandb.warn(record.item, "\n".join([text, *sorted(before.warned)]), stage)
     except LaunchError:
         logger.warning("the queue item does not say what its run waits for", exc_info=True)
+        clients.runs.waits_for(record.item.id, before.waits_for or "")
 
 
 def warn_once(clients: Clients, record: RunRecord, text: str) -> None:
