@@ -126,9 +126,6 @@ class Functions:
             for environment in [each for each in kept if each.last_used < before]:
                 environment.close()
             self._idle[key] = [each for each in kept if each.last_used >= before]
-        for key, template in list(self._templates.items()):
-            if template.last_used < before:
-                self._templates.pop(key).close()
 
     def close(self) -> None:
         """Kill all processes, including busy ones."""
