@@ -78,7 +78,7 @@ class Runs:
             name=asked.get("run_name") or run_id,
             began=execution["startDate"],
             ended=execution.get("stopDate"),
-            url=plan.get("run_url", ""),
+            url=asked.get("run_url") or plan.get("run_url", ""),
             image=plan.get("image", ""),
             training_job=name,
             instance=_instance(job),

@@ -1,7 +1,7 @@
 """`make watch`: shows the runs of a stack while they work: a table in a terminal, else a line for each change."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.text import Text
 from operate.account import Account
 from operate.runs import Runs, WatchedRun
 from operate.verify.stack import Stack
+from operate.waiting import waiting_items
 
 COLORS = {"finished": "green", "failed": "red", "not launched": "red", "stopped": "yellow"}
 _MOST = 20
@@ -19,28 +20,41 @@ _PAUSE = 2.0
 
 
 def watch(name: str, region: str | None) -> None:
-    """Show the newest runs of a stack until the operator presses Ctrl-C. Can raise botocore's errors."""
+    """Show the newest runs of a stack, and the items that wait for them, until the operator presses Ctrl-C.
+
+    Can raise botocore's errors.
+    """
     stack = Stack.deployed(name, Account(region))
-    watch_runs(Runs(stack.account.client, stack.outputs["StateMachineArn"]), Console(highlight=False))
+    runs, waiting = Runs(stack.account.client, stack.outputs["StateMachineArn"]), waiting_items(stack)
+    console = Console(highlight=False)
+    if waiting is None:
+        console.print("Waiting items are not shown, because you cannot read the stack's W&B API key.")
+    watch_runs(lambda: with_waiting(runs.newest(_MOST), waiting.now() if waiting else []), console)
 
 
-def watch_runs(runs: Runs, console: Console) -> None:
+def with_waiting(runs: Sequence[WatchedRun], waiting: Sequence[WatchedRun]) -> list[WatchedRun]:
+    """Return runs and the items that wait, without those that have become runs."""
+    known = {run.item_id for run in runs}
+    return [*runs, *(item for item in waiting if item.item_id not in known)]
+
+
+def watch_runs(look: Callable[[], list[WatchedRun]], console: Console) -> None:
     """Show runs until the process is interrupted."""
     if not console.is_terminal:
-        _print_changes(runs, console)
+        _print_changes(look, console)
     with Live(console=console, auto_refresh=False, screen=False, vertical_overflow="crop") as live:
         while True:
-            live.update(runs_table(runs.newest(_MOST), datetime.now(UTC)), refresh=True)
+            live.update(runs_table(look(), datetime.now(UTC)), refresh=True)
             time.sleep(_PAUSE)
 
 
-def _print_changes(runs: Runs, console: Console) -> None:
+def _print_changes(look: Callable[[], list[WatchedRun]], console: Console) -> None:
     console.print("Watching; every change is a line. Ctrl-C ends it.")
     seen: dict[str, str] = {}
     while True:
-        for run in runs.newest(_MOST):
-            if seen.get(run.execution) != run.phase:
-                seen[run.execution] = run.phase
+        for run in look():
+            if seen.get(run.item_id) != run.phase:
+                seen[run.item_id] = run.phase
                 console.print(line_of(run, datetime.now(UTC)), soft_wrap=True)
         time.sleep(_PAUSE)
 

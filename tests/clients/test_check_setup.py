@@ -134,7 +134,6 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account
         # moto has neither these quotas nor, without more packages, stacks.
         monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", quotas.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", stacks.url)
-        boto3.setup_default_session()
         yield Account(server, url, quotas, stacks, tmp_path)
 
 
@@ -402,8 +401,10 @@ def recorded() -> Iterator[set[str]]:
         name = {"HeadBucket": "ListBucket"}.get(model.name, model.name)
         actions.add(f"{service or model.service_model.service_name}:{name}")
 
+    boto3.setup_default_session()
     boto3.DEFAULT_SESSION.events.register("before-call", record)  # type: ignore[union-attr]  # it was set up
     yield actions
+    boto3.setup_default_session()
 
 
 def test_the_function_makes_every_call_that_it_is_allowed_to_make_and_no_other(account: Account) -> None:

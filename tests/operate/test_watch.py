@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from launch_agent.clients.graphql import GraphqlClient
+from launch_agent.clients.wandb import Wandb
 from local.demo import screen
 from local.demo.screen import Details, Line
+from local.wandb import WandbServer
 from operate.runs import Runs, WatchedRun
-from operate.watch import elapsed, line_of, runs_table
+from operate.waiting import WaitingItems
+from operate.watch import elapsed, line_of, runs_table, with_waiting
 
 BEGAN = datetime(2026, 11, 26, 12, tzinfo=UTC)
 URL = "https://wandb.ai/my-team/a-rather-long-project-name/runs/limzn0a6"
@@ -64,6 +68,18 @@ def test_without_a_terminal_a_run_is_a_line_with_its_whole_link() -> None:
     line = line_of(RUN, BEGAN + timedelta(hours=2, minutes=5)).plain
     assert re.fullmatch(rf"\d\d:\d\d:\d\d  my-run  training  2 h 5 min  ml\.m5\.large spot  {URL}", line)
     assert line_of(FAILED, BEGAN).plain.endswith("'/opt/ml/input/data/train.csv'")
+
+
+def test_items_that_wait_in_wandb_are_shown_until_they_are_runs() -> None:
+    server = WandbServer(entity="team", api_key="k" * 40)
+    for queue in ("one", "two"):
+        server.create_queue(queue, config={})
+    item = server.push("two", {"entity": "team", "project": "p", "name": "my-run"})
+    named = server.push("one", {"entity": "team", "project": "p"})
+    with server.running() as url:
+        waiting = WaitingItems(Wandb(GraphqlClient(url, lambda: "k" * 40)), "team", ["one", "two"])
+        assert {each.name: each.phase for each in waiting.now()} == {"my-run": "in the queue", named: "in the queue"}
+    assert [each.item_id for each in with_waiting([RUN._replace(item_id=item)], waiting.now())] == [item, named]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7260, "2 h 1 min")])
