@@ -233,6 +233,16 @@ def test_a_refusal_when_the_outcome_is_reported_is_in_the_outcome(refused: str) 
         assert "permission denied" in item.warnings[-1]["message"]
 
 
+def test_an_item_whose_acknowledgement_is_refused_fails_after_three_leases() -> None:
+    with world(10, FaultsAt(Site("plan_run", "wandb", "AckItem"), Fault.REFUSED, times=99)) as made:
+        item = made.push()
+        made.clock.run(3 * HOUR)
+        (record,) = made.records(item.id)
+        assert (record["attempt"], record["refusals"]) == ({"N": "3"}, {"N": "3"})
+        assert item.state is ItemState.FAILED
+        assert "This happened 3 times." in (item.error or {})["message"]
+
+
 def test_an_item_of_which_w_and_b_refuses_to_say_who_has_it_keeps_no_slot() -> None:
     def forbidden(*asked: Any) -> Any:
         mine = len(asked) == 4 and any(name in asked[3] for name in (b"AckItem(", b"QueueItem("))
