@@ -18,7 +18,7 @@ _ALGORITHM = "AlgorithmSpecification"
 _OF_ALGORITHM = re.compile("AlgorithmName|ContainerArguments|ContainerEntrypoint|TrainingImage|TrainingImageConfig")
 _BLOCKS = ("DebugRuleConfigurations", "ProfilerRuleConfigurations", "RemoteDebugConfig")
 _VARIABLES = re.compile(
-    "(BASH|GCONV|GIT|GLIBC|JAVA|JDK|LD|NODE|OPENSSL|PERL5|PIP|PYTHON|RUBY|SAGEMAKER|SHELL|SM|UV|ZDOT|_JAVA).*"
+    "(BASH|GCONV_|GIT_|GLIBC_|JAVA_|JDK_|LD_|NODE_|OPENSSL_|PERL5|PIP_|PYTHON|RUBY|SAGEMAKER_|SHELL|SM_|UV_|ZDOT|_JAVA_).*"
     "|BROWSER|CUDA_INJECTION64_PATH|ENV|IFS|PATH|PROMPT_COMMAND|PS[0-4]|.*_PLUGIN"
 )
 """Variables that make another program, or other code, run in the same image."""
