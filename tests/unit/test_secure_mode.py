@@ -69,7 +69,8 @@ def test_nothing_that_is_pushed_changes_what_runs(pushed: dict[str, Any], queue:
 
 
 @pytest.mark.parametrize(
-    "name", ["PYTHONUNBUFFERED", "PYTHONHASHSEED", "EPOCHS", "MY_PATH", "NCCL_DEBUG", "ENVIRONMENT"]
+    "name",
+    ["PYTHONUNBUFFERED", "PYTHONHASHSEED", "EPOCHS", "MY_PATH", "NCCL_DEBUG", "ENVIRONMENT", "SMOOTHING", "LDA_TOPICS"],
 )
 def test_a_variable_that_changes_no_program_may_be_pushed(name: str) -> None:
     assert plan({"Environment": {name: "1"}, "HyperParameters": {"epochs": "3"}}, {})
