@@ -1,8 +1,10 @@
 """For every test: fake credentials, no network except loopback, and its group of tests that run in one process."""
 
 import os
+from functools import cache
 from pathlib import Path
 
+import botocore.session
 import pytest
 from hypothesis import settings
 
@@ -33,6 +35,10 @@ GROUPS = {
 }
 """The modules that take longest, the longest first. _REST is all others that use the deployed application."""
 _GROUP_OF = {module: group for group, modules in GROUPS.items() for module in modules}
+
+
+# moto gives each test a new session of boto3. With one loader, AWS's service models are read once for all of them.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
 @pytest.hookimpl(tryfirst=True)
