@@ -34,7 +34,7 @@ _OF_SWEEPS = {Metric.OPEN_RUNS, Metric.ITEMS_WAITING, Metric.OLDEST_ITEM_MINUTES
 @pytest.mark.parametrize(
     ("scenario", "metrics"),
     [
-        ("image", {"RunsLaunched": 1, "RunsFinished": 1, "BillableSeconds": 130}),
+        ("image", {"RunsLaunched": 1, "RunsFinished": 1, "BillableSeconds": 130, "EstimatedCost": 0.010111}),
         ("code whose image is there", {"BuildsStarted": 1, "ImagesReused": 1, "RunsLaunched": 2, "RunsFinished": 2}),
         ("code that cannot be built", {"BuildsStarted": 1, "BuildsFailed": 1, "LaunchesFailed": 1}),
         ("user code that fails", {"RunsLaunched": 1, "RunsFailed": 1}),

@@ -19,6 +19,7 @@ class Metric(StrEnum):
     BUILDS_FAILED = "BuildsFailed"
     BUILDS_STARTED = "BuildsStarted"
     CAPACITY_REFUSALS = "CapacityRefusals"
+    ESTIMATED_COST = "EstimatedCost"
     EVENTS_NOT_SENT = "EventsNotSent"
     IMAGES_REUSED = "ImagesReused"
     ITEMS_WAITING = "ItemsWaiting"
@@ -36,6 +37,7 @@ class Metric(StrEnum):
 
 UNITS = {
     Metric.BILLABLE_SECONDS: "Seconds",
+    Metric.ESTIMATED_COST: "None",  # US dollars
     Metric.OLDEST_ITEM_MINUTES: "None",  # CloudWatch has no minutes
     Metric.SECONDS_TO_LAUNCH: "Seconds",
 }

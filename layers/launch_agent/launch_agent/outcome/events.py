@@ -59,6 +59,7 @@ class RunEnded(Event):
     verdict: Verdict
     reason: str
     billable_seconds: int | None = None
+    estimated_cost_usd: float | None = None
 
 
 Kind = TypeVar("Kind", bound=Event)

@@ -16,6 +16,7 @@ from launch_agent.training.usage import cost, seconds_of, spot_saving
 
 PREFIX = "sagemaker/"
 METRICS = "metrics/"
+COST = f"{PREFIX}estimated_cost_usd"
 RUN_STATES = {
     Verdict.FINISHED: "finished",
     Verdict.FAILED: "failed",

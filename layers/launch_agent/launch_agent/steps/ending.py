@@ -107,6 +107,8 @@ class Ending:
         metrics: dict[Metric, float] = {BY_VERDICT[Verdict(outcome["verdict"])]: 1}
         if "billable_seconds" in outcome:
             metrics[Metric.BILLABLE_SECONDS] = int(outcome["billable_seconds"])
+        if "estimated_cost_usd" in outcome:
+            metrics[Metric.ESTIMATED_COST] = float(outcome["estimated_cost_usd"])
         if failure and failure.stage == "build" and not failure.is_stop:
             metrics[Metric.BUILDS_FAILED] = 1
         self._clients.metrics.put(metrics)
@@ -154,11 +156,12 @@ class Ending:
             now=datetime.now(UTC),
             grace=self._clients.env.wandb_init_grace,
         ).also(seen.refusal)
-        judgement = judgement.also(self._results.finish(run.record, run.details, seen, end=end, job=job))
+        results = self._results.finish(run.record, run.details, seen, end=end, job=job)
+        judgement = judgement.also(results.note)
         if judgement.on_item is not OnItem.LEAVE:
             words = headline if end.verdict is Verdict.FAILED else _reason_alone
             self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item, words=words)
-        return _outcome(judgement.verdict, judgement.reason) | _facts(end)
+        return _outcome(judgement.verdict, judgement.reason) | _facts(end, results.dollars)
 
     def _seen(self, record: RunRecord) -> SeenRun:
         """Return the run in W&B. Before it is planned, its project is not known, so it cannot be looked up."""
@@ -272,10 +275,11 @@ def _outcome(verdict: Verdict, reason: str) -> dict[str, str]:
     return {"verdict": verdict.value, "reason": message(reason)}
 
 
-def _facts(end: TrainingEnd) -> dict[str, str]:
-    """Return what the outcome says of the training job."""
-    seconds = {} if end.billable_seconds is None else {"billable_seconds": str(end.billable_seconds)}
-    return {"training_job_name": end.training_job_name, **seconds}
+def _facts(end: TrainingEnd, dollars: float | None) -> dict[str, str]:
+    """Return what the outcome says of the training job, as far as it is known."""
+    numbers = {"billable_seconds": end.billable_seconds, "estimated_cost_usd": dollars}
+    known = {name: str(number) for name, number in numbers.items() if number is not None}
+    return {"training_job_name": end.training_job_name, **known}
 
 
 def _end_in_spite_of(failure: Failure, job: TrainingJob | None) -> TrainingEnd | None:

@@ -1,13 +1,13 @@
 """Shows a run's training job on the run in W&B. If W&B or AWS refuse a part of that, the run goes on without it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from aws_lambda_powertools import Logger
 
 from launch_agent.errors import LaunchError
 from launch_agent.outcome.judgement import SeenRun
-from launch_agent.outcome.results import PENDING, RUN_STATES, Prices, algorithm_config, config_keys, summary_keys
+from launch_agent.outcome.results import COST, PENDING, RUN_STATES, Prices, algorithm_config, config_keys, summary_keys
 from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import RunPath, parse_run_spec
 from launch_agent.runs.record import RunDetails, RunRecord
@@ -19,6 +19,15 @@ logger = Logger(child=True)
 _RUN_OF_ANOTHER = (
     "Its metrics are not in W&B: the run {} existed before and was not changed. Queue the run with another run id."
 )
+
+
+class Finished(NamedTuple):
+    """What came of writing the results of a training job."""
+
+    note: str
+    """Why an algorithm's run could not be written; empty in all other cases."""
+    dollars: float | None
+    """The estimated cost of the job; None if it is not known."""
 
 
 class Results:
@@ -43,11 +52,8 @@ class Results:
 
     def finish(
         self, record: RunRecord, details: RunDetails, seen: SeenRun, *, end: TrainingEnd, job: TrainingJob | None
-    ) -> str:
-        """Write the results of a training job that has ended into its run.
-
-        Return why an algorithm's run could not be written; empty in all other cases.
-        """
+    ) -> Finished:
+        """Write the results of a training job that has ended into its run."""
         keys = summary_keys(self._clients.env.deployment, record, job, self._prices(job)) if job else {}
         plan, note, is_written = details.plan, "", seen.belongs_to(record.item.id)
         path = RunPath(record.entity or "", record.project or "", record.item.run_id)
@@ -58,7 +64,7 @@ class Results:
             self._unless_refused(lambda: self._clients.wandb_runs.add_to_summary(path, keys))
         if job and is_written:
             self._log_model(path, job)
-        return note
+        return Finished(note, keys.get(COST))
 
     def _log_model(self, path: RunPath, job: TrainingJob) -> None:
         """Log the model of a completed training job as an artifact of its run, unless launch-config.yaml forbids it."""
