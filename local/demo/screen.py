@@ -74,7 +74,7 @@ def table(lines: Sequence[Line]) -> Table:
     for line in lines:
         why = Text("" if line.as_expected else "not as expected  ", style="red")
         why.append(line.reason.strip().partition("\n")[0], style="none")
-        shown.add_row(Text(line.phase, style=COLORS.get(line.phase, "")), line.name, elapsed(line.seconds), why)
+        shown.add_row(line.name, Text(line.phase, style=COLORS.get(line.phase, "")), elapsed(line.seconds), why)
     return shown
 
 

@@ -46,8 +46,8 @@ def test_a_table_has_a_line_for_each_run_that_fits_the_terminal(width: int) -> N
     assert "ml.m5.large spot" in shown(runs_table([RUN, FAILED], BEGAN), width)
     text = shown(screen.table(LINES), width)
     assert all(line.name in text and line.phase in text for line in LINES)
-    assert re.search(r"^finished +trains a classifier of digits +34 s", text, re.MULTILINE)
-    assert re.search(r"^failed +fails in user code +5 s +not as expected  ", text, re.MULTILINE)
+    assert re.search(r"^trains a classifier of digits +finished +34 s", text, re.MULTILINE)
+    assert re.search(r"^fails in user code +failed +5 s +not as expected  ", text, re.MULTILINE)
 
 
 def test_a_verdict_has_its_colour_where_there_is_a_terminal_and_none_elsewhere() -> None:
