@@ -561,7 +561,9 @@ class World:
 
     def _check_run(self, item: RunQueueItem) -> None:
         """Check that a run in W&B has what its process logged, and the results of its training job."""
-        job, environment = self.jobs(item)[-1], self.jobs(item)[-1].request["Environment"]
+        names = [record["training_job_name"]["S"] for record in self.records(item.id) if "training_job_name" in record]
+        job = self.training.jobs[names[-1]]
+        environment = job.request["Environment"]
         run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
         models = [each for each in self.server.state.artifacts.values() if each.created_by is run]
         if job.shown["TrainingJobStatus"] == "Completed" and [each.state for each in models] != ["COMMITTED"]:
