@@ -16,6 +16,7 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     # module:name -> the names of its parameters; None if it is not a function or its parameters do not matter
     "ministack.app:app": ("scope", "receive", "send"),
     "ministack.app:SERVICE_HANDLERS": None,
+    "ministack.app:pin_request_origin": ("source_ip", "secure_transport"),
     "ministack.core.router:SERVICE_PATTERNS": None,
     "ministack.core.router:extract_access_key_id": ("headers", "query_params"),
     "ministack.core.responses:get_account_id": (),

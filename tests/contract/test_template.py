@@ -316,7 +316,7 @@ def test_what_holds_data_stays_when_the_stack_is_deleted_and_goes_when_it_never_
     kinds = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::ECR::Repository")
     # Run specs and plans can contain secrets, so they must not be kept.
     kept = [each for name, each in template()["Resources"].items() if each["Type"] in kinds and name != "RunDetails"]
-    assert len(kept) == 4
+    assert len(kept) == 5
     assert {each["DeletionPolicy"] for each in kept} == {"RetainExceptOnCreate"}
     assert {each["UpdateReplacePolicy"] for each in kept} == {"Retain"}
 

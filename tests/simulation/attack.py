@@ -157,6 +157,21 @@ def _stopped_while_it_starts(made: World) -> RunQueueItem:
     return item
 
 
+def _stopped_while_credentials_are_stored(made: World) -> RunQueueItem:
+    """A run that is stopped and closed during the call that stores its credentials."""
+    item, calls = made.push(), itertools.count()
+
+    class Objects(dict[str, bytes]):
+        def __setitem__(self, key: str, content: bytes) -> None:
+            if next(calls) == 0:
+                made.stop_in_console(item)
+                pause(30)
+            super().__setitem__(key, content)
+
+    made.objects = made.builds.objects = Objects()
+    return item
+
+
 def _stopped(stop: str, state: str, push: Callable[[World], RunQueueItem]) -> Callable[[World], RunQueueItem]:
     """Queue a run that is stopped two minutes after it enters a state."""
 
@@ -235,6 +250,9 @@ def scenarios() -> dict[str, Scenario]:
         "made by functions that all die": Scenario(_made_by_functions_that_all_die, "not launched", long),
         "code without room": Scenario(_code, "not launched", {"quota": 0, "capacity_wait_hours": 0.1}),
         "stopped in the console while its job is made": Scenario(_stopped_while_it_starts, "stopped", {}),
+        "stopped in the console while its credentials are stored": Scenario(
+            _stopped_while_credentials_are_stored, "stopped", {}
+        ),
         "stack deleted": Scenario(_stack_deleted, "finished", {}, until=lambda made: made.stack_answers),
         "code": Scenario(_code, "finished", {}),
         "code whose image is there": Scenario(_code_again, "finished", {}),

@@ -57,16 +57,24 @@ def test_in_secure_mode_a_queue_that_cannot_be_read_is_trusted_with_nothing() ->
     ids=["agent", "run", "queue", "none", "queue without wandb.init"],
 )
 def test_a_container_gets_the_key_it_needs(block: dict[str, Any], spec: dict[str, Any], key: str | None) -> None:
-    submitted: list[Any] = []
+    given: list[str | None] = []
 
     def script(request: dict[str, Any]) -> Script:
-        submitted.append(request["Environment"].get("WANDB_API_KEY"))
+        files = [channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in request.get("InputDataConfig", [])]
+        texts = [made.objects[f"/{uri.removeprefix('s3://credentials/')}netrc"].decode() for uri in files]
+        given.append(key_in(texts[0]) if texts else None)
+        assert request["Environment"].get("NETRC") == ("/opt/ml/input/data/launch_agent/netrc" if texts else None)
         return Script(calls_init="launch_agent" not in block)
+
+    def key_in(netrc: str) -> str:
+        assert netrc.startswith("machine wandb login user password ")
+        return netrc.split()[-1]
 
     with world(33, NoFaults(), script=script) as made:
         push(made, block, **spec)
         made.clock.run(30 * MINUTE)
-    assert submitted == [key]
+        assert made.check().everything == []
+    assert given == [key]
 
 
 def test_the_last_variable_that_fits_is_counted_with_the_key() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import random
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -45,8 +46,10 @@ ENTITY, QUEUE, PROJECT, JOB = "team", "sagemaker", "p", "team/jobs/git:latest"
 API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE = "a" * 40, "b" * 40, "hunter2-of-the-queue"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+CREDENTIALS = "credentials"
 STACK_ANSWERS = "/stack-answers"
 _DETAILS = "-details"
+_FOLDER = re.compile(r"/[0-9a-f]{32}/")
 _FORBIDDEN = "permission denied"
 _BEGINS = 1_800_057_600.0
 """The start time of every world. Each has its own clients, so that no client remembers a later time."""
@@ -123,6 +126,8 @@ class World:
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
+        self.shows_keys = False
+        """Whether training jobs may show API keys in their environment, as those planned by version 0.1.0 do."""
         self.stack_answers: list[str] = []
         """What CloudFormation was answered when a stack was made, changed or deleted."""
         self.redriven: set[str] = set()
@@ -137,6 +142,7 @@ class World:
             script=script or (lambda _: Script()),
             created=self._job_created,
             changed=self.job_changed,
+            can_read=self._can_read,
         )
         self.builds = Builds(clock, seconds=180, fails=builds_fail or (lambda: False))
         self.objects = self.builds.objects
@@ -162,10 +168,12 @@ class World:
             "ACCOUNT_ID": "123456789012",
             "BUILD_BUCKET": "bucket",
             "CAPACITY_WAIT_HOURS": str(capacity_wait_hours),
+            "CREDENTIALS_BUCKET": CREDENTIALS,
             "IMAGE_REPOSITORY": REPOSITORY,
             "PARTITION": "aws",
             "POWERTOOLS_SERVICE_NAME": SERVICE,
             "REGION": "us-east-1",
+            "RUN_API_KEY_SECRET": "",
             "RUN_DETAILS_TABLE": f"{name}{_DETAILS}",
             "RUNS_TABLE": name,
             "STACK_NAME": name,
@@ -212,6 +220,8 @@ class World:
             return self._bucket(asked["Bucket"])
         check_limits(service, operation, asked)
         self.others.check_call(service, operation, asked)
+        if operation == "CreateTrainingJob" and not self.shows_keys:
+            self._look_for_keys(asked)
         if service == "sagemaker":
             return self.training.answer(operation, asked)
         if service == "sfn":
@@ -227,6 +237,10 @@ class World:
         if isinstance(found, Refused):
             raise found
         return {"BucketRegion": found}
+
+    def _can_read(self, uri: str) -> bool:
+        prefix = uri.removeprefix(f"s3://{CREDENTIALS}")
+        return prefix == uri or any(key.startswith(prefix) for key in self.objects)
 
     def _machine_of(self, asked: Mapping[str, Any]) -> StateMachine:
         arn = asked.get("stateMachineArn") or asked.get("executionArn")
@@ -484,6 +498,10 @@ class World:
             if secret in text:
                 self.found.secrets.append(f"{where} has {secret[:8]}...: {text[:300]}")
 
+    def _look_for_keys(self, asked: dict[str, Any]) -> None:
+        shown = {**asked, "Environment": {**asked["Environment"], "SECRET": "the queue's own variable"}}
+        self._look_for_secrets(shown, f"the training job {asked['TrainingJobName']}")
+
     def check(self, *, refused: bool = False) -> Found:
         """Check everything at the end; return all violations.
 
@@ -496,6 +514,8 @@ class World:
             if stack.is_deleted and not refused:
                 self._check_deleted(stack)
         self.others.check()
+        if not refused:
+            self._check_credentials()
         for job in self.training.live.values():
             self.found.leaked.append(f"training job {job.name} of item {job.item} is in progress")
         for build in self.builds.builds.values():
@@ -537,11 +557,16 @@ class World:
         if agent.agent_status != "KILLED":
             self.found.other.append(f"the launch agent of {stack.name}, which is deleted, is {agent.agent_status}")
 
+    def _check_credentials(self) -> None:
+        left = [key for key in self.objects if _FOLDER.match(key)]
+        if left:
+            self.found.secrets.append(f"the credentials bucket still has {left}")
+
     def _check_stack(self, stack: Stack) -> None:
         for execution in stack.machine.running.values():
             self.found.leaked.append(f"execution {execution.name} runs, in state {execution.state}")
         for key, item in stack.table.items.items():
-            kept = {"spec", "plan", "task_token", "open"} & item.keys()
+            kept = {"spec", "plan", "task_token", "open", "credentials"} & item.keys()
             run = stack.table.items.get(key.removesuffix("#details"))
             if key.startswith("run#") and kept and (run is None or run["state"]["S"] != "open"):
                 self.found.secrets.append(f"{key} has {sorted(kept)}, and the run is not open")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.buckets import Buckets
     from launch_agent.clients.build_bucket import BuildBucket
     from launch_agent.clients.codebuild import Builds
+    from launch_agent.clients.credentials_bucket import CredentialsBucket
     from launch_agent.clients.executions import Executions
     from launch_agent.clients.graphql import GraphqlClient
     from launch_agent.clients.image_claims import ImageClaims
@@ -53,6 +54,14 @@ class Clients:
         from launch_agent.clients.secrets import WandbApiKey
 
         return WandbApiKey(self.env.wandb_api_key_secret)
+
+    @cached_property
+    def container_api_key(self) -> "WandbApiKey":
+        """The W&B API key for containers whose run brings none: that in RunApiKeySecretArn, else the agent's own."""
+        from launch_agent.clients.secrets import WandbApiKey
+
+        secret = self.env.run_api_key_secret
+        return WandbApiKey(secret) if secret else self.agent_api_key
 
     @cached_property
     def graphql(self) -> "GraphqlClient":
@@ -123,6 +132,13 @@ class Clients:
         from launch_agent.clients.image_claims import ImageClaims
 
         return ImageClaims(self.env.runs_table)
+
+    @cached_property
+    def credentials_bucket(self) -> "CredentialsBucket":
+        """What training jobs download before their containers start."""
+        from launch_agent.clients.credentials_bucket import CredentialsBucket
+
+        return CredentialsBucket(self.env.credentials_bucket)
 
     @cached_property
     def build_bucket(self) -> "BuildBucket":

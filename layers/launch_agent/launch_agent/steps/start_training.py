@@ -1,5 +1,9 @@
-"""Stores the task token, then submits the training job. Adds the API key, which no earlier step has."""
+"""Stores the container's credentials and the task token, then submits the training job.
 
+No earlier step has the API key.
+"""
+
+import secrets
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from itertools import chain, count, islice
@@ -18,8 +22,8 @@ from launch_agent.image.dockerfile import is_entry_point_of
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model
 from launch_agent.outcome.report import capacity_warning
+from launch_agent.plan.delivery import start_of
 from launch_agent.plan.launch_plan import LaunchPlan
-from launch_agent.plan.run_environment import final_environment
 from launch_agent.plan.training_request import alternative_training_job_name
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord
@@ -48,7 +52,7 @@ class StartTraining:
     def __init__(self, clients: Clients) -> None:
         """Create the clients."""
         self._clients, self._runs, self._sagemaker = clients, clients.runs, clients.sagemaker
-        self._agent_api_key = clients.agent_api_key
+        self._api_key, self._bucket = clients.container_api_key, clients.credentials_bucket
 
     def start(self, task: Task) -> dict[str, str]:
         """Submit or adopt the run's training job, and return its name. Its end answers the task token."""
@@ -57,7 +61,9 @@ class StartTraining:
         if record is None or details.plan is None:
             raise TrainingJobRejected(_NO_PLAN)
         plan = self._pin_built_image(details.plan, details.plan.build)
-        request = {**plan.training_request, "Environment": self._environment(record, details.spec, plan)}
+        if plan.delivery:
+            record = self._with_folder(record)
+        request = self._request(record, details.spec, plan)
         for name in _names(plan, record.ended_jobs):
             if self._submit({**request, "TrainingJobName": name}, record, task):
                 return {"training_job_name": name}
@@ -74,6 +80,9 @@ class StartTraining:
         name = request["TrainingJobName"]
         # Token first: a job that ends at once can send its event before this function returns.
         if not self._runs.awaiting(task.run_queue_item_id, training_job_name=name, task_token=task.task_token):
+            if record.credentials:
+                # The run was closed while they were being stored.
+                self._bucket.delete(record.credentials)
             raise TrainingJobRejected(_ENDED)
         try:
             created = self._sagemaker.create(request)
@@ -135,11 +144,31 @@ class StartTraining:
             image = bucket.note_by_tag(build.tag, digest=pushed.digest) if pushed else None
         return image
 
-    def _environment(self, record: RunRecord, spec: Any, plan: LaunchPlan) -> dict[str, str]:
-        """Return the container's environment with its API key."""
-        key = plan.api_key(parse_run_spec(spec), self._agent_api_key)
-        again = bool(record.ended_jobs or record.redrives)
-        return final_environment(plan.training_request["Environment"], api_key=key, again=again)
+    def _with_folder(self, record: RunRecord) -> RunRecord:
+        """Return the record with the name of its folder, which is recorded before anything is in the folder.
+
+        Raises TrainingJobRejected if the run has ended.
+        """
+        item_id = record.item.id
+        if record.credentials or self._runs.stores_credentials(item_id, folder := secrets.token_hex(16)):
+            return record if record.credentials else record.model_copy(update={"credentials": folder})
+        changed = self._runs.open_run(item_id)
+        if changed is None:
+            raise TrainingJobRejected(_ENDED)
+        return changed
+
+    def _request(self, record: RunRecord, spec: Any, plan: LaunchPlan) -> dict[str, Any]:
+        """Store the container's credentials in the run's folder, if it has one; return the request."""
+        folder = record.credentials or ""
+        start = start_of(
+            plan.training_request,
+            plan.delivery,
+            folder=self._bucket.uri(folder),
+            api_key=plan.api_key(parse_run_spec(spec), self._api_key),
+            again=bool(record.ended_jobs or record.redrives),
+        )
+        self._bucket.store(folder, start.files)
+        return start.request
 
     def _adopt(self, task: Task) -> bool:
         """Adopt the training job that an earlier try created; if it has ended, answer the task token.
