@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,24 @@ def test_two_hosts_get_the_key_also_after_a_spot_interruption(app: Application) 
     (job,) = app.training_jobs(item)
     statuses = [each["Status"] for each in job["SecondaryStatusTransitions"]]
     assert statuses[1:5] == ["Downloading", "Interrupted", "Starting", "Downloading"]
+
+
+def test_code_finds_its_key_and_what_does_not_fit_into_the_request_in_its_environment(app: Application) -> None:
+    code = (
+        "import hashlib, json, os, sys\nv = os.environ",
+        "pieces = [v[f'WANDB_CONFIG_{n}'] for n in range(200) if f'WANDB_CONFIG_{n}' in v]",
+        "print(hashlib.sha256(v['WANDB_API_KEY'].encode()).hexdigest(), sum(n[:2] == 'V_' for n in v))",
+        "print(len(json.loads(''.join(pieces))['a']))",
+    )
+    runs_all = "import sys; exec('\\n'.join(sys.argv[1:]))"
+    block = {
+        "AlgorithmSpecification": {"ContainerEntrypoint": [sys.executable, "-c", runs_all]},
+        "Environment": {"WANDB_MODE": "offline", **{f"V_{number}": "x" for number in range(101)}},
+    }
+    overrides = {"args": list(code), "run_config": {"a": "y" * 60_000}}
+    item = app.push(app.image("true", "true"), sagemaker=block, overrides=overrides)
+    assert app.outcome(item)["verdict"] == "finished", app.training_log(item)
+    assert app.training_log(item).split() == [digest(DEMO_KEY), "101", "60000"]
 
 
 def test_a_job_reads_its_own_credentials_and_cannot_find_those_of_another(app: Application) -> None:

@@ -146,8 +146,12 @@ def _made_by_functions_that_all_die(made: World) -> RunQueueItem:
 
 
 def _stopped_while_it_starts(made: World) -> RunQueueItem:
-    """A run that is stopped and closed during the call that creates its training job."""
-    item = made.push()
+    """A run that is stopped and closed during the call that creates its training job.
+
+    Its container needs no credentials: without those, which are deleted by then, the job would fail by itself.
+    """
+    alone = {"launch_agent": {"calls_wandb_init": False}}
+    item = made.push(resource="sagemaker", resource_args={"sagemaker": alone})
 
     def stop() -> None:
         made.stop_in_console(item)

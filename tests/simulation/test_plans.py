@@ -79,10 +79,22 @@ def test_a_container_gets_the_key_it_needs(block: dict[str, Any], spec: dict[str
 
 def test_the_last_variable_that_fits_is_counted_with_the_key() -> None:
     with world(34, NoFaults()) as made:
-        items = [push(made, {"Environment": {f"V{n}": "x" for n in range(count)}}) for count in (84, 85, 86, 87, 88)]
+        as_it_is = {"launch_agent": {"start_through_sh": False}}
+        items = [
+            push(made, {**as_it_is, "Environment": {f"V{n}": "x" for n in range(count)}})
+            for count in (84, 85, 86, 87, 88)
+        ]
         assert made.run_until_idle(within=DAY)
         refused = [bool(item.error) for item in items]
         assert refused == sorted(refused)
         assert {True, False} == set(refused)
         assert all("variables, and SageMaker allows 100" in item.error["message"] for item in items if item.error)
         assert not [item for item in items if item.error and made.jobs(item)]
+
+
+def test_one_item_of_a_queue_says_that_its_containers_get_the_launch_agents_key() -> None:
+    with world(35, NoFaults()) as made:
+        items = [made.push(_wandb_api_key=None) for _ in range(3)]
+        assert made.run_until_idle(within=DAY)
+        (said,) = [warning["message"] for item in items for warning in item.warnings]
+        assert "Deploy the stack with the parameter RunApiKeySecretArn" in said

@@ -29,7 +29,7 @@ from tests.documents import MACHINE, runs_table
 from tests.golden.cases import load
 from tests.handlers import properties_of
 from tests.simulation import others
-from tests.simulation.builds import REPOSITORY, Builds
+from tests.simulation.builds import IMAGE_CONFIG, REPOSITORY, Builds
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused, Table
 from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change
@@ -262,6 +262,8 @@ class World:
         if url == STACK_ANSWERS:
             self.stack_answers.append(json.loads(body)["Status"])
             return 200, b""
+        if url == f"/{IMAGE_CONFIG.partition('/')[2]}":
+            return 200, json.dumps({"config": {"Entrypoint": ["/usr/bin/entry"]}}).encode()
         if url != "/graphql":
             return asgi(self.server.app, method, url, headers, body)
         asked = json.loads(body)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.executions import Executions
     from launch_agent.clients.graphql import GraphqlClient
     from launch_agent.clients.image_claims import ImageClaims
+    from launch_agent.clients.image_configs import ImageConfigs
     from launch_agent.clients.image_repository import ImageRepository
     from launch_agent.clients.logs import TrainingLogs
     from launch_agent.clients.runs import Runs
@@ -125,6 +126,13 @@ class Clients:
         from launch_agent.clients.image_repository import ImageRepository
 
         return ImageRepository(self.env.image_repository)
+
+    @cached_property
+    def image_configs(self) -> "ImageConfigs":
+        """The configuration of images."""
+        from launch_agent.clients.image_configs import ImageConfigs
+
+        return ImageConfigs()
 
     @cached_property
     def image_claims(self) -> "ImageClaims":

@@ -92,8 +92,9 @@ def plan_launch(
     source = source_of(spec, job, item, block, agent)
     request = training_request(source, item, block, agent.deployment)
     secure = secure_mode_faults(source, block, queue) if agent.config.secure_mode else ()
-    first = chain(secure, delivery_faults(request, spec, agent))
-    faults = [*block.faults(), *(fault.says for fault in first), *request_faults(request, block, agent)]
+    delivery = delivery_of(request, block, agent)
+    first = chain(secure, delivery_faults(request, delivery, spec, agent))
+    faults = [*block.faults(), *(fault.says for fault in first), *request_faults(request, block, agent, delivery)]
     faults += policy_faults(source, request, item.queue, agent)
     if faults:
         raise InvalidRunSpec(faults, queue=item.queue)
@@ -108,15 +109,15 @@ def plan_launch(
         time_limit_seconds=time_limit(request.body),
         is_provided_algorithm=request.algorithm.is_provided,
         expects_wandb_init=expects_wandb_init(request),
-        warnings=tuple(_warnings(request, block, spec)),
+        warnings=tuple(_warnings(request, block, spec, delivery)),
         build=source.build,
-        delivery=delivery_of(request, agent),
+        delivery=delivery,
         gets_agents_key=gets_agents_key(request, spec, agent),
         dockerfile=expected_choice(source.build.recipe) if source.build else None,
     )
 
 
-def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec) -> Iterator[str]:
+def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec, delivery: Delivery | None) -> Iterator[str]:
     others = {key: value for key, value in block.args.items() if key != "Tags"}
     for name in sorted(request.macros.without_value(others)):
         yield f"{_why_visible(name)}; it is not replaced."
@@ -125,8 +126,21 @@ def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec) -> Ite
     for name in IDENTITY:
         if request.own_environment.get(name, request.environment[name]) != request.environment[name]:
             yield f"The queue's Environment.{name} is ignored: the run's own value is used."
+    yield from _key_warnings(request, block, delivery)
+    is_resource = "AlgorithmName" in request.algorithm.specification
+    if is_resource and (request.algorithm.job_image or spec.overrides.entry_point or spec.overrides.args):
+        yield "The queue names a SageMaker algorithm. The job's image, entry point and arguments are not used."
+
+
+def _key_warnings(request: TrainingRequest, block: QueueBlock, delivery: Delivery | None) -> Iterator[str]:
     if API_KEY in request.own_environment:
         yield f"The queue's Environment.{API_KEY} is used. Everyone who can read the queue can read this key."
+    if delivery and block.settings.start_through_sh and not delivery.through_sh:
+        yield (
+            "The launch agent does not know the command of this image, so it cannot set WANDB_API_KEY: the wandb SDK "
+            "reads the key from the file that NETRC names. If other code needs the variable, name the command in "
+            "AlgorithmSpecification.ContainerEntrypoint."
+        )
     if not request.algorithm.takes_channel and (
         API_KEY in request.own_environment or not request.algorithm.is_provided
     ):
@@ -134,9 +148,6 @@ def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec) -> Ite
             "SageMaker's algorithms take no other input channel, so the W&B API key is in the training job's "
             "Environment. Everyone who can call sagemaker:DescribeTrainingJob can read it."
         )
-    is_resource = "AlgorithmName" in request.algorithm.specification
-    if is_resource and (request.algorithm.job_image or spec.overrides.entry_point or spec.overrides.args):
-        yield "The queue names a SageMaker algorithm. The job's image, entry point and arguments are not used."
 
 
 def _why_visible(name: str) -> str:

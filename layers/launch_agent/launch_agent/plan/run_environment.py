@@ -23,6 +23,7 @@ CONFIG, FILES, ARTIFACTS = "WANDB_CONFIG", "WANDB_LAUNCH_FILE_OVERRIDES", "WANDB
 
 MAX_VALUE = 512
 """The longest value of a variable that SageMaker accepts, in characters."""
+MOST_VARIABLES = 100
 
 _JOB_SLOT = "_wandb_job"
 

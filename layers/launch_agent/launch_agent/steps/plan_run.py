@@ -81,9 +81,8 @@ class PlanRun:
         if spec.job and not spec.image:
             job = Job(*self._artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project))
         queue = self._wandb.queue_block(record.item) if self._config.secure_mode else None
-        plan = plan_launch(
-            spec, job, record.item, Agent(self._clients.env.deployment, self._config, self._shape), queue
-        )
+        agent = Agent(self._clients.env.deployment, self._config, self._shape, self._entry_point_of)
+        plan = plan_launch(spec, job, record.item, agent, queue)
         self._check_buckets(plan)
         warnings = [*plan.warnings, *self._key_warning(plan)]
         if warnings:
@@ -91,6 +90,9 @@ class PlanRun:
         self._runs.planned(plan)
         logger.info("run planned", run_id=record.item.run_id, training_job_name=plan.training_job_name)
         return plan
+
+    def _entry_point_of(self, image: str) -> tuple[str, ...] | None:
+        return self._clients.image_configs.entry_point(image)
 
     def _key_warning(self, plan: LaunchPlan) -> Iterator[str]:
         """Yield a warning, once for each queue, if containers get the launch agent's own API key."""

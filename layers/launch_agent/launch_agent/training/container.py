@@ -1,4 +1,4 @@
-"""A training container, as SageMaker starts it: the channel with its credentials, and the files in it.
+"""A training container, as SageMaker starts it: the channel with its credentials, the files in it, and the command.
 
 SageMaker downloads a File-mode channel with the role of the training job before the container starts, on every host,
 and again after an interruption. DescribeTrainingJob shows only where it is
@@ -6,14 +6,33 @@ and again after an interruption. DescribeTrainingJob shows only where it is
 """
 
 import re
+import shlex
+from collections.abc import Mapping, Sequence
 
 CHANNEL = "launch_agent"
 """The name of the input channel. SageMaker's images make a variable of it, SM_CHANNEL_LAUNCH_AGENT."""
 
 NETRC = "netrc"
+ENVIRONMENT = "environment"
 _FOLDER = f"/opt/ml/input/data/{CHANNEL}"
 _SCHEME = re.compile(r"\w+://")
 _PLAIN = re.compile(r"[\w.-]+", re.ASCII)
+
+
+START = ("/bin/sh", "-c", f'set -a; . {_FOLDER}/{ENVIRONMENT}; exec "$@"', "sh")
+"""Before a command, it sets the variables in the file of the channel, and then becomes the command. It is POSIX sh:
+https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_26_03
+"""
+
+
+def without_start(command: Sequence[str]) -> Sequence[str]:
+    """Return a command without START."""
+    return command[len(START) :] if tuple(command[: len(START)]) == START else command
+
+
+def environment_file(variables: Mapping[str, str]) -> str:
+    """Return the file that START reads."""
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def path_in_container(name: str) -> str:

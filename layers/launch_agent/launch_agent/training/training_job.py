@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from launch_agent.model import Model, Wire
+from launch_agent.training.container import without_start
 from launch_agent.training.retries import NEVER_STARTED
 
 
@@ -185,6 +186,6 @@ def _reason(job: TrainingJob) -> str:
     kind, _, _ = job.failure_reason.partition(":")
     is_cut = len(job.failure_reason) >= _MAX_FAILURE_REASON
     reason = f"{job.failure_reason}..." if is_cut else job.failure_reason.rstrip(".") or "SageMaker gave no reason"
-    command = shlex.join(job.algorithm.entry_point) or "the image's own entry point"
+    command = shlex.join(without_start(job.algorithm.entry_point)) or "the image's own entry point"
     missing = f"A command was not found: the container runs {command}." if job.found_no_command else ""
     return " ".join(filter(None, [f"The training job failed: {reason}.", missing, _ADVICE.get(kind, "")]))
