@@ -293,6 +293,8 @@ ROLE = "arn:aws-cn:iam::123456789012:role/service-role/Train"
     ("name", "taken", "refused"),
     [
         ("WandbApiKeySecretArn", [f"{SECRET}-AbC123"], ["", SECRET, f"{SECRET}-AbC12", "wandb-key"]),
+        ("RunApiKeySecretArn", ["", f"{SECRET}-AbC123"], [SECRET]),
+        ("RunSecretArns", ["", f"{SECRET}-AbC123", f"{SECRET}-AbC123,{SECRET}-AbC124"], [SECRET, f"{SECRET}-AbC123,"]),
         ("GitCredentialsSecretArn", ["", f"{SECRET}-AbC123"], [SECRET]),
         ("TrainingRoleArns", ["", ROLE, f"{ROLE},{ROLE}2"], [f"{ROLE}, {ROLE}", f"{ROLE},", "Train"]),
         ("InputBucketArns", ["", "arn:aws:s3:::a-b", "arn:aws:s3:::a,arn:aws:s3:::b.c"], ["a-b", "arn:aws:s3:::a/*"]),

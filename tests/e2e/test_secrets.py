@@ -13,7 +13,7 @@ from botocore.config import Config
 
 from local.dump import dump
 from local.stack import DEMO_KEY
-from tests.e2e.conftest import Application
+from tests.e2e.conftest import PASSWORD, Application
 from tests.e2e.secrets import places
 from tests.e2e.test_iam import denied
 
@@ -46,22 +46,39 @@ def test_two_hosts_get_the_key_also_after_a_spot_interruption(app: Application) 
     assert statuses[1:5] == ["Downloading", "Interrupted", "Starting", "Downloading"]
 
 
-def test_code_finds_its_key_and_what_does_not_fit_into_the_request_in_its_environment(app: Application) -> None:
+def test_code_finds_its_key_its_secrets_and_what_does_not_fit_into_the_request_in_its_environment(
+    app: Application, tmp_path: Path
+) -> None:
     code = (
         "import hashlib, json, os, sys\nv = os.environ",
         "pieces = [v[f'WANDB_CONFIG_{n}'] for n in range(200) if f'WANDB_CONFIG_{n}' in v]",
         "print(hashlib.sha256(v['WANDB_API_KEY'].encode()).hexdigest(), sum(n[:2] == 'V_' for n in v))",
-        "print(len(json.loads(''.join(pieces))['a']))",
+        "print(len(json.loads(''.join(pieces))['a']), hashlib.sha256(v['DB'].encode()).hexdigest())",
     )
     runs_all = "import sys; exec('\\n'.join(sys.argv[1:]))"
     block = {
         "AlgorithmSpecification": {"ContainerEntrypoint": [sys.executable, "-c", runs_all]},
-        "Environment": {"WANDB_MODE": "offline", **{f"V_{number}": "x" for number in range(101)}},
+        "Environment": {
+            "WANDB_MODE": "offline",
+            "DB": "pg://${secret:team/db:password}@db",
+            **{f"V_{number}": "x" for number in range(101)},
+        },
     }
     overrides = {"args": list(code), "run_config": {"a": "y" * 60_000}}
     item = app.push(app.image("true", "true"), sagemaker=block, overrides=overrides)
     assert app.outcome(item)["verdict"] == "finished", app.training_log(item)
-    assert app.training_log(item).split() == [digest(DEMO_KEY), "101", "60000"]
+    assert app.training_log(item).split() == [digest(DEMO_KEY), "101", "60000", digest(f"pg://{PASSWORD}@db")]
+    dump(app.deployed, tmp_path)
+    assert places(tmp_path, PASSWORD) == set()
+
+
+def test_a_container_that_starts_as_it_is_has_its_secrets_in_files(app: Application) -> None:
+    shows = app.image("file", "/bin/sh", "-c", 'sha256sum < $DB_FILE | cut -c -64; test -z "$DB$WANDB_API_KEY"')
+    block = {"Environment": {"WANDB_MODE": "offline", "DB": "${secret:team/db:password}"}}
+    item = app.push(shows, sagemaker=block)
+    assert app.outcome(item)["verdict"] == "finished"
+    assert app.training_log(item).split() == [digest(PASSWORD)]
+    assert any("does not know the command of this image" in str(warning) for warning in item.warnings)
 
 
 def test_a_job_reads_its_own_credentials_and_cannot_find_those_of_another(app: Application) -> None:

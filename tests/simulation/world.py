@@ -174,6 +174,7 @@ class World:
             "POWERTOOLS_SERVICE_NAME": SERVICE,
             "REGION": "us-east-1",
             "RUN_API_KEY_SECRET": "",
+            "RUN_SECRET_ARNS": "",
             "RUN_DETAILS_TABLE": f"{name}{_DETAILS}",
             "RUNS_TABLE": name,
             "STACK_NAME": name,

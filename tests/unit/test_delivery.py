@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.delivery import Start, start_of
 from launch_agent.plan.launch_plan import LaunchPlan
+from launch_agent.plan.secret_references import filled
 from launch_agent.run_queue.launch_config import parse_launch_config
 from launch_agent.training.container import START, environment_file, without_start
 from launch_agent.training.container import netrc as netrc_file
@@ -205,3 +206,68 @@ def test_containers_do_not_get_the_launch_agents_key_if_that_is_not_allowed() ->
 def test_the_channel_needs_its_place_and_its_name(names: list[str], words: str) -> None:
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/x"}}
     assert words in faults({"InputDataConfig": [{"ChannelName": name, "DataSource": source} for name in names]})
+
+
+# --- secrets that a queue names
+SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:team/db-AbC123"
+WITH_SECRETS = AGENT._replace(deployment=AGENT.deployment.model_copy(update={"run_secret_arns": f"{SECRET}2,{SECRET}"}))
+
+
+def read(text: str) -> str:
+    return filled(text, WITH_SECRETS.deployment.run_secret_arns, lambda named: f"<{named.arn} {named.key}>")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${secret:team/db}", f"<{SECRET} >"),
+        ("${secret:team/db:password}", f"<{SECRET} password>"),
+        (f"${{secret:{SECRET}}}", f"<{SECRET} >"),
+        (f"${{secret:{SECRET}:password}}", f"<{SECRET} password>"),
+        ("pg://u:${secret:team/db:p}@h/${secret:team/db:d}", f"pg://u:<{SECRET} p>@h/<{SECRET} d>"),
+        ("${run_id} $secret", "${run_id} $secret"),
+    ],
+)
+def test_a_reference_names_a_secret_by_name_or_arn_and_a_key_of_its_json(text: str, value: str) -> None:
+    assert read(text) == value
+
+
+@pytest.mark.parametrize("name", ["", "db", "team/db-AbC123", "other", "arn:aws:secretsmanager:us-east-1:1:secret:x"])
+def test_a_secret_that_the_stack_does_not_list_is_refused(name: str) -> None:
+    text = faults(environment(DB=f"${{secret:{name}:password}}"), WITH_SECRETS)
+    assert f"Environment.DB names the secret {name}:password, and the stack's parameter RunSecretArns" in text
+
+
+def test_secrets_are_variables_of_a_container_that_starts_through_sh_and_files_of_others() -> None:
+    block = environment(DB="${secret:team/db}", PLAIN="x")
+    for agent, files, variables in (
+        (WITH_SECRETS, {"netrc", "environment"}, {}),
+        (
+            WITH_SECRETS._replace(entry_point_of=lambda _: None),
+            {"netrc", "secrets/DB"},
+            {"DB_FILE": "/opt/ml/input/data/launch_agent/secrets/DB"},
+        ),
+    ):
+        planned = plan(block, agent)
+        assert planned.training_request["Environment"]["DB"] == "${secret:team/db}"
+        started = start(planned, fill=lambda _: "hunter2")
+        shown = started.request["Environment"]
+        assert set(started.files) == files
+        assert {name: shown[name] for name in shown if name.startswith("DB")} == variables
+        assert "hunter2" not in json.dumps(started.request)
+        assert any("hunter2" in text for text in started.files.values())
+        assert shown["PLAIN"] == "x"
+
+
+def test_secrets_need_a_channel() -> None:
+    algorithm = {"AlgorithmSpecification": {"TrainingImage": AMAZONS, "TrainingInputMode": "File"}}
+    block = environment(DB="${secret:team/db}")
+    assert "gets no input channel for it" in faults(algorithm | block, WITH_SECRETS)
+    keys = config(api_key_delivery="environment")._replace(deployment=WITH_SECRETS.deployment)
+    assert "gets no input channel for it" in faults(block, keys)
+
+
+def test_a_container_without_a_key_gets_a_channel_for_its_secrets() -> None:
+    never = {"launch_agent": {"calls_wandb_init": False}}
+    started = start(plan(never | environment(DB="${secret:team/db}"), WITH_SECRETS), api_key=None)
+    assert set(started.files) == {"environment"}

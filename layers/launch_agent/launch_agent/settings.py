@@ -34,6 +34,7 @@ class Environment(Settings):
     region: str
     run_api_key_secret: str
     run_details_table: str
+    run_secret_arns: str
     runs_table: str
     stack_name: str
     wandb_api_key_secret: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.logs import TrainingLogs
     from launch_agent.clients.runs import Runs
     from launch_agent.clients.sagemaker import SageMaker
-    from launch_agent.clients.secrets import WandbApiKey
+    from launch_agent.clients.secrets import RunSecrets, WandbApiKey
     from launch_agent.clients.task_tokens import TaskTokens
     from launch_agent.clients.wandb import Wandb
     from launch_agent.run_queue.launch_config import LaunchConfig
@@ -63,6 +63,13 @@ class Clients:
 
         secret = self.env.run_api_key_secret
         return WandbApiKey(secret) if secret else self.agent_api_key
+
+    @cached_property
+    def run_secrets(self) -> "RunSecrets":
+        """The secrets that queues name for their containers."""
+        from launch_agent.clients.secrets import RunSecrets
+
+        return RunSecrets()
 
     @cached_property
     def graphql(self) -> "GraphqlClient":

@@ -6,7 +6,7 @@ that NETRC names.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from launch_agent.model import Model, shown
@@ -14,12 +14,14 @@ from launch_agent.plan.agent import Agent
 from launch_agent.plan.fault import Fault
 from launch_agent.plan.queue_block import QueueBlock
 from launch_agent.plan.run_environment import API_KEY, BASE_URL, MAX_VALUE, MOST_VARIABLES, final_environment
+from launch_agent.plan.secret_references import has_reference, secret_faults
 from launch_agent.plan.training_request import TrainingRequest
 from launch_agent.run_queue.items import RunSpec
 from launch_agent.training.container import (
     CHANNEL,
     ENVIRONMENT,
     NETRC,
+    SECRETS,
     START,
     channel,
     environment_file,
@@ -61,11 +63,11 @@ def delivery_of(request: TrainingRequest, block: QueueBlock, agent: Agent) -> De
     if agent.config.api_key_delivery == "environment" or not request.algorithm.takes_channel:
         return None
     needs_key = needs_api_key(request)
-    if not needs_key and _fits(request.body["Environment"]):
+    if not needs_key and _fits(request.body["Environment"]) and not _secrets(request.body["Environment"]):
         return None
     entry_point = _entry_point(request, agent) if block.settings.start_through_sh else None
     if entry_point is None:
-        return Delivery() if needs_key else None
+        return Delivery() if needs_key or _secrets(request.body["Environment"]) else None
     return Delivery(through_sh=True, image_entry_point=entry_point)
 
 
@@ -100,6 +102,12 @@ def _fits(environment: object) -> bool:
     return not isinstance(environment, Mapping) or not _moved(final_environment(environment, api_key=None, again=True))
 
 
+def _secrets(environment: object) -> dict[str, str]:
+    """Return the variables that name secrets."""
+    given = environment if isinstance(environment, Mapping) else {}
+    return {name: value for name, value in given.items() if has_reference(value) and _NAME.fullmatch(name)}
+
+
 def _moved(environment: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables that do not fit into a request. Pieces of long values leave it first."""
     long = {name for name, value in environment.items() if isinstance(value, str) and len(value) > MAX_VALUE}
@@ -122,6 +130,9 @@ def delivery_faults(
             "the run has no W&B API key for its container, and allow_agent_key in launch-config.yaml is false. Queue "
             "the run with a key, or deploy the stack with the parameter RunApiKeySecretArn.",
         )
+    if isinstance(request.body["Environment"], Mapping):
+        allowed = agent.deployment.run_secret_arns
+        yield from secret_faults(request.body["Environment"], allowed, can_deliver=delivery is not None)
     if delivery is None:
         return
     own = request.body.get(_CHANNELS)
@@ -155,11 +166,18 @@ def _too_large(environment: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def start_of(
-    request: Mapping[str, Any], delivery: Delivery | None, *, folder: str, api_key: str | None, again: bool
+    request: Mapping[str, Any],
+    delivery: Delivery | None,
+    *,
+    folder: str,
+    api_key: str | None,
+    again: bool,
+    fill: Callable[[str], str] = str,
 ) -> Start:
     """Return how to start the job of a planned request, with its channel in `folder` in S3 if it needs one.
 
-    `again` is whether an earlier training job may have begun the run.
+    `again` is whether an earlier training job may have begun the run. `fill` replaces the references to secrets in the
+    value of a variable.
     """
     planned = request["Environment"]
     if delivery is None:
@@ -169,9 +187,14 @@ def start_of(
     files = {NETRC: netrc(str(environment.get(BASE_URL)), api_key)} if api_key else {}
     if api_key:
         environment = {"NETRC": path_in_container(NETRC), **environment}
+    secrets = {name: fill(value) for name, value in _secrets(environment).items()}
+    environment = {name: value for name, value in environment.items() if name not in secrets}
     algorithm = request[_ALGORITHM]
-    if delivery.through_sh:
-        moved = _moved(environment)
+    if not delivery.through_sh:
+        environment |= {f"{name}_FILE": path_in_container(f"{SECRETS}/{name}") for name in secrets}
+        files |= {f"{SECRETS}/{name}": value for name, value in secrets.items()}
+    else:
+        moved = {**_moved(environment), **secrets}
         environment = {name: value for name, value in environment.items() if name not in moved}
         files[ENVIRONMENT] = environment_file({**moved, **key})
         algorithm = _through_sh(algorithm, delivery.image_entry_point)

@@ -16,6 +16,7 @@ from launch_agent.errors import (
     CapacityUnavailable,
     CapacityWaitEnded,
     ImageBuildFailed,
+    InvalidRunSpec,
     TrainingJobRejected,
 )
 from launch_agent.image.dockerfile import is_entry_point_of
@@ -24,6 +25,7 @@ from launch_agent.model import Model
 from launch_agent.outcome.report import capacity_warning
 from launch_agent.plan.delivery import start_of
 from launch_agent.plan.launch_plan import LaunchPlan
+from launch_agent.plan.secret_references import filled
 from launch_agent.plan.training_request import alternative_training_job_name
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord
@@ -166,9 +168,18 @@ class StartTraining:
             folder=self._bucket.uri(folder),
             api_key=plan.api_key(parse_run_spec(spec), self._api_key),
             again=bool(record.ended_jobs or record.redrives),
+            fill=self._fill,
         )
         self._bucket.store(folder, start.files)
         return start.request
+
+    def _fill(self, value: str) -> str:
+        """Return the value of a variable with the secrets that it names. Raises InvalidRunSpec for one not allowed."""
+        allowed = self._clients.env.run_secret_arns
+        try:
+            return filled(value, allowed, lambda named: self._clients.run_secrets.value(named.arn, named.key))
+        except LookupError:
+            raise InvalidRunSpec([f"{value} names a secret that RunSecretArns does not list."]) from None
 
     def _adopt(self, task: Task) -> bool:
         """Adopt the training job that an earlier try created; if it has ended, answer the task token.

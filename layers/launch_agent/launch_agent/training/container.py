@@ -14,6 +14,8 @@ CHANNEL = "launch_agent"
 
 NETRC = "netrc"
 ENVIRONMENT = "environment"
+SECRETS = "secrets"
+"""A folder, with a file for each variable that has a secret, if the container does not start through sh."""
 _FOLDER = f"/opt/ml/input/data/{CHANNEL}"
 _SCHEME = re.compile(r"\w+://")
 _PLAIN = re.compile(r"[\w.-]+", re.ASCII)
