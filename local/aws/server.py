@@ -48,7 +48,7 @@ class Server:
         self._cloud = cloud
         self.iam = Iam()
         self.containers = Containers(cloud)
-        self.images = Images(cloud.data / "images", self.containers)
+        self.images = Images(cloud.data / "images", self.containers, cloud.url)
         self.functions = Functions(cloud, self.iam)
         self.call_faults = CallFaults(self.functions)
         self.behaviour = Behaviour()
@@ -56,7 +56,16 @@ class Server:
         self.registry = Registry(self.iam)
         self.builds = CodeBuild(cloud, self.containers)
         self.machine, delivery = Machine(cloud, self.iam, self.builds), Delivery(cloud, self.iam)
-        for part in (self.iam, self.registry, self.functions, self.training, self.builds, delivery, self.machine):
+        for part in (
+            self.iam,
+            self.registry,
+            self.images,
+            self.functions,
+            self.training,
+            self.builds,
+            delivery,
+            self.machine,
+        ):
             part.install()
         self.behaviour.change()
         repairs.install(cloud)
@@ -103,6 +112,9 @@ class Server:
         if what.startswith("pulls/"):  # a build asks for an anonymous pull from a public registry
             taken = self.registry.takes_pull(what.removeprefix("pulls/"))
             await _answer(send, 200 if taken else 429, {})
+        elif what.startswith("image-configs/"):  # like a signed address in S3, it needs no other key
+            config = self.images.config(what.removeprefix("image-configs/"))
+            await _answer(send, 200 if config else 404, config)
         elif not hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self._cloud.owner.secret_key}"):
             await _answer(send, 403, {"message": "only for the owner"})
         elif scope["method"] == "PUT":

@@ -213,6 +213,7 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
         wandb = WandbLogin(wandb_url, ENTITY, QUEUE, DEMO_KEY)
         password = json.dumps({"password": PASSWORD})
         secret = cloud.client("secretsmanager").create_secret(Name="team/db", SecretString=password)
+        run_key = cloud.client("secretsmanager").create_secret(Name="run-key", SecretString=DEMO_KEY)
         deployed = deploy(
             cloud,
             wandb,
@@ -220,7 +221,7 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
             grace_seconds=GRACE_SECONDS,
             stopped_run_timeout=STOPPED_RUN_TIMEOUT,
             say=lambda _: None,
-            more_parameters={"RunSecretArns": secret["ARN"]},
+            more_parameters={"RunSecretArns": secret["ARN"], "RunApiKeySecretArn": run_key["ARN"]},
         )
         server.create_queue(QUEUE, config=json.loads(deployed.outputs["QueueConfiguration"]))
         application = Application(deployed, server, git, repositories)

@@ -35,7 +35,7 @@ def test_the_api_key_is_nowhere_and_the_real_client_has_logged_its_run(app: Appl
 
 def test_two_hosts_get_the_key_also_after_a_spot_interruption(app: Application) -> None:
     app.deployed.cloud.put_faults([{"match": "spotpair", "interrupts": True}])
-    netrc = 'test "$WANDB_API_KEY" = "" && grep -c "^machine .* password" "$NETRC" && touch /opt/ml/model/ok'
+    netrc = 'test "$WANDB_API_KEY" != "" && grep -c "^machine .* password" "$NETRC" && touch /opt/ml/model/ok'
     resources = {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}}
     offline = {"Environment": {"WANDB_MODE": "offline"}}
     item = app.push(app.image("netrc", "/bin/sh", "-ec", netrc), sagemaker={**resources, **offline}, run_id="spotpair")
@@ -74,11 +74,11 @@ def test_code_finds_its_key_its_secrets_and_what_does_not_fit_into_the_request_i
 
 def test_a_container_that_starts_as_it_is_has_its_secrets_in_files(app: Application) -> None:
     shows = app.image("file", "/bin/sh", "-c", 'sha256sum < $DB_FILE | cut -c -64; test -z "$DB$WANDB_API_KEY"')
-    block = {"Environment": {"WANDB_MODE": "offline", "DB": "${secret:team/db:password}"}}
+    as_it_is = {"launch_agent": {"start_through_sh": False}}
+    block = {**as_it_is, "Environment": {"WANDB_MODE": "offline", "DB": "${secret:team/db:password}"}}
     item = app.push(shows, sagemaker=block)
     assert app.outcome(item)["verdict"] == "finished"
     assert app.training_log(item).split() == [digest(PASSWORD)]
-    assert any("does not know the command of this image" in str(warning) for warning in item.warnings)
 
 
 def test_a_job_reads_its_own_credentials_and_cannot_find_those_of_another(app: Application) -> None:
