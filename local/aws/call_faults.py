@@ -1,14 +1,11 @@
 """Injects faults into the functions' calls: the function dies, gets no answer, or gets a transaction conflict."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from local.aws.functions import Functions
 from local.loopback import Application, Message, Receive, body_of
-
-_ENVIRONMENT = re.compile(r"\bapp/(\S+)")
 
 
 class CallFaults:
@@ -48,8 +45,7 @@ class CallFaults:
         return 503, {"__type": "ServiceUnavailable", "message": "the answer was lost on purpose"}
 
     def _environment(self, headers: Mapping[str, str]) -> Any:
-        found = _ENVIRONMENT.search(headers.get("user-agent", ""))
-        return self._functions.environments.get(found[1]) if found else None
+        return self._functions.running.get(headers.get("x-amzn-trace-id", ""))
 
 
 def _conflict(asked: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,14 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from local.aws import base_images
-from local.aws.cloud import Cloud
-from local.aws.registry import RegistryClient
+from local.aws.registry_client import RegistryClient
 from local.folders import PATH, remove
+
+if TYPE_CHECKING:
+    from local.aws.cloud import Cloud  # builds start without it, as it imports boto3
 
 Tool = Literal["buildah", "podman", "docker", "none"]
 
@@ -90,7 +92,7 @@ def tool_environment(storage: Path) -> dict[str, str]:
 class Containers:
     """Builds and runs images with one tool. Its files are in the cloud's folder, or in the Docker engine's."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: "Cloud") -> None:
         """Choose a tool for images in this cloud's registry. Raises SystemExit if the requested tool does not work."""
         self._cloud = cloud
         self._storage = cloud.data / "containers"

@@ -28,6 +28,8 @@ from local.aws.delivery import Delivery
 from local.aws.functions import Functions
 from local.aws.iam import Iam, caller
 from local.aws.machine import Machine
+from local.aws.pricing import Pricing
+from local.aws.quotas import ServiceQuotas
 from local.aws.registry import Registry
 from local.aws.runner import Images
 from local.aws.training import Training
@@ -54,18 +56,11 @@ class Server:
         self.behaviour = Behaviour()
         self.training = Training(cloud, self.iam, self.images, self.behaviour)
         self.registry = Registry(self.iam)
+        self.quotas = ServiceQuotas()
         self.builds = CodeBuild(cloud, self.containers)
         self.machine, delivery = Machine(cloud, self.iam, self.builds), Delivery(cloud, self.iam)
-        for part in (
-            self.iam,
-            self.registry,
-            self.images,
-            self.functions,
-            self.training,
-            self.builds,
-            delivery,
-            self.machine,
-        ):
+        own = (self.iam, self.registry, self.images, self.quotas, self.functions, self.training, self.builds)
+        for part in (*own, delivery, self.machine, Pricing()):
             part.install()
         self.behaviour.change()
         repairs.install(cloud)
@@ -146,6 +141,8 @@ class Server:
             self.builds.hold(value["held"])
         elif what == "pull-limits":
             self.registry.limits.update(value)
+        elif what == "quotas":
+            self.quotas.set(value)
         else:
             {"faults": self.training.faults, "call-faults": self.call_faults.planned}[what][:] = value
 

@@ -17,7 +17,7 @@ from local.aws.cloud import Cloud
 from local.aws.containers import Run, pulled
 from local.aws.iam import Denied, Iam
 from local.aws.logs import Log, log_stream
-from local.aws.registry import RegistryClient
+from local.aws.registry_client import RegistryClient
 from local.aws.runner import Container, Images, NoSuchImage, command_of, in_own_registry, run_of
 from local.folders import remove
 

@@ -214,8 +214,10 @@ class Mutation:
         return {"project": project, "model": project, "inserted": known is None}
 
     def upsert_bucket(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Create or change a run."""
-        run, inserted = runs.upsert(self._state.project(input.get("entityName"), input.get("modelName")), input)
+        """Create or change a run; the public API names the run that it changes by its storage id."""
+        known = self._run(input["id"]) if input.get("id") else None
+        project = known.project if known else self._state.project(input.get("entityName"), input.get("modelName"))
+        run, inserted = runs.upsert(project, {**input, "name": known.name} if known else input)
         return {"bucket": run, "inserted": inserted}
 
     def stop_run(self, input: dict[str, Any]) -> dict[str, Any]:

@@ -100,9 +100,12 @@ class Manifest:
 
     @property
     def contents(self) -> dict[str, Any]:
-        """The uploaded manifest's entries, by path; empty before the upload."""
+        """The uploaded manifest's entries, by path; empty before the upload, and for an upload of another form."""
         state = self.artifact.collection.project.state
-        return dict(json.loads(state.storage.get(self.file.path, b"{}")).get("contents", {}))
+        try:
+            return {path: {**entry} for path, entry in json.loads(state.storage[self.file.path])["contents"].items()}
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}
 
 
 @dataclass

@@ -188,9 +188,12 @@ class RunQueue:
     def run_queue_item(self, id: str) -> RunQueueItem | None:
         return self.items.get(id)
 
-    def run_queue_items(self, first: int | None = None, after: str | None = None, **_: Any) -> dict[str, Any]:
+    def run_queue_items(
+        self, first: int | None = None, after: str | None = None, last: int | None = None, **_: Any
+    ) -> dict[str, Any]:
         """Return a page of the items."""
-        return connection(list(self.items.values()), first, after)
+        items = list(self.items.values())
+        return connection(items[-last:] if last else items, first, after)
 
     def push(self, spec: dict[str, Any], priority: int | None, values: Mapping[str, Any]) -> RunQueueItem:
         """Store an item: the queue's configuration, overridden by the pushed spec. Raises Refused."""

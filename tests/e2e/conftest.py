@@ -180,11 +180,14 @@ class Application:
 
 def wait_for(look: Callable[[], Found | None], *, within: float = 60) -> Found:
     """Call `look` until it finds something; return that. Fails if it finds nothing in time."""
-    deadline = time.monotonic() + within
+    deadline, pause = time.monotonic() + within, 0.05
     while time.monotonic() < deadline:
         if found := look():
             return found
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(
+            1.2 * pause, 0.5
+        )  # a look costs both sides; the longer it takes, the less it matters when it is seen
     raise AssertionError("it did not happen in time")
 
 

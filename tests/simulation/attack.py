@@ -48,6 +48,12 @@ def _code(made: World) -> RunQueueItem:
     return made.push(job=JOB)
 
 
+def _algorithm(made: World) -> RunQueueItem:
+    """One of SageMaker's own algorithms, whose run the agent writes."""
+    algorithm = {"AlgorithmName": "xgboost-of-mine", "TrainingInputMode": "File"}
+    return made.push(resource_args={"sagemaker": {"AlgorithmSpecification": algorithm}})
+
+
 def _code_again(made: World) -> RunQueueItem:
     """Code whose image exists already."""
     made.push(job=JOB)
@@ -259,6 +265,7 @@ def scenarios() -> dict[str, Scenario]:
         ),
         "stack deleted": Scenario(_stack_deleted, "finished", {}, until=lambda made: made.stack_answers),
         "code": Scenario(_code, "finished", {}),
+        "algorithm": Scenario(_algorithm, "finished", {"script": lambda _: Script(calls_init=False)}),
         "code whose image is there": Scenario(_code_again, "finished", {}),
         "code whose image is being built": Scenario(_code_at_once, "finished", {}),
         "code whose image was deleted": Scenario(_code_gone, "finished", {}),

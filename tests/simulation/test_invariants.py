@@ -266,7 +266,12 @@ def test_i6_an_outage_is_no_storm() -> None:
         made.clock.run(30 * MINUTE)
         faults.is_active = True
         made.clock.run(DAY)
-        asked = {site: count for site, count in faults.asked.items() if site.function != "poll_queues"}
+        # A poll asks once, and a sweep once for the items that wait.
+        asked = {
+            site: count
+            for site, count in faults.asked.items()
+            if site.function != "poll_queues" and site.operation != "QueueItems"
+        }
         # Four reports, each retried after growing delays of up to an hour, with one immediate retry.
         assert sum(asked.values()) < 4 * 2 * 60
 
@@ -406,7 +411,8 @@ def test_a_quota_that_is_used_up_is_named_on_the_queue_item_once() -> None:
         ended_well(made)
         assert [warning["message"] for warning in item.warnings] == [
             "waiting for quota: ml.m5.large for training job usage. Request a higher quota in the Service "
-            "Quotas console."
+            "Quotas console.",
+            f"The training job {made.jobs(item)[0].name} has its instances.",
         ]
 
 

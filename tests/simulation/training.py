@@ -116,12 +116,13 @@ class Training:
     def made(self, asked: dict[str, Any], script: Script) -> Job:
         """Create a training job, and start it."""
         name = asked["TrainingJobName"]
-        shown = {
+        shown: dict[str, Any] = {
             "TrainingJobName": name,
             "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name.lower()}",
             "CreationTime": self._clock.now,
             "SecondaryStatusTransitions": [],
-            "RoleArn": asked["RoleArn"],
+            "ModelArtifacts": {"S3ModelArtifacts": f"s3://models/{name}/output/model.tar.gz"},
+            **{key: asked[key] for key in ("RoleArn", "ResourceConfig", "EnableManagedSpotTraining") if key in asked},
         }
         tags = {tag["Key"]: tag["Value"] for tag in asked.get("Tags", [])}
         job = self.jobs[name] = self.live[name] = Job(asked, shown, script, tags)

@@ -73,9 +73,9 @@ def answered(aws: Aws, wandb: WandbApi) -> Iterator[None]:
 
 
 @cache
-def _client(service: str, *, config: Config) -> Any:
+def _client(service: str, *, config: Config, region_name: str = "us-east-1") -> Any:
     """Return a cached client, so that thousands of schedules do not create thousands of clients."""
-    session = boto3.Session(aws_access_key_id="simulated", aws_secret_access_key="simulated", region_name="us-east-1")
+    session = boto3.Session(aws_access_key_id="simulated", aws_secret_access_key="simulated", region_name=region_name)
     # Signatures and user agents are slow and not used here; with checksums, a body would come in chunks.
     plain = Config(signature_version=UNSIGNED, user_agent="simulated", request_checksum_calculation="when_required")
     config = config.merge(plain)

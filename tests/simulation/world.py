@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from launch_agent.clients import secrets
+from launch_agent.clients import metrics, secrets
 from local.wandb import WandbServer
 from local.wandb.answers import Refused as WandbRefused
 from local.wandb.answers import opaque
@@ -112,6 +112,7 @@ class World:
         stacks: int = 1,
         max_jobs: int = 4,
         secure_mode: bool = False,
+        config: Mapping[str, Any] | None = None,
         quota: int = 100,
         capacity_wait_hours: float = 24,
         delivery: Delivery | None = None,
@@ -123,11 +124,16 @@ class World:
         """Create a world; the arguments are its differences from an undisturbed one."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
         self._config = {"max_jobs": max_jobs, "secure_mode": secure_mode, "stopped_run_timeout": 30}
+        self._config |= config or {}
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
         self.shows_keys = False
         """Whether training jobs may show API keys in their environment, as those planned by version 0.1.0 do."""
+        self.events: list[dict[str, Any]] = []
+        """The events that functions have put on the default bus."""
+        self.metrics: list[dict[str, Any]] = []
+        """What the functions have written in the embedded metric format."""
         self.stack_answers: list[str] = []
         """What CloudFormation was answered when a stack was made, changed or deleted."""
         self.redriven: set[str] = set()
@@ -148,6 +154,8 @@ class World:
         self.objects = self.builds.objects
         self.buckets: dict[str, str | Refused] = {}
         """The regions of buckets that are not in the stack's, and what S3 refuses of others."""
+        self.price_list = [json.dumps(price_of("ml.m4.xlarge", "0.2800000000"))]
+        """The products that every request for prices is answered with."""
         self.stacks: dict[str, Stack] = {}
         self.others = Others(clock, self.training, self.server, self.stacks, self.found.other.append)
         self._raw: dict[bytes, bytes] = {}
@@ -167,18 +175,24 @@ class World:
         environment = {
             "ACCOUNT_ID": "123456789012",
             "BUILD_BUCKET": "bucket",
+            "BUILD_COMPUTE_TYPE": "BUILD_GENERAL1_MEDIUM",
             "CAPACITY_WAIT_HOURS": str(capacity_wait_hours),
             "CREDENTIALS_BUCKET": CREDENTIALS,
             "IMAGE_REPOSITORY": REPOSITORY,
             "PARTITION": "aws",
             "POWERTOOLS_SERVICE_NAME": SERVICE,
+            "QUEUE_CONFIGURATION": json.dumps(queue_config()),
             "REGION": "us-east-1",
             "RUN_API_KEY_SECRET": "",
             "RUN_SECRET_ARNS": "",
             "RUN_DETAILS_TABLE": f"{name}{_DETAILS}",
             "RUNS_TABLE": name,
+            "SECRET_KMS_KEY_ARN": "",
             "STACK_NAME": name,
             "STATE_MACHINE_ARN": arn,
+            "TRAINING_IN_VPC": "false",
+            "TRAINING_ROLE_ARNS": "",
+            "VOLUME_KMS_KEY_ARN": "",
             "WANDB_API_KEY_SECRET": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key",
             "WANDB_BASE_URL": "http://wandb",
             "WANDB_INIT_GRACE_SECONDS": "60",
@@ -223,15 +237,20 @@ class World:
         self.others.check_call(service, operation, asked)
         if operation == "CreateTrainingJob" and not self.shows_keys:
             self._look_for_keys(asked)
-        if service == "sagemaker":
-            return self.training.answer(operation, asked)
-        if service == "sfn":
-            return self._machine_of(asked).answer(operation, asked)
-        if service == "secrets-manager":
-            return {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]}
-        if service == "cloudwatch-logs":
-            return self.others.logs(operation, asked)
-        return self.builds.answer(operation, asked)
+        services: dict[str, Callable[[], dict[str, Any]]] = {
+            "sagemaker": lambda: self.training.answer(operation, asked),
+            "sfn": lambda: self._machine_of(asked).answer(operation, asked),
+            "secrets-manager": lambda: {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]},
+            "pricing": lambda: {"FormatVersion": "aws_v1", "PriceList": self.price_list},
+            "eventbridge": lambda: self._take_events(asked),
+            "cloudwatch-logs": lambda: self.others.logs(operation, asked),
+        }
+        return services.get(service, lambda: self.builds.answer(operation, asked))()
+
+    def _take_events(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.events += asked["Entries"]
+        self._look_for_secrets(asked, "an event")
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": str(len(self.events))}]}
 
     def _bucket(self, name: str) -> dict[str, Any]:
         found = self.buckets.get(name, "us-east-1")
@@ -334,6 +353,8 @@ class World:
             run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
         except WandbRefused:
             return  # the container may not write to this entity either
+        run.config_values["_wandb"] = {"value": {"launch_trace_id": environment["WANDB_LAUNCH_TRACE_ID"]}}
+        run.summary.setdefault("loss", 0.25)
         states = {"Training": "running", "Completed": "finished", "Failed": "killed" if run.stopped else "failed"}
         run.state = states.get(status, "killed")
 
@@ -492,6 +513,11 @@ class World:
         """Check a text from the functions' log for secrets."""
         self._look_for_secrets(text, "a log")
 
+    def measured(self, line: str) -> None:
+        """Keep a line of metrics."""
+        self.write(line)
+        self.metrics.append(json.loads(line))
+
     def flush(self) -> None:
         """Do nothing."""
 
@@ -553,6 +579,19 @@ class World:
         if is_trained and verdict in ("not launched", "failed"):
             self.found.other.append(f"item {item.id} was trained, and is {verdict}: {outcome['reason']}")
 
+        if outcome["verdict"] in ("finished", "failed") and is_trained:
+            self._check_run(item)
+
+    def _check_run(self, item: RunQueueItem) -> None:
+        """Check that a run in W&B has what its process logged, and the results of its training job."""
+        job, environment = self.jobs(item)[-1], self.jobs(item)[-1].request["Environment"]
+        run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
+        models = [each for each in self.server.state.artifacts.values() if each.created_by is run]
+        if job.shown["TrainingJobStatus"] == "Completed" and [each.state for each in models] != ["COMMITTED"]:
+            self.found.other.append(f"the run of item {item.id} has the models {models}")
+        if run.summary.get("loss") != 0.25 or run.summary.get("sagemaker/job_name") != job.name:
+            self.found.other.append(f"the run of item {item.id} has the summary {run.summary}")
+
     def _check_deleted(self, stack: Stack) -> None:
         if set(self.stack_answers) != {"SUCCESS"}:
             self.found.other.append(f"the deletion of {stack.name} waits for an answer: {self.stack_answers}")
@@ -613,8 +652,18 @@ def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: An
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws its delays from the process's generator
         made = World(clock, faults, folder=Path(folder), **different)
+        patch.setattr(metrics, "print", made.measured, raising=False)
         with answered(made, made):
             yield made
+
+
+def price_of(instance_type: str, dollars: str) -> dict[str, Any]:
+    """Return a product of the AWS Price List: a training instance."""
+    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": dollars}}
+    return {
+        "product": {"attributes": {"usagetype": f"USE1-Train:{instance_type}", "instanceName": instance_type}},
+        "terms": {"OnDemand": {"S.J": {"priceDimensions": {"S.J.6": dimension}}}},
+    }
 
 
 def queue_config() -> dict[str, Any]:

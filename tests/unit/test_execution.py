@@ -90,9 +90,15 @@ def _record(**more: Any) -> RunRecord:
 
 
 def test_the_output_has_the_outcome_and_links() -> None:
-    outcome = {"verdict": "finished", "reason": ".", "training_job_name": "job", "billable_seconds": "240"}
+    numbers = {"billable_seconds": "240", "estimated_cost_usd": "0.0077"}
+    outcome = {"verdict": "finished", "reason": ".", "training_job_name": "job", **numbers}
     output = execution_output(_record(), outcome, DEPLOYMENT)
-    assert output | {"links": None} == outcome | {"run_id": "run", "billable_seconds": 240, "links": None}
+    assert output | {"links": None} == outcome | {
+        "run_id": "run",
+        "billable_seconds": 240,
+        "estimated_cost_usd": 0.0077,
+        "links": None,
+    }
     assert list(output["links"]) == ["run", "training_job", "training_log"]
 
 

@@ -175,16 +175,16 @@ def test_a_fault_below_what_may_be_secret_names_the_key_and_shows_no_value(block
 @pytest.mark.parametrize(
     ("written", "better"),
     [
-        ("g5.xlarge", "ml.g5.xlarge"),
-        ("ML.G5.XLARGE", "ml.g5.xlarge"),
-        (" ml.m5.large", "ml.m5.large"),
-        ("p6-b200.48xlarge", "ml.p6-b200.48xlarge"),
-        ("ml.g5", "for example ml.g5.xlarge"),
-        ("gpu", "for example ml.g5.xlarge"),
+        ("g5.xlarge", "Did you mean ml.g5.xlarge?"),
+        ("ML.G5.XLARGE", "Did you mean ml.g5.xlarge?"),
+        (" ml.m5.large", "Did you mean ml.m5.large?"),
+        ("p6-b200.48xlarge", "Did you mean ml.p6-b200.48xlarge?"),
+        ("ml.g5", "Write for example ml.g5.xlarge."),
+        ("gpu", "Write for example ml.g5.xlarge."),
     ],
 )
 def test_an_instance_type_that_is_none_is_answered_with_the_one_to_write(written: str, better: str) -> None:
-    assert f"Write {better}." in faults(resources(InstanceType=written))
+    assert better in faults(resources(InstanceType=written))
     assert len(faults(resources(InstanceType=written))) < 300
 
 
@@ -389,7 +389,12 @@ def test_tags_of_the_wrong_shape_are_refused_in_words(tags: Any) -> None:
 @pytest.mark.parametrize("name", ["nightly", "${run_name}", "run_id", 5, ["${run_id}"], "a" * 60 + "${run_id}"])
 def test_a_training_job_name_that_could_serve_one_run_only_is_refused(name: Any) -> None:
     assert "TrainingJobName" in faults({"TrainingJobName": name}, name="n")
-    assert "TrainingJobName" in faults({"training_job_name": name}, name="n")
+    assert "\n- training_job_name " in faults({"training_job_name": name}, name="n")
+
+
+@pytest.mark.parametrize("key", ["resource_args", "volume_size", "enable_managed_spot"])
+def test_a_fault_names_a_key_as_the_queue_spells_it(key: str) -> None:
+    assert f"\n- {key} is not a key that SageMaker knows" in faults({key: {}})
 
 
 @pytest.mark.parametrize("name", ["${run_id}", "team-${run_id}", "${project_name}/${run_id}-x", "", None])

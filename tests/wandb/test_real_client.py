@@ -228,3 +228,18 @@ with wandb.init(project="scan", entity="team", id="scan1") as run:
 print(json.dumps([row["x"] for row in wandb.Api().run("team/scan/scan1").scan_history()]))
 """
     assert json.loads(client.run("python", "-c", script).splitlines()[-1]) == [0, 1, 2, 3, 4]
+
+
+def test_a_run_is_changed_with_the_public_api(server: tuple[WandbServer, str], client: Client) -> None:
+    script = """
+import wandb
+with wandb.init(project="changed", entity="team", id="changed1", config={"a": 1}):
+    pass
+run = wandb.Api().run("team/changed/changed1")
+run.name, run.notes, run.tags, run.config["b"] = "a new name", "why", ["t"], 2
+run.update()
+"""
+    client.run("python", "-c", script)
+    run = run_of(server, "changed", "changed1")
+    assert (run.display_name, run.notes, run.tags, run.state) == ("a new name", "why", ["t"], "finished")
+    assert {key: entry["value"] for key, entry in run.config_values.items() if key != "_wandb"} == {"a": 1, "b": 2}

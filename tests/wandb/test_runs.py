@@ -1,5 +1,6 @@
-"""Runs: a running run whose heartbeats stop has crashed."""
+"""Runs: what the server keeps of what it is sent, and that a running run whose heartbeats stop has crashed."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,11 @@ from local.wandb import Behaviour, WandbServer
 from local.wandb.runs import Run
 
 UPSERT = "mutation U($input: UpsertBucketInput!) { upsertBucket(input: $input) { bucket { state } } }"
+UPSERT_VALUES = """mutation U($config: JSONString, $summary: JSONString) {
+  upsertBucket(input: {name: "r", entityName: "team", modelName: "p", config: $config, summaryMetrics: $summary}) {
+    bucket { config summaryMetrics }
+  }
+}"""
 READ = """{ project(entityName: "team", name: "p") { run(name: "r") { state heartbeatAt } } }"""
 START = 1_800_000_000
 
@@ -72,3 +78,15 @@ def test_how_long_a_run_may_be_silent_is_a_switch(clock: Any) -> None:
     server, _ = started(silence_seconds=10)
     clock.shift(11)
     assert read(server)["state"] == "crashed"
+
+
+def test_a_run_keeps_only_the_config_and_summary_that_were_sent_last() -> None:
+    server = WandbServer(entity="team", api_key="k" * 40)
+    for number in (1, 2):
+        values = json.dumps({f"key{number}": {"value": number}})
+        answer, _ = server.execute(UPSERT_VALUES, {"config": values, "summary": values})
+    assert json.loads(answer["data"]["upsertBucket"]["bucket"]["config"]) == {"key2": {"value": 2}}
+    assert json.loads(answer["data"]["upsertBucket"]["bucket"]["summaryMetrics"]) == {"key2": {"value": 2}}
+    run = server.state.runs["team", "p", "r"]
+    run.stream({"files": {"wandb-summary.json": {"offset": 0, "content": ['{"loss": 1}']}}})
+    assert run.summary == {"loss": 1}

@@ -86,6 +86,10 @@ class Deployment(Model):
             return role
         return f"arn:{self.partition}:iam::{self.account_id}:role/{role}"
 
+    def training_job_arn(self, name: str) -> str:
+        """Return the ARN of a training job."""
+        return f"arn:{self.partition}:sagemaker:{self.region}:{self.account_id}:training-job/{name}"
+
     def console(self, path: str) -> str:
         """Return the address of a page of the AWS console in this region; `path` is for example `states/home#/...`."""
         hosts = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}

@@ -132,6 +132,23 @@ class Runs:
         """Delete the record of a warning that W&B did not accept."""
         self._table.make(self._table.change(_run_key(item_id), delete={"warned": {text}}))
 
+    def waits_for(self, item_id: str, text: str) -> bool:
+        """Record what the item of an open run says that it waits for; an empty text if it waits no longer.
+
+        Return False if it is recorded already.
+        """
+        changed = (
+            "(attribute_not_exists(#waits_for) OR #waits_for <> :waits_for)" if text else "attribute_exists(#waits_for)"
+        )
+        return self._set_if(
+            f"#state = :open AND {changed}",
+            _run_key(item_id),
+            {"waits_for": text} if text else {},
+            known={"open": RunState.OPEN.value},
+            names=("state",),
+            remove=() if text else ("waits_for",),
+        )
+
     def stop_requested(self, item_id: str, *, at: datetime) -> None:
         """Record that someone stopped an open run in W&B. Only the first time is kept."""
         self._set_if_open(item_id, {"stop_requested_at": at.isoformat()}, only_first=True)

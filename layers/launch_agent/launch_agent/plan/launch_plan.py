@@ -94,7 +94,8 @@ def plan_launch(
     secure = secure_mode_faults(source, block, queue) if agent.config.secure_mode else ()
     delivery = delivery_of(request, block, agent)
     first = chain(secure, delivery_faults(request, delivery, spec, agent))
-    faults = [*block.faults(), *(fault.says for fault in first), *request_faults(request, block, agent, delivery)]
+    of_request = map(block.in_own_words, request_faults(request, block, agent, delivery))
+    faults = [*block.faults(), *(fault.says for fault in first), *of_request]
     faults += policy_faults(source, request, item.queue, agent)
     if faults:
         raise InvalidRunSpec(faults, queue=item.queue)

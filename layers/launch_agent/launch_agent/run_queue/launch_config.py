@@ -111,6 +111,8 @@ class LaunchConfig(Model):
     secure_mode: bool = False
     api_key_delivery: Literal["channel", "environment"] = "channel"
     allow_agent_key: bool = True
+    log_model_artifact: bool = True
+    """Whether the model in S3 becomes an artifact of the run. `wandb launch-agent` does not know this key."""
     stopped_run_timeout: int = Field(default=60, ge=0)
     verbosity: int = Field(default=0, ge=0, le=2)
     environment: Environment | None = None

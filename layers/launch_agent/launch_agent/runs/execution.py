@@ -17,6 +17,10 @@ _SHOWN = {"run_name": "name", "entity": "entity", "project": "project", "job": "
 """What the input shows of the run spec, by the keys of both."""
 
 
+_NUMBERS = {"billable_seconds": int, "estimated_cost_usd": float}
+"""The parts of an outcome that are numbers."""
+
+
 def execution_name(item_id: str, run_id: str, attempt: int) -> str:
     """Return the name of an item's execution: the run id, a hash of the item's id and, from attempt 2, a number.
 
@@ -45,12 +49,12 @@ def execution_input(item: ItemRef, spec: Any, deployment: Deployment) -> dict[st
 
 def execution_output(record: RunRecord, outcome: Mapping[str, str], deployment: Deployment) -> dict[str, Any]:
     """Return the output of a run's execution: the outcome, with its numbers as numbers, and links."""
-    job, seconds = outcome.get("training_job_name"), outcome.get("billable_seconds")
+    job = outcome.get("training_job_name")
     links = {}
     if record.entity and record.project:
         links["run"] = deployment.run_page(record.entity, record.project, record.item.run_id)
     if job:
         links["training_job"] = deployment.training_job_page(job)
         links["training_log"] = deployment.training_logs_page(job)
-    numbers = {"billable_seconds": int(seconds)} if seconds else {}
+    numbers = {name: number(outcome[name]) for name, number in _NUMBERS.items() if name in outcome}
     return {"run_id": record.item.run_id, **outcome, **numbers, "links": links}

@@ -51,6 +51,7 @@ _OF_AN_EARLIER_LAUNCH = (
     "capacity_awaited_since",
     "outcome",
     "training_job_name",
+    "waits_for",
 )
 
 LIFE = {

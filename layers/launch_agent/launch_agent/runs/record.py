@@ -19,6 +19,7 @@ class RunRecord(Model):
     state: RunState
     attempt: int
     execution_name: str
+    execution_arn: str | None = None  # None in version 0.1.0. Delete with tests/upgrade/0.1.0.
     launch_agent_id: str
     launch_agent_name: str
     opened_at: datetime
@@ -39,6 +40,8 @@ class RunRecord(Model):
     capacity_awaited_since: datetime | None = None
     warned: frozenset[str] = frozenset()
     """The warnings that are on the queue item. The same warning has the same text at every try."""
+    waits_for: str | None = None
+    """What the queue item says that the run waits for."""
     stop_requested_at: datetime | None = None
     """When a poll first saw that someone stopped the run in W&B."""
     refusals: int = 0
@@ -90,3 +93,5 @@ class AgentRecord(Model):
     schedulers_open: int = 0
     changed_at: datetime | None = None
     """When a slot was last taken or freed."""
+    told_to_wait: frozenset[str] = frozenset()
+    """The items in the queues that say that they wait for a slot."""

@@ -4,7 +4,7 @@ No earlier step has the API key.
 """
 
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import chain, count, islice
 from typing import Any, NoReturn
@@ -22,15 +22,21 @@ from launch_agent.errors import (
 from launch_agent.image.dockerfile import is_entry_point_of
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model
+from launch_agent.operations.metrics import Metric
+from launch_agent.outcome.events import run_launched
 from launch_agent.outcome.report import capacity_warning
+from launch_agent.outcome.results import config_keys
 from launch_agent.plan.delivery import start_of
 from launch_agent.plan.launch_plan import LaunchPlan
+from launch_agent.plan.run_environment import MOST_VARIABLES, with_run_config
 from launch_agent.plan.secret_references import filled
 from launch_agent.plan.training_request import alternative_training_job_name
 from launch_agent.run_queue.items import parse_run_spec
-from launch_agent.runs.record import RunRecord
+from launch_agent.runs.record import RunDetails, RunRecord
+from launch_agent.steps.announcing import announce
+from launch_agent.steps.results import Results
 from launch_agent.steps.resuming import Resuming
-from launch_agent.steps.warning import warn_once
+from launch_agent.steps.warning import renew_waiting
 from launch_agent.training.retries import RetryReason, may_try_again
 from launch_agent.wiring import Clients
 
@@ -65,9 +71,12 @@ class StartTraining:
         plan = self._pin_built_image(details.plan, details.plan.build)
         if plan.delivery:
             record = self._with_folder(record)
-        request = self._request(record, details.spec, plan)
         for name in _names(plan, record.ended_jobs):
-            if self._submit({**request, "TrainingJobName": name}, record, task):
+            named = self._with_links({**plan.training_request, "TrainingJobName": name}, record, plan)
+            # Before the task token is stored: the run could end before it has begun.
+            Results(self._clients).begin(record, RunDetails(details.spec, plan), named)
+            if self._submit(self._request(named, record, details.spec, plan), record, task):
+                announce(self._clients, run_launched(record, name, self._clients.env.deployment))
                 return {"training_job_name": name}
         raise TrainingJobRejected(
             f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} alternatives are taken by other training '
@@ -93,6 +102,8 @@ class StartTraining:
             return self._adopt(task) or self._wait_for_capacity(record, error)
         if created:
             logger.info("training job created", training_job_name=name)
+            seconds = (datetime.now(UTC) - record.opened_at).total_seconds()
+            self._clients.metrics.put({Metric.RUNS_LAUNCHED: 1, Metric.SECONDS_TO_LAUNCH: seconds})
         if created or self._adopt(task):
             return True
         if name == record.training_job_name and not self._sagemaker.is_known_not_ours(name):
@@ -109,13 +120,14 @@ class StartTraining:
         Raises CapacityWaitEnded if the run has waited for `CapacityWaitHours`.
         """
         now, env = datetime.now(UTC), self._clients.env
+        self._clients.metrics.count(Metric.CAPACITY_REFUSALS)
         since = self._runs.refused(record.item.id, at=now)
         wait = env.capacity_wait
         if not may_try_again(RetryReason.CAPACITY, capacity_awaited_since=since, now=now, capacity_wait=wait):
             raise CapacityWaitEnded(
                 f"SageMaker had no room for the training job for {env.capacity_wait_hours:g} hours: {error}"
             ) from None
-        warn_once(self._clients, record, capacity_warning(str(error)))
+        renew_waiting(self._clients, record, capacity_warning(str(error)))
         raise error
 
     def _pin_built_image(self, plan: LaunchPlan, build: BuildPlan | None) -> LaunchPlan:
@@ -159,11 +171,11 @@ class StartTraining:
             raise TrainingJobRejected(_ENDED)
         return changed
 
-    def _request(self, record: RunRecord, spec: Any, plan: LaunchPlan) -> dict[str, Any]:
-        """Store the container's credentials in the run's folder, if it has one; return the request."""
+    def _request(self, planned: Mapping[str, Any], record: RunRecord, spec: Any, plan: LaunchPlan) -> dict[str, Any]:
+        """Store the container's credentials in the run's folder, if it has one; return the request to submit."""
         folder = record.credentials or ""
         start = start_of(
-            plan.training_request,
+            planned,
             plan.delivery,
             folder=self._bucket.uri(folder),
             api_key=plan.api_key(parse_run_spec(spec), self._api_key),
@@ -180,6 +192,15 @@ class StartTraining:
             return filled(value, allowed, lambda named: self._clients.run_secrets.value(named.arn, named.key))
         except LookupError:
             raise InvalidRunSpec([f"{value} names a secret that RunSecretArns does not list."]) from None
+
+    def _with_links(self, request: dict[str, Any], record: RunRecord, plan: LaunchPlan) -> dict[str, Any]:
+        """Return the request with the training job in the run's config, which the container's wandb.init writes."""
+        if plan.is_provided_algorithm:
+            return request
+        keys = config_keys(self._clients.env.deployment, record, request)
+        # NETRC or the API key, and WANDB_RESUME, are added later.
+        most = None if plan.delivery and plan.delivery.through_sh else MOST_VARIABLES - 2
+        return {**request, "Environment": with_run_config(request["Environment"], keys, most=most)}
 
     def _adopt(self, task: Task) -> bool:
         """Adopt the training job that an earlier try created; if it has ended, answer the task token.
