@@ -397,3 +397,10 @@ def test_every_alarm_notifies_the_topic() -> None:
     for name, alarm in resources("AWS::CloudWatch::Alarm").items():
         where = {"Fn::If": ["MakesAlarmTopic", {"Ref": "Alarms"}, {"Ref": "AlarmTopicArn"}]}
         assert alarm["AlarmActions"] == alarm["OKActions"] == [where], name
+
+
+def test_credentials_that_no_function_could_delete_expire_after_the_longest_job() -> None:
+    (rule,) = resources("AWS::S3::Bucket")["CredentialsBucket"]["LifecycleConfiguration"]["Rules"]
+    # 28 days for a job to start, and 28 days to run.
+    assert rule["ExpirationInDays"] >= 28 + 28
+    assert (rule["Status"], rule.get("Prefix")) == ("Enabled", None)

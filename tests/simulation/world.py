@@ -49,6 +49,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 CREDENTIALS = "credentials"
 STACK_ANSWERS = "/stack-answers"
 _DETAILS = "-details"
+LEFT_TO_LIFECYCLE = "the credentials bucket still has"
 _FOLDER = re.compile(r"/[0-9a-f]{32}/")
 _FORBIDDEN = "permission denied"
 _BEGINS = 1_800_057_600.0
@@ -602,7 +603,7 @@ class World:
     def _check_credentials(self) -> None:
         left = [key for key in self.objects if _FOLDER.match(key)]
         if left:
-            self.found.secrets.append(f"the credentials bucket still has {left}")
+            self.found.secrets.append(f"{LEFT_TO_LIFECYCLE} {left}")
 
     def _check_stack(self, stack: Stack) -> None:
         for execution in stack.machine.running.values():
