@@ -19,6 +19,7 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     # module:name -> the names of its parameters; None if it is not a function or its parameters do not matter
     "ministack.app:app": ("scope", "receive", "send"),
     "ministack.app:SERVICE_HANDLERS": None,
+    "ministack.app:pin_request_origin": ("source_ip", "secure_transport"),
     "ministack.core.router:SERVICE_PATTERNS": None,
     "ministack.core.router:extract_access_key_id": ("headers", "query_params"),
     "ministack.core.responses:get_account_id": (),
@@ -48,8 +49,10 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     f"{_S}cloudwatch:record_metric": ("namespace", "metric_name", "value", "unit", "dimensions"),
     f"{_S}cloudwatch_logs:_filter_log_events": ("data",),
     f"{_S}codebuild:_projects": None,
+    f"{_S}ecr:_batch_get_image": ("data",),
     f"{_S}ecr:_describe_images": ("data",),
     f"{_S}ecr:_get_authorization_token": ("data",),
+    f"{_S}ecr:_get_download_url_for_layer": ("data",),
     f"{_S}ecr:_images": None,
     f"{_S}ecr:_repositories": None,
     f"{_S}dynamodb:_tables": None,

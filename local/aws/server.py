@@ -50,7 +50,7 @@ class Server:
         self._cloud = cloud
         self.iam = Iam()
         self.containers = Containers(cloud)
-        self.images = Images(cloud.data / "images", self.containers)
+        self.images = Images(cloud.data / "images", self.containers, cloud.url)
         self.functions = Functions(cloud, self.iam)
         self.call_faults = CallFaults(self.functions)
         self.behaviour = Behaviour()
@@ -59,8 +59,8 @@ class Server:
         self.quotas = ServiceQuotas()
         self.builds = CodeBuild(cloud, self.containers)
         self.machine, delivery = Machine(cloud, self.iam, self.builds), Delivery(cloud, self.iam)
-        own = (self.iam, self.registry, self.quotas, self.functions, self.training, self.builds, delivery, self.machine)
-        for part in (*own, Pricing()):
+        own = (self.iam, self.registry, self.images, self.quotas, self.functions, self.training, self.builds)
+        for part in (*own, delivery, self.machine, Pricing()):
             part.install()
         self.behaviour.change()
         repairs.install(cloud)
@@ -107,6 +107,9 @@ class Server:
         if what.startswith("pulls/"):  # a build asks for an anonymous pull from a public registry
             taken = self.registry.takes_pull(what.removeprefix("pulls/"))
             await _answer(send, 200 if taken else 429, {})
+        elif what.startswith("image-configs/"):  # like a signed address in S3, it needs no other key
+            config = self.images.config(what.removeprefix("image-configs/"))
+            await _answer(send, 200 if config else 404, config)
         elif not hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self._cloud.owner.secret_key}"):
             await _answer(send, 403, {"message": "only for the owner"})
         elif scope["method"] == "PUT":

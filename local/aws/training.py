@@ -262,6 +262,7 @@ class Training:
         try:
             self._phase(job, run, "Starting", 0.3, lambda: self._injected_failure(name))
             if self._injected(name, "interrupts"):
+                self._phase(job, run, "Downloading", 0.2, run.download)
                 self._phase(job, run, "Interrupted", 0.3, lambda: None)
                 self._phase(job, run, "Starting", 0.3, lambda: None)
             job["TrainingStartTime"] = time.time()  # the instances are ready; billing starts

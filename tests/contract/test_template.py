@@ -329,6 +329,8 @@ ROLE = "arn:aws-cn:iam::123456789012:role/service-role/Train"
     ("name", "taken", "refused"),
     [
         ("WandbApiKeySecretArn", [f"{SECRET}-AbC123"], ["", SECRET, f"{SECRET}-AbC12", "wandb-key"]),
+        ("RunApiKeySecretArn", ["", f"{SECRET}-AbC123"], [SECRET]),
+        ("RunSecretArns", ["", f"{SECRET}-AbC123", f"{SECRET}-AbC123,{SECRET}-AbC124"], [SECRET, f"{SECRET}-AbC123,"]),
         ("GitCredentialsSecretArn", ["", f"{SECRET}-AbC123"], [SECRET]),
         ("TrainingRoleArns", ["", ROLE, f"{ROLE},{ROLE}2"], [f"{ROLE}, {ROLE}", f"{ROLE},", "Train"]),
         ("InputBucketArns", ["", "arn:aws:s3:::a-b", "arn:aws:s3:::a,arn:aws:s3:::b.c"], ["a-b", "arn:aws:s3:::a/*"]),
@@ -352,7 +354,7 @@ def test_what_holds_data_stays_when_the_stack_is_deleted_and_goes_when_it_never_
     kinds = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::ECR::Repository")
     # Run specs and plans can contain secrets, so they must not be kept.
     kept = [each for name, each in template()["Resources"].items() if each["Type"] in kinds and name != "RunDetails"]
-    assert len(kept) == 4
+    assert len(kept) == 5
     assert {each["DeletionPolicy"] for each in kept} == {"RetainExceptOnCreate"}
     assert {each["UpdateReplacePolicy"] for each in kept} == {"Retain"}
 
@@ -395,3 +397,10 @@ def test_every_alarm_notifies_the_topic() -> None:
     for name, alarm in resources("AWS::CloudWatch::Alarm").items():
         where = {"Fn::If": ["MakesAlarmTopic", {"Ref": "Alarms"}, {"Ref": "AlarmTopicArn"}]}
         assert alarm["AlarmActions"] == alarm["OKActions"] == [where], name
+
+
+def test_credentials_that_no_function_could_delete_expire_after_the_longest_job() -> None:
+    (rule,) = resources("AWS::S3::Bucket")["CredentialsBucket"]["LifecycleConfiguration"]["Rules"]
+    # 28 days for a job to start, and 28 days to run.
+    assert rule["ExpirationInDays"] >= 28 + 28
+    assert (rule["Status"], rule.get("Prefix")) == ("Enabled", None)

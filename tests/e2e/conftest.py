@@ -28,6 +28,8 @@ QUEUE, ENTITY = "sagemaker", "team"
 SPEED = 60.0
 GRACE_SECONDS = 2
 MAX_JOBS = 2
+PASSWORD = "hunter2-of-the-database"
+"""In the secret `team/db`, which queues can name."""
 STOPPED_RUN_TIMEOUT = 1
 
 
@@ -212,6 +214,9 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
         # Events in all forms that AWS's own sources show: tags as a map, as a list, or absent. Each event comes twice.
         cloud.behave(event_tags="mixed", event_copies=2)
         wandb = WandbLogin(wandb_url, ENTITY, QUEUE, DEMO_KEY)
+        password = json.dumps({"password": PASSWORD})
+        secret = cloud.client("secretsmanager").create_secret(Name="team/db", SecretString=password)
+        run_key = cloud.client("secretsmanager").create_secret(Name="run-key", SecretString=DEMO_KEY)
         deployed = deploy(
             cloud,
             wandb,
@@ -219,6 +224,7 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
             grace_seconds=GRACE_SECONDS,
             stopped_run_timeout=STOPPED_RUN_TIMEOUT,
             say=lambda _: None,
+            more_parameters={"RunSecretArns": secret["ARN"], "RunApiKeySecretArn": run_key["ARN"]},
         )
         server.create_queue(QUEUE, config=json.loads(deployed.outputs["QueueConfiguration"]))
         application = Application(deployed, server, git, repositories)

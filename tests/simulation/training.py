@@ -77,9 +77,13 @@ class Training:
         script: Callable[[dict[str, Any]], Script],
         created: Callable[[Job], None],
         changed: Callable[[Job], None],
+        can_read: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Allow `quota` jobs at a time; call `created` and `changed` with jobs, and `script` for each job's course."""
-        self._clock, self.quota, self._script = clock, quota, script
+        """Allow `quota` jobs at a time; call `created` and `changed` with jobs, and `script` for each job's course.
+
+        `can_read` says whether a job can download anything from an address in S3.
+        """
+        self._clock, self.quota, self._script, self._can_read = clock, quota, script, can_read
         self._created, self._changed = created, changed
         self.jobs: dict[str, Job] = {}
         self.live: dict[str, Job] = {}
@@ -196,6 +200,10 @@ class Training:
 
     def _downloads(self, job: Job) -> None:
         script = job.script
+        channels = job.request.get("InputDataConfig", [])
+        missing = [uri for each in channels if not self._can_read(uri := each["DataSource"]["S3DataSource"]["S3Uri"])]
+        if missing:
+            script.failure = f"ClientError: Data download failed:No S3 objects found under {missing[0]}"
         if script.failure.startswith(("CapacityError", "InternalServerError", "ClientError")):
             job.shown["FailureReason"] = script.failure
             self.end(job, "Failed", "Failed")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import random
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -28,7 +29,7 @@ from tests.documents import MACHINE, runs_table
 from tests.golden.cases import load
 from tests.handlers import properties_of
 from tests.simulation import others
-from tests.simulation.builds import REPOSITORY, Builds
+from tests.simulation.builds import IMAGE_CONFIG, REPOSITORY, Builds
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused, Table
 from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change
@@ -45,8 +46,11 @@ ENTITY, QUEUE, PROJECT, JOB = "team", "sagemaker", "p", "team/jobs/git:latest"
 API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE = "a" * 40, "b" * 40, "hunter2-of-the-queue"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+CREDENTIALS = "credentials"
 STACK_ANSWERS = "/stack-answers"
 _DETAILS = "-details"
+LEFT_TO_LIFECYCLE = "the credentials bucket still has"
+_FOLDER = re.compile(r"/[0-9a-f]{32}/")
 _FORBIDDEN = "permission denied"
 _BEGINS = 1_800_057_600.0
 """The start time of every world. Each has its own clients, so that no client remembers a later time."""
@@ -125,6 +129,8 @@ class World:
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
+        self.shows_keys = False
+        """Whether training jobs may show API keys in their environment, as those planned by version 0.1.0 do."""
         self.events: list[dict[str, Any]] = []
         """The events that functions have put on the default bus."""
         self.metrics: list[dict[str, Any]] = []
@@ -143,6 +149,7 @@ class World:
             script=script or (lambda _: Script()),
             created=self._job_created,
             changed=self.job_changed,
+            can_read=self._can_read,
         )
         self.builds = Builds(clock, seconds=180, fails=builds_fail or (lambda: False))
         self.objects = self.builds.objects
@@ -171,11 +178,14 @@ class World:
             "BUILD_BUCKET": "bucket",
             "BUILD_COMPUTE_TYPE": "BUILD_GENERAL1_MEDIUM",
             "CAPACITY_WAIT_HOURS": str(capacity_wait_hours),
+            "CREDENTIALS_BUCKET": CREDENTIALS,
             "IMAGE_REPOSITORY": REPOSITORY,
             "PARTITION": "aws",
             "POWERTOOLS_SERVICE_NAME": SERVICE,
             "QUEUE_CONFIGURATION": json.dumps(queue_config()),
             "REGION": "us-east-1",
+            "RUN_API_KEY_SECRET": "",
+            "RUN_SECRET_ARNS": "",
             "RUN_DETAILS_TABLE": f"{name}{_DETAILS}",
             "RUNS_TABLE": name,
             "SECRET_KMS_KEY_ARN": "",
@@ -226,6 +236,8 @@ class World:
             return self._bucket(asked["Bucket"])
         check_limits(service, operation, asked)
         self.others.check_call(service, operation, asked)
+        if operation == "CreateTrainingJob" and not self.shows_keys:
+            self._look_for_keys(asked)
         services: dict[str, Callable[[], dict[str, Any]]] = {
             "sagemaker": lambda: self.training.answer(operation, asked),
             "sfn": lambda: self._machine_of(asked).answer(operation, asked),
@@ -247,6 +259,10 @@ class World:
             raise found
         return {"BucketRegion": found}
 
+    def _can_read(self, uri: str) -> bool:
+        prefix = uri.removeprefix(f"s3://{CREDENTIALS}")
+        return prefix == uri or any(key.startswith(prefix) for key in self.objects)
+
     def _machine_of(self, asked: Mapping[str, Any]) -> StateMachine:
         arn = asked.get("stateMachineArn") or asked.get("executionArn")
         name = arn.split(":")[6] if arn else asked["taskToken"].partition("/")[0]
@@ -267,6 +283,8 @@ class World:
         if url == STACK_ANSWERS:
             self.stack_answers.append(json.loads(body)["Status"])
             return 200, b""
+        if url == f"/{IMAGE_CONFIG.partition('/')[2]}":
+            return 200, json.dumps({"config": {"Entrypoint": ["/usr/bin/entry"]}}).encode()
         if url != "/graphql":
             return asgi(self.server.app, method, url, headers, body)
         asked = json.loads(body)
@@ -511,6 +529,10 @@ class World:
             if secret in text:
                 self.found.secrets.append(f"{where} has {secret[:8]}...: {text[:300]}")
 
+    def _look_for_keys(self, asked: dict[str, Any]) -> None:
+        shown = {**asked, "Environment": {**asked["Environment"], "SECRET": "the queue's own variable"}}
+        self._look_for_secrets(shown, f"the training job {asked['TrainingJobName']}")
+
     def check(self, *, refused: bool = False) -> Found:
         """Check everything at the end; return all violations.
 
@@ -523,6 +545,8 @@ class World:
             if stack.is_deleted and not refused:
                 self._check_deleted(stack)
         self.others.check()
+        if not refused:
+            self._check_credentials()
         for job in self.training.live.values():
             self.found.leaked.append(f"training job {job.name} of item {job.item} is in progress")
         for build in self.builds.builds.values():
@@ -582,11 +606,16 @@ class World:
         if agent.agent_status != "KILLED":
             self.found.other.append(f"the launch agent of {stack.name}, which is deleted, is {agent.agent_status}")
 
+    def _check_credentials(self) -> None:
+        left = [key for key in self.objects if _FOLDER.match(key)]
+        if left:
+            self.found.secrets.append(f"{LEFT_TO_LIFECYCLE} {left}")
+
     def _check_stack(self, stack: Stack) -> None:
         for execution in stack.machine.running.values():
             self.found.leaked.append(f"execution {execution.name} runs, in state {execution.state}")
         for key, item in stack.table.items.items():
-            kept = {"spec", "plan", "task_token", "open"} & item.keys()
+            kept = {"spec", "plan", "task_token", "open", "credentials"} & item.keys()
             run = stack.table.items.get(key.removesuffix("#details"))
             if key.startswith("run#") and kept and (run is None or run["state"]["S"] != "open"):
                 self.found.secrets.append(f"{key} has {sorted(kept)}, and the run is not open")

@@ -42,6 +42,10 @@ def environment(**variables: Any) -> dict[str, Any]:
     return {"Environment": variables}
 
 
+AS_IT_IS = {"launch_agent": {"start_through_sh": False}}
+"""A container that does not start through sh, so that SageMaker's limits apply to all of its variables."""
+
+
 def resources(**keys: Any) -> dict[str, Any]:
     return {"ResourceConfig": {key: value for key, value in {**ON_DEMAND, **keys}.items() if value is not ...}}
 
@@ -111,7 +115,7 @@ def test_network_isolation_is_refused_where_the_run_would_never_appear() -> None
 
 @pytest.mark.parametrize(("variables", "fits"), [(86, True), (87, False), (100, False)])
 def test_the_key_and_the_resume_variable_are_counted_before(variables: int, fits: bool) -> None:
-    block = environment(**{f"V{n}": "x" for n in range(variables)})
+    block = AS_IT_IS | environment(**{f"V{n}": "x" for n in range(variables)})
     if fits:
         final = final_environment(plan(block).training_request["Environment"], api_key="k", again=True)
         assert len(final) == 100
@@ -121,11 +125,13 @@ def test_the_key_and_the_resume_variable_are_counted_before(variables: int, fits
 
 def test_a_container_without_the_agents_key_has_room_for_one_more_variable() -> None:
     block = environment(**{f"V{n}": "x" for n in range(87)})
-    assert plan({**block, "launch_agent": {"calls_wandb_init": False}})
+    assert plan({**block, "launch_agent": {"calls_wandb_init": False, "start_through_sh": False}})
 
 
 def test_what_takes_the_room_is_said_the_largest_first() -> None:
-    text = faults(environment(A="1"), overrides={"run_config": {"a": "x" * 30_000}, "files": {"b": "x" * 20_000}})
+    text = faults(
+        AS_IT_IS | environment(A="1"), overrides={"run_config": {"a": "x" * 30_000}, "files": {"b": "x" * 20_000}}
+    )
     assert "overrides.run_config takes 59 of them, overrides.files 40, the launch agent, with the API key, 12, " in text
 
 
@@ -145,7 +151,7 @@ def test_a_key_of_the_queue_of_the_wrong_type_or_length_is_refused_and_not_shown
         environment(PIN=90210123),
         environment(PIN=True),
         environment(PIN=["90210123"]),
-        environment(PIN="90210123" * 100),
+        environment(PIN="90210123" * 100) | AS_IT_IS,
         {"Environment": "90210123"},
         {"Environment": [{"Name": "A", "Value": "90210123"}]},
         {"HyperParameters": {"pin": 90210123}},

@@ -52,6 +52,7 @@ def restored(made: World, snapshot: Snapshot, definition: Mapping[str, Any]) -> 
     Executions keep the state machine of their `definition`.
     """
     (stack,) = made.stacks.values()
+    made.shows_keys = True
     for record in snapshot["table"].values():
         stack.table.answer("PutItem", {"Item": record})
     states = {key: record.get("state", {}).get("S") for key, record in snapshot["table"].items()}

@@ -75,6 +75,10 @@ class Deployment(Model):
     wandb_base_url: str
     image_repository: str = ""
     """The address of the repository for built images; empty if the stack builds no images."""
+    run_api_key_secret: str = ""
+    """The ARN of the secret with the W&B API key for containers; empty if they get the launch agent's."""
+    run_secret_arns: str = ""
+    """The ARNs of the secrets that queues can name in `Environment`, separated by commas."""
 
     def role_arn(self, role: str) -> str:
         """Return the ARN of a role, given its ARN or the name of a role of this account."""

@@ -31,10 +31,13 @@ class Environment(Settings):
     account_id: str
     build_bucket: str
     capacity_wait_hours: float
+    credentials_bucket: str
     image_repository: str
     partition: str
     region: str
+    run_api_key_secret: str
     run_details_table: str
+    run_secret_arns: str
     runs_table: str
     stack_name: str
     wandb_api_key_secret: str

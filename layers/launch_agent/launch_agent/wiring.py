@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from launch_agent.clients.buckets import Buckets
     from launch_agent.clients.build_bucket import BuildBucket
     from launch_agent.clients.codebuild import Builds
+    from launch_agent.clients.credentials_bucket import CredentialsBucket
     from launch_agent.clients.events import Events
     from launch_agent.clients.executions import Executions
     from launch_agent.clients.graphql import GraphqlClient
     from launch_agent.clients.image_claims import ImageClaims
+    from launch_agent.clients.image_configs import ImageConfigs
     from launch_agent.clients.image_repository import ImageRepository
     from launch_agent.clients.keys import Keys
     from launch_agent.clients.logs import TrainingLogs
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.roles import Roles
     from launch_agent.clients.runs import Runs
     from launch_agent.clients.sagemaker import SageMaker
-    from launch_agent.clients.secrets import WandbApiKey
+    from launch_agent.clients.secrets import RunSecrets, WandbApiKey
     from launch_agent.clients.subnets import Subnets
     from launch_agent.clients.task_tokens import TaskTokens
     from launch_agent.clients.wandb import Wandb
@@ -68,6 +70,21 @@ class Clients:
         from launch_agent.clients.secrets import WandbApiKey
 
         return WandbApiKey(self.env.wandb_api_key_secret)
+
+    @cached_property
+    def container_api_key(self) -> "WandbApiKey":
+        """The W&B API key for containers whose run brings none: that in RunApiKeySecretArn, else the agent's own."""
+        from launch_agent.clients.secrets import WandbApiKey
+
+        secret = self.env.run_api_key_secret
+        return WandbApiKey(secret) if secret else self.agent_api_key
+
+    @cached_property
+    def run_secrets(self) -> "RunSecrets":
+        """The secrets that queues name for their containers."""
+        from launch_agent.clients.secrets import RunSecrets
+
+        return RunSecrets()
 
     @cached_property
     def graphql(self) -> "GraphqlClient":
@@ -168,11 +185,25 @@ class Clients:
         return ImageRepository(self.env.image_repository)
 
     @cached_property
+    def image_configs(self) -> "ImageConfigs":
+        """The configuration of images."""
+        from launch_agent.clients.image_configs import ImageConfigs
+
+        return ImageConfigs()
+
+    @cached_property
     def image_claims(self) -> "ImageClaims":
         """The claims of images: which run queue item builds which image."""
         from launch_agent.clients.image_claims import ImageClaims
 
         return ImageClaims(self.env.runs_table)
+
+    @cached_property
+    def credentials_bucket(self) -> "CredentialsBucket":
+        """What training jobs download before their containers start."""
+        from launch_agent.clients.credentials_bucket import CredentialsBucket
+
+        return CredentialsBucket(self.env.credentials_bucket)
 
     @cached_property
     def build_bucket(self) -> "BuildBucket":

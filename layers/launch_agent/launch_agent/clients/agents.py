@@ -47,6 +47,16 @@ class Agents:
         values = agent.model_dump(exclude={"changed_at", "entity", "told_to_wait", *_COUNTERS.values()})
         self._table.make(self._table.change(_key(agent.entity), set_={**values, "registering_until": 0}))
 
+    def warned(self, entity: str, queue: str) -> bool:
+        """Record that a run queue has had the warning about the API key. Return False if it had it before."""
+        warned = self._table.change(
+            _key(entity),
+            add={"warned_queues": {queue}},
+            condition="NOT contains(#warned_queues, :queue)",
+            known={"queue": queue},
+        )
+        return self._table.make(warned)
+
     def told_to_wait(self, entity: str, item_ids: set[str]) -> None:
         """Record the items that say that they wait for a slot."""
         self._table.make(self._table.change(_key(entity), set_={"told_to_wait": item_ids}))

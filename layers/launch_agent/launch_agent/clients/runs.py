@@ -103,6 +103,10 @@ class Runs:
         """Record which item builds the image that a run waits for."""
         self._set(_run_key(item_id), {"awaits_build_of": owner})
 
+    def stores_credentials(self, item_id: str, folder: str) -> bool:
+        """Record the folder with the container's credentials. Return False if the run has ended, or has a folder."""
+        return self._set_if_open(item_id, {"credentials": folder}, only_first=True)
+
     def awaiting(self, item_id: str, *, training_job_name: str, task_token: str) -> bool:
         """Record the task token that the end of a training job answers. Return False if the run has ended."""
         return self._set_if_open(item_id, {"training_job_name": training_job_name, "task_token": task_token})

@@ -21,6 +21,8 @@ class Settings(Model):
 
     calls_wandb_init: bool | None = None
     """Whether the container calls wandb.init. If null, its image or algorithm decides."""
+    start_through_sh: bool = True
+    """Whether the container may start through /bin/sh, which sets variables that the request does not have."""
 
 
 class QueueBlock(NamedTuple):

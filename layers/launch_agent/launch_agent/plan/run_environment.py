@@ -63,11 +63,13 @@ def final_environment(planned: Mapping[str, Any], *, api_key: Any, again: bool) 
     return {**resumed, **planned, **({API_KEY: api_key} if api_key else {})}
 
 
-def with_run_config(variables: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+def with_run_config(
+    variables: Mapping[str, Any], added: Mapping[str, Any], *, most: int | None = MOST_VARIABLES
+) -> dict[str, Any]:
     """Return the variables with more keys in the run's config, which the SDK writes with wandb.init.
 
-    Keys that the config has are not changed. If the config is not an object, or if the variables would be more than
-    SageMaker accepts, returns the variables as they are.
+    Keys that the config has are not changed. If the config is not an object, or if there would be more than `most`
+    variables, returns the variables as they are.
     """
     own = {name: value for name, value in variables.items() if re.fullmatch(rf"{CONFIG}(_\d+)?", name)}
     pieces = sorted((int(name.rpartition("_")[2]), value) for name, value in own.items() if name != CONFIG)
@@ -79,7 +81,7 @@ def with_run_config(variables: Mapping[str, Any], added: Mapping[str, Any]) -> d
         return dict(variables)
     rest = {name: value for name, value in variables.items() if name not in own}
     changed = {**rest, **_pieces(CONFIG, {**added, **known})}
-    return changed if len(changed) <= MOST_VARIABLES else dict(variables)
+    return changed if most is None or len(changed) <= most else dict(variables)
 
 
 def _pieces(name: str, value: Mapping[str, Any] | None) -> dict[str, str]:

@@ -32,6 +32,8 @@ class RunRecord(Model):
     training_job_name: str | None = None
     """The training job whose end answers the task token. The job may not exist yet."""
     task_token: str | None = None
+    credentials: str | None = None
+    """The folder of the credentials bucket with what the container gets. It may not have been stored yet."""
     jobs_without_capacity: frozenset[str] = frozenset()
     jobs_sagemaker_failed: frozenset[str] = frozenset()
     """Training jobs that failed and were tried again, by the reason for the retry."""

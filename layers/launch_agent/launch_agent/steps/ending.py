@@ -94,6 +94,9 @@ class Ending:
         job = self._leave_no_job(record) if failure else None
         # Before the report: W&B may be unavailable for days, and a run may still appear.
         self._runs.end(record)
+        if record.credentials:
+            folder = record.credentials
+            _optional(lambda: self._clients.credentials_bucket.delete(folder))
         run = _Run(record, _optional(lambda: self._runs.details(record.item.id)) or RunDetails(), execution_arn)
         result = self._report(run, training, failure, job)
         if self._runs.close(record, result):  # by this call, not by another one at the same time

@@ -1,6 +1,7 @@
 """Acknowledges the item within its lease, then decides everything about its run before anything is submitted."""
 
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -82,15 +83,28 @@ class PlanRun:
         if spec.job and not spec.image:
             job = Job(*self._artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project))
         queue = self._wandb.queue_block(record.item) if self._config.secure_mode else None
-        plan = plan_launch(
-            spec, job, record.item, Agent(self._clients.env.deployment, self._config, self._shape), queue
-        )
+        agent = Agent(self._clients.env.deployment, self._config, self._shape, self._entry_point_of)
+        plan = plan_launch(spec, job, record.item, agent, queue)
         self._check_buckets(plan)
-        if plan.warnings:
-            warn(self._clients, record.item, "\n".join(plan.warnings), "agent")
+        warnings = [*plan.warnings, *self._key_warning(plan)]
+        if warnings:
+            warn(self._clients, record.item, "\n".join(warnings), "agent")
         self._runs.planned(plan)
         logger.info("run planned", run_id=record.item.run_id, training_job_name=plan.training_job_name)
         return plan
+
+    def _entry_point_of(self, image: str) -> tuple[str, ...] | None:
+        return self._clients.image_configs.entry_point(image)
+
+    def _key_warning(self, plan: LaunchPlan) -> Iterator[str]:
+        """Yield a warning, once for each queue, if containers get the launch agent's own API key."""
+        item = plan.item
+        if plan.gets_agents_key and self._runs.agents.warned(item.entity, item.queue):
+            yield (
+                f'Containers of queue "{item.queue}" get the launch agent\'s own W&B API key, and everyone who can '
+                "queue a run can use it. Deploy the stack with the parameter RunApiKeySecretArn, for example with the "
+                "key of a service account. This warning is put on one item of the queue only."
+            )
 
     def _check_buckets(self, plan: LaunchPlan) -> None:
         """Raise InvalidRunSpec where a bucket is missing or elsewhere: SageMaker says so when the job has been paid."""

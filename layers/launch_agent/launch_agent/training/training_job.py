@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 from launch_agent.model import Model, Wire
 from launch_agent.remedies import ENDINGS, remedy
+from launch_agent.training.container import without_start
 from launch_agent.training.instances import Resources
 from launch_agent.training.retries import NEVER_STARTED
 
@@ -183,7 +184,7 @@ def _reason(job: TrainingJob) -> str:
     kind, _, _ = job.failure_reason.partition(":")
     is_cut = len(job.failure_reason) >= _MAX_FAILURE_REASON
     reason = f"{job.failure_reason}..." if is_cut else job.failure_reason.rstrip(".") or "SageMaker gave no reason"
-    command = shlex.join(job.algorithm.entry_point) or "the image's own entry point"
+    command = shlex.join(without_start(job.algorithm.entry_point)) or "the image's own entry point"
     missing = f"A command was not found: the container runs {command}." if job.found_no_command else ""
     known, general = remedy(job.failure_reason), ENDINGS.get(kind, "")
     advice = [known, general] if kind == "AlgorithmError" or not known else [known]
