@@ -55,6 +55,12 @@ class Job:
         return self.tags.get(ITEM_TAG, "")
 
     @property
+    def run(self) -> tuple[str, str, str]:
+        """The entity, the project and the id of its run."""
+        environment = self.request["Environment"]
+        return environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"]
+
+    @property
     def is_live(self) -> bool:
         """Whether the job has not ended."""
         return self.shown["TrainingJobStatus"] not in TERMINAL

@@ -36,7 +36,7 @@ from tests.simulation.events import execution_ended, job_changed, scheduled, sta
 from tests.simulation.faults import Faults
 from tests.simulation.functions import Functions
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
-from tests.simulation.others import Others
+from tests.simulation.others import FORBIDDEN, Others
 from tests.simulation.service_limits import check_limits
 from tests.simulation.training import STACK_TAG, Job, Script, Training
 from tests.simulation.transport import answered, asgi
@@ -346,7 +346,8 @@ class World:
     def _tell_container(self, job: Job) -> None:
         """Act as the code in the container: create the run, and end it."""
         environment, status = job.request["Environment"], job.shown["SecondaryStatus"]
-        if not job.script.calls_init or status not in ("Training", "Completed", "Failed", "Stopped"):
+        is_algorithm = "AlgorithmName" in job.request["AlgorithmSpecification"]  # which never calls wandb.init
+        if is_algorithm or not job.script.calls_init or status not in ("Training", "Completed", "Failed", "Stopped"):
             return
         if status != "Training" and "TrainingStartTime" not in job.shown:
             return
@@ -585,10 +586,15 @@ class World:
 
     def _check_run(self, item: RunQueueItem) -> None:
         """Check that a run in W&B has what its process logged, and the results of its training job."""
-        job, environment = self.jobs(item)[-1], self.jobs(item)[-1].request["Environment"]
-        run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
+        names = [record["training_job_name"]["S"] for record in self.records(item.id) if "training_job_name" in record]
+        job = self.training.jobs[names[-1]]
+        of_others = any(each.run == job.run and each.item != item.id for each in self.training.jobs.values())
+        if of_others or job.run[0] == FORBIDDEN:
+            return  # a hostile item has the run of another, or one that cannot be read
+        run = self.run(*job.run)
         models = [each for each in self.server.state.artifacts.values() if each.created_by is run]
-        if job.shown["TrainingJobStatus"] == "Completed" and [each.state for each in models] != ["COMMITTED"]:
+        logs_model = job.shown["TrainingJobStatus"] == "Completed" and self._config.get("log_model_artifact", True)
+        if logs_model and [each.state for each in models] != ["COMMITTED"]:
             self.found.other.append(f"the run of item {item.id} has the models {models}")
         if run.summary.get("loss") != 0.25 or run.summary.get("sagemaker/job_name") != job.name:
             self.found.other.append(f"the run of item {item.id} has the summary {run.summary}")
