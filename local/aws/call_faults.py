@@ -7,6 +7,9 @@ from typing import Any
 from local.aws.functions import Functions
 from local.loopback import Application, Message, Receive, body_of
 
+_OF_S3 = {"DELETE": "DeleteObject", "GET": "ListObjectsV2", "HEAD": "HeadBucket", "PUT": "PutObject"}
+"""The functions' calls of S3, whose requests do not name their operation."""
+
 
 class CallFaults:
     """The planned faults, each {"function", "operation", "how", "times"}.
@@ -22,8 +25,7 @@ class CallFaults:
     def due(self, method: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
         """Return the planned fault for a call, or None; count it as used."""
         environment = self._environment(headers)
-        # HeadBucket is the only HEAD request of the functions. S3's requests do not name their operation.
-        operation = "HeadBucket" if method == "HEAD" else headers.get("x-amz-target", "").rpartition(".")[2]
+        operation = headers.get("x-amz-target", "").rpartition(".")[2] or _OF_S3.get(method)
         for fault in self.planned:
             mine = environment and fault["function"] in environment.function and fault["operation"] == operation
             if mine and fault.get("times", 1) > 0:

@@ -160,7 +160,7 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     stack = outputs(cloud, operator.stack)
     assert printed_configuration(shown) == json.loads(stack["QueueConfiguration"])
     assert "configuration of run queue sagemaker: it has no configuration yet." in " ".join(shown.split())
-    assert "The run queues were polled; W&B shows the launch agent as POLLING." in shown
+    assert "The run queues were polled; W&B shows the launch agent as POLLING." in " ".join(shown.split())
 
     # Paste the configuration, launch a run, and replace the key by hand.
     wandb.create_queue("sagemaker", config=printed_configuration(shown))

@@ -37,7 +37,7 @@ def test_the_page_shows_the_log_of_a_training_job_but_no_value_of_its_environmen
     assert (job["state"], job["item"]) == ("Failed", item.id)
     assert "a line of the log" in job["log"]["lines"]
     facts = dict(job["facts"])
-    assert {"MINE", "WANDB_API_KEY"} <= set(facts["Environment"].split(", "))
+    assert {"MINE", "WANDB_ENTITY"} <= set(facts["Environment"].split(", "))
     assert "a value to hide" not in json.dumps(job)
     assert DEMO_KEY not in json.dumps([job, launches.execution(launched["executions"][0]["name"])])
 
@@ -52,8 +52,9 @@ def test_what_does_not_exist_is_not_shown(app: Application) -> None:
 
 def test_an_item_is_stopped_from_the_page_before_its_run_exists(app: Application) -> None:
     launches = Launches(app.deployed)
-    item = app.push(app.image("sleeps", "sleep", "60"))
+    item = app.push(app.image("sleeps", "sh", "-c", "sleep 60"))
     wait_for(lambda: (launched := launches.of_item(item.id)) and launched["jobs"])
     assert launches.stop(item.id)
-    assert app.closed(item)["verdict"] == "stopped"
+    outcome = app.closed(item)
+    assert outcome["verdict"] == "stopped", outcome
     assert not launches.stop(item.id)

@@ -275,4 +275,11 @@ def test_an_execution_shows_where_to_look(app: Application) -> None:
     plan = next(json.loads(each["output"]) for each in exits if each["name"] == "Plan run")
     assert plan["run_url"].endswith("/team/p/runs/shown1")
     assert plan["training_job_name"] == "shown1"
-    assert json.loads(execution["input"]) == {"run_queue_item_id": item.id, "run_id": "shown1", "run_queue": QUEUE}
+    assert json.loads(execution["input"]) == {
+        "run_queue_item_id": item.id,
+        "run_id": "shown1",
+        "run_queue": QUEUE,
+        "entity": "team",
+        "project": "p",
+        "run_url": plan["run_url"],
+    }

@@ -22,7 +22,8 @@ def test_a_run_of_an_execution_that_timed_out_is_reported_and_its_job_stopped(ap
     execution = app.execution(item)
     assert execution
     states.stop_execution(executionArn=execution["executionArn"], error="Stopped", cause="by hand")
-    assert app.closed(item) == {"verdict": "stopped", "reason": "by hand"}
+    outcome = app.closed(item)
+    assert (outcome["verdict"], outcome["reason"]) == ("stopped", "by hand")
     sagemaker = app.deployed.cloud.client("sagemaker")
     wait_for(
         lambda: (
