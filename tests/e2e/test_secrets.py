@@ -50,7 +50,8 @@ def test_code_finds_its_key_its_secrets_and_what_does_not_fit_into_the_request_i
     app: Application, tmp_path: Path
 ) -> None:
     code = (
-        "import hashlib, json, os, sys\nv = os.environ",
+        "import hashlib, json, os, sys",
+        "v = os.environ",
         "pieces = [v[f'WANDB_CONFIG_{n}'] for n in range(200) if f'WANDB_CONFIG_{n}' in v]",
         "print(hashlib.sha256(v['WANDB_API_KEY'].encode()).hexdigest(), sum(n[:2] == 'V_' for n in v))",
         "print(len(json.loads(''.join(pieces))['a']), hashlib.sha256(v['DB'].encode()).hexdigest())",
