@@ -346,7 +346,7 @@ class World:
     def _tell_container(self, job: Job) -> None:
         """Act as the code in the container: create the run, and end it."""
         environment, status = job.request["Environment"], job.shown["SecondaryStatus"]
-        is_algorithm = "AlgorithmName" in job.request["AlgorithmSpecification"]  # which never calls wandb.init
+        is_algorithm = "AlgorithmName" in job.request.get("AlgorithmSpecification", {})  # which never calls wandb.init
         if is_algorithm or not job.script.calls_init or status not in ("Training", "Completed", "Failed", "Stopped"):
             return
         if status != "Training" and "TrainingStartTime" not in job.shown:
