@@ -223,7 +223,7 @@ def _stray(made: World) -> RunQueueItem:
     def again() -> None:
         for job in made.jobs(item):
             tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
-            asked = job.request | {"TrainingJobName": "stray", "Tags": tags}
+            asked = job.request | {"TrainingJobName": "stray", "Tags": tags, "InputDataConfig": []}
             made.training.made(asked, Script(training=30 * HOUR))
 
     made.clock.after(10 * MINUTE, again)

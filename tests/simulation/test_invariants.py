@@ -201,7 +201,8 @@ def test_i4_a_training_job_of_a_closed_run_is_stopped(dropped: float, within: fl
         (job,) = made.jobs(item)
         tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
         stray = made.training.made(
-            {**job.request, "TrainingJobName": "stray", "Tags": tags}, Script(pending=30, training=DAY)
+            {**job.request, "TrainingJobName": "stray", "Tags": tags, "InputDataConfig": []},
+            Script(pending=30, training=DAY),
         )
         made.clock.run(within)
         assert stray.shown["TrainingJobStatus"] in ("Stopping", "Stopped")

@@ -131,6 +131,8 @@ class World:
         self.undelivered = 0
         self.shows_keys = False
         """Whether training jobs may show API keys in their environment, as those planned by version 0.1.0 do."""
+        self.logged: set[str] = set()
+        """The training jobs whose containers have logged to W&B."""
         self.events: list[dict[str, Any]] = []
         """The events that functions have put on the default bus."""
         self.metrics: list[dict[str, Any]] = []
@@ -357,6 +359,7 @@ class World:
             return  # the container may not write to this entity either
         run.config_values["_wandb"] = {"value": {"launch_trace_id": environment["WANDB_LAUNCH_TRACE_ID"]}}
         run.summary.setdefault("loss", 0.25)
+        self.logged.add(job.name)
         states = {"Training": "running", "Completed": "finished", "Failed": "killed" if run.stopped else "failed"}
         run.state = states.get(status, "killed")
 
@@ -589,11 +592,12 @@ class World:
         names = [record["training_job_name"]["S"] for record in self.records(item.id) if "training_job_name" in record]
         job = self.training.jobs[names[-1]]
         of_others = any(each.run == job.run and each.item != item.id for each in self.training.jobs.values())
-        if of_others or job.run[0] == FORBIDDEN:
+        if of_others or job.run[0] == FORBIDDEN or job.name not in self.logged:
             return  # a hostile item has the run of another, or one that cannot be read
         run = self.run(*job.run)
         models = [each for each in self.server.state.artifacts.values() if each.created_by is run]
-        logs_model = job.shown["TrainingJobStatus"] == "Completed" and self._config.get("log_model_artifact", True)
+        has_model = job.shown["TrainingJobStatus"] == "Completed" and "ModelArtifacts" in job.shown
+        logs_model = has_model and self._config.get("log_model_artifact", True)
         if logs_model and [each.state for each in models] != ["COMMITTED"]:
             self.found.other.append(f"the run of item {item.id} has the models {models}")
         if run.summary.get("loss") != 0.25 or run.summary.get("sagemaker/job_name") != job.name:
