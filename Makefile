@@ -9,6 +9,8 @@ export UV_PYTHON_DOWNLOADS := never
 # uv uses the system's certificates, which can include those of a company's proxy, instead of its own.
 export UV_SYSTEM_CERTS := true
 export PYTHONPATH := layers/launch_agent:.
+# Without bytecode, each start of SAM and of the embedded AWS compiles thousands of modules. Some images turn it off.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Shows this list
@@ -56,7 +58,7 @@ lock: $(UV) ## Resolves requirements/*.in again; UPGRADE=1 takes the newest vers
 local: setup ## Runs the demo on this machine: queues runs of images and of code, and shows how each ends
 	@$(BIN)/python -m local demo $(ARGS)
 
-plan: ## Checks a run spec without launching it: make plan SPEC=run_spec.json [ARGS="--region eu-west-1"] [CONFIG=...]
+plan: ## Checks a run without launching it: make plan SPEC=run_spec.json, or ARGS="--from-queue ITEM", ARGS="--job NAME --explain"
 	@$(MAKE) --no-print-directory $(VENV)/.installed >&2
 	@$(BIN)/python -m launch_agent.dry_run --config "$(or $(CONFIG),layers/config/launch-config.yaml)" $(ARGS) $(if $(SPEC),"$(SPEC)")
 
@@ -67,7 +69,16 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 .PHONY: test check format golden release-set picture
 test: setup ## Runs all tests, offline; ARGS="tests/unit -k macros" runs some
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and end to end"
-	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist worksteal)
+	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
+	@$(if $(ARGS),,echo "test: make browser tests the page of the local W&B server; it needs Chromium (on Debian: apt install chromium)")
+
+# Chromium comes from the system, not from a package index, so `make test` runs on a machine without it, and CI calls both.
+.PHONY: browser screenshots
+browser: $(VENV)/.installed ## Tests the page of the local W&B server in Chromium
+	@$(BIN)/pytest -q -m browser tests/browser $(ARGS)
+
+screenshots: setup ## Takes the pictures of the page in docs/images, of the demo's runs, with Chromium
+	@$(BIN)/python -m tests.browser.screenshots
 
 check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, imports, words and templates
 	@echo "check: format and lint"; $(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
@@ -96,7 +107,7 @@ format: $(VENV)/.installed ## Formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 golden: $(VENV)/.installed .venvs/training/.installed ## Writes the golden expectations again; review the diff
-	@$(BIN)/python -m tests.golden.cases && $(BIN)/python -m tests.unit.test_dockerfile
+	@$(BIN)/python -m tests.golden.cases && $(BIN)/python -m tests.unit.test_dockerfile && $(BIN)/python -m tests.schemas
 
 release-set: $(VENV)/.installed ## Writes what this version stores and sends into tests/upgrade; once for each release
 	@$(BIN)/python -m tests.upgrade.release
@@ -112,12 +123,21 @@ hooks: $(VENV)/.installed ## Runs the quick checks before each commit
 SAM := SAM_CLI_TELEMETRY=0 PATH="$(CURDIR)/$(BIN):$$PATH" .venvs/sam/bin/sam
 STACK ?= wandb-launch
 
-.PHONY: build deploy verify logs destroy
+.PHONY: build deploy doctor queue watch verify logs destroy
 build: $(VENV)/.installed .venvs/sam/.installed ## Builds the application: make build [CONFIG=launch-config.yaml]
 	@$(BIN)/python -m operate build --config "$(abspath $(CONFIG))"
 
 deploy: $(VENV)/.installed .venvs/sam/.installed ## Deploys a stack; asks questions the first time: make deploy [STACK=name] [CONFIG=launch-config.yaml]
 	@$(BIN)/python -m operate deploy --stack "$(STACK)" --config "$(abspath $(CONFIG))"
+
+doctor: $(VENV)/.installed ## Checks what a deployed stack needs: the key, queues, roles, buckets, quotas: make doctor [STACK=name]
+	@$(BIN)/python -m operate doctor --stack "$(STACK)"
+
+queue: $(VENV)/.installed ## Prints the configuration for the run queues; ARGS=--push creates those that do not exist in W&B
+	@$(BIN)/python -m operate queue --stack "$(STACK)" $(ARGS)
+
+watch: $(VENV)/.installed ## Shows the runs of a stack while they work: make watch [STACK=name]
+	@$(BIN)/python -m operate watch --stack "$(STACK)"
 
 verify: $(VENV)/.installed .venvs/training/.installed ## Tests a deployed stack with one small job, for a few cents: make verify [STACK=name] [ARGS="--queue name"]
 	@$(BIN)/python -m operate verify --stack "$(STACK)" $(ARGS)

@@ -3,12 +3,11 @@
 import json
 import os
 import platform
-import re
 import secrets
 import signal
 import subprocess
 import sys
-import sysconfig
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,6 +38,7 @@ DEMO_KEY = secrets.token_hex(20)
 
 _BOOT_SECONDS = 30
 _END_SECONDS = 30
+_SAID_EVERY = 4.0
 
 Say = Callable[[str], None]
 
@@ -90,6 +90,10 @@ class LocalCloud(NamedTuple):
     def hold_builds(self, held: bool) -> None:
         """Keep new builds queued, as if the account's limit were reached, or let them continue."""
         self._ask("PUT", "builds", {"held": held})
+
+    def put_quotas(self, quotas: Mapping[str, Mapping[str, float]]) -> None:
+        """Set quotas of the account, by service and name."""
+        self._ask("PUT", "quotas", quotas)
 
     def put_call_faults(self, faults: list[dict[str, Any]]) -> None:
         """Plan faults for the functions' calls: see `local/aws/call_faults.py`."""
@@ -205,6 +209,7 @@ def deploy(
     max_jobs: int,
     grace_seconds: int,
     say: Say,
+    queues: Sequence[str] = (),
     stopped_run_timeout: int = 60,
     stack_name: str = STACK_NAME,
     more_parameters: Mapping[str, str] | None = None,
@@ -212,11 +217,12 @@ def deploy(
 ) -> Deployed:
     """Build the template and deploy it into the embedded AWS with the real SAM CLI.
 
+    `queues` are the queues that it serves, if they are more than that of `wandb`.
     `source` is the application's folder, which may hold another version.
     """
     config = cloud.folder / "launch-config.yaml"
     behaviour = {"max_jobs": max_jobs, "stopped_run_timeout": stopped_run_timeout}
-    config.write_text(json.dumps({"entity": wandb.entity, "queues": [wandb.queue], **behaviour}))
+    config.write_text(json.dumps({"entity": wandb.entity, "queues": [*queues] or [wandb.queue], **behaviour}))
     runtime = f"{sys.version_info.major}.{sys.version_info.minor}"
     parameters = {
         "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
@@ -230,7 +236,8 @@ def deploy(
     environment = {
         "LAUNCH_CONFIG": str(config),
         "LAYER_PYTHON": runtime,
-        "LAYER_PLATFORMS": _platform_of_wheels(),
+        "LAYER_TARGETS": _target_of_wheels(),
+        "LAYER_PLATFORMS": f"manylinux2014_{platform.machine()}",  # of 0.1.0. Delete with tests/upgrade/0.1.0.
     }
     with timed("building the template with sam build", say):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment, folder=source)
@@ -246,11 +253,10 @@ def deploy_built(cloud: LocalCloud, overrides: Sequence[str] = (), *, stack_name
     _sam(cloud, ["deploy", "--template-file", built, "--stack-name", stack_name, *overrides], {})
 
 
-def _platform_of_wheels() -> str:
-    """Return pip's name for this machine, because functions run on it."""
-    if sys.platform == "darwin":
-        return re.sub(r"[.-]", "_", sysconfig.get_platform())
-    return f"manylinux2014_{platform.machine()}"
+def _target_of_wheels() -> str:
+    """Return uv's name for this machine, because functions run on it."""
+    machine = "aarch64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+    return f"{machine}-apple-darwin" if sys.platform == "darwin" else f"{machine}-manylinux2014"
 
 
 def _sam(cloud: LocalCloud, arguments: list[str], environment: Mapping[str, str], *, folder: Path = ROOT) -> str:
@@ -283,8 +289,19 @@ def printed_by(command: list[str], *, folder: Path, environment: Mapping[str, st
 
 @contextmanager
 def timed(what: str, say: Say) -> Iterator[None]:
-    """Print a step at its start, and its duration at its end."""
-    started = time.monotonic()
+    """Print a step at its start, every few seconds while it lasts, and its duration at its end."""
+    started, ended = time.monotonic(), threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(_SAID_EVERY):
+            say(f"{what} ... {time.monotonic() - started:.0f} s")
+
     say(f"{what} ...")
-    yield
+    repeating = threading.Thread(target=repeat, daemon=True)
+    repeating.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        repeating.join()
     say(f"{what}: {time.monotonic() - started:.1f} s")

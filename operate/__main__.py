@@ -8,10 +8,13 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from operate import sam, stack_file
 from operate.deploy import DEFAULT_LAUNCH_CONFIG, deploy
 from operate.destroy import destroy
+from operate.doctor import doctor
 from operate.errors import CannotOperate
 from operate.logs import logs
+from operate.queue import queue
 from operate.template import ROOT, parameters
 from operate.verify.verify import verify
+from operate.watch import watch
 
 
 def main() -> int:
@@ -42,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     of_stack.add_argument("--stack", default="wandb-launch")
     deploying = commands.add_parser("deploy", parents=[of_stack], help="deploy a stack")
     deploying.add_argument("--config", default="", help="the launch-config.yaml to deploy")
+    commands.add_parser("doctor", parents=[of_stack], help="check what a deployed stack needs")
+    commands.add_parser("watch", parents=[of_stack], help="show the runs while they work")
+    queueing = commands.add_parser("queue", parents=[of_stack], help="print the configuration for run queues")
+    queueing.add_argument("--push", action="store_true", help="create the run queues that do not exist in W&B")
     logging = commands.add_parser("logs", parents=[of_stack], help="show what was logged about a run")
     logging.add_argument("--run", required=True, help="the id of the run or of its queue item")
     logging.add_argument("--since", default="1 hour", help="how far back to search, for example 2 days")
@@ -68,6 +75,12 @@ def _run(arguments: argparse.Namespace) -> None:
     region = known.region if known else None
     if arguments.command == "logs":
         logs(arguments.stack, region, arguments.run, since=arguments.since, raw=arguments.raw)
+    elif arguments.command == "doctor":
+        doctor(arguments.stack, region)
+    elif arguments.command == "watch":
+        watch(arguments.stack, region)
+    elif arguments.command == "queue":
+        queue(arguments.stack, region, push=arguments.push)
     elif arguments.command == "verify":
         verify(arguments.stack, region, queue=arguments.queue, sure=arguments.yes, keep=arguments.keep)
     else:

@@ -13,6 +13,7 @@ from operate.account import Account
 from operate.api_key import find_secret, secret_name, store_api_key
 from operate.dialogue import ask, ask_secret, confirm, in_terminal, say
 from operate.errors import CannotOperate
+from operate.queue import create_queues
 from operate.report import report
 from operate.stack_file import RENAMED, StackFile
 from operate.template import ROOT, Parameter, parameters
@@ -42,9 +43,10 @@ def deploy(stack: str, launch_config: str) -> None:
     config = sam.read_launch_config(config_path)
     values = {name: content.parameters.get(name, each.default or "") for name, each in known.items()}
     values[_SECRET] = _secret(stack, account, values, known[_SECRET])
+    values["CreateQueues"] = create_queues(stack, config, values)
     sam.build(config_path, values["PythonRuntime"])
     sam.deploy(stack, account.region, values)
-    report(stack, account, config, values)
+    report(stack, account)
 
 
 def _in_repository(path: str) -> str:

@@ -1,11 +1,18 @@
-"""`make logs`: shows what the functions logged about a run."""
+"""`make logs`: shows what the functions logged about a run, its image build and its training jobs, newest last."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
+from launch_agent.clients.aws import error_code
+from launch_agent.clients.executions import execution_arn
+from launch_agent.clients.logs import TRAINING_LOG_GROUP
+from launch_agent.image.build_failure import build_id_in
+from launch_agent.outcome.log_lines import plain
 from operate.account import Account
 from operate.errors import CannotOperate
 
@@ -22,20 +29,83 @@ _NOT_SHOWN = (
 
 
 def logs(stack: str, region: str | None, run: str, *, since: str, raw: bool) -> None:
-    """Print the log lines about a run, given its id or its queue item's. Raises CannotOperate if there are no lines."""
+    """Print the log lines of a run, given its id or its queue item's, oldest first.
+
+    Raises CannotOperate if the functions have logged nothing about it. With `raw`, the lines are unchanged.
+    """
     if not run:
         raise CannotOperate("Give the id of the run or of its queue item: make logs RUN=run-id")
     account = Account(region)
-    group = account.outputs(stack)["FunctionsLogGroupName"]
+    outputs, client = account.outputs(stack), account.client("logs")
     begin = datetime.now(UTC) - duration(since)
-    events = lines_of(account.client("logs"), group, run, begin)
+    events = lines_of(client, outputs["FunctionsLogGroupName"], run, begin)
     if not events:
         raise CannotOperate(
             f"The stack {stack} has logged nothing about a run {run} since {begin.astimezone():%Y-%m-%d %H:%M}. Check "
             'the id, or search further back, for example with SINCE="7 days".'
         )
-    for timestamp, text in events:
-        print(text if raw else line_for_people(timestamp, text))
+    said = [(timestamp, text if raw else line_for_people(timestamp, text)) for timestamp, text in events]
+    fields = [fields_of(text) for _, text in events]
+    for source, group, prefix in (*_builds(account, outputs, fields), *_training_jobs(fields)):
+        lines = _all_lines(client, group, prefix, begin)
+        said += [(timestamp, text if raw else _line_of(source, timestamp, text)) for timestamp, text in lines]
+    for _, line in sorted(said, key=lambda each: each[0]):
+        print(line)
+
+
+def _training_jobs(lines: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Yield the log group and the beginning of the streams' names of each training job."""
+    for name in dict.fromkeys(line["training_job_name"] for line in lines if line.get("training_job_name")):
+        yield "training", TRAINING_LOG_GROUP, f"{name}/"
+
+
+def _builds(
+    account: Account, outputs: Mapping[str, str], lines: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the log group and the stream of each image build that the run's executions started."""
+    states, codebuild = account.client("stepfunctions"), account.client("codebuild")
+    for name in dict.fromkeys(line["execution"] for line in lines if line.get("execution")):
+        arn = execution_arn(outputs["StateMachineArn"], name)
+        try:
+            pages = states.get_paginator("get_execution_history").paginate(executionArn=arn)
+            events = [event for page in pages for event in page["events"]]
+        except states.exceptions.ExecutionDoesNotExist:
+            continue
+        ids = list(dict.fromkeys(filter(None, map(_build_id, events))))
+        for build in codebuild.batch_get_builds(ids=ids)["builds"] if ids else ():
+            where = build.get("logs", {})
+            if where.get("streamName"):
+                yield "build", where["groupName"], where["streamName"]
+
+
+def _build_id(event: Mapping[str, Any]) -> str | None:
+    """Return the id of the build that an event of an execution is about, if it is about one."""
+    for details in (value for name, value in event.items() if name.startswith("task")):
+        if details["resourceType"] == "codebuild":
+            return build_id_in(details.get("output") or details.get("cause") or "")
+    return None
+
+
+def _all_lines(client: "CloudWatchLogsClient", group: str, prefix: str, begin: datetime) -> Iterator[tuple[int, str]]:
+    """Yield the time and text of each line in the streams whose names begin with `prefix`."""
+    pages = client.get_paginator("filter_log_events").paginate(
+        logGroupName=group, logStreamNamePrefix=prefix, startTime=int(begin.timestamp() * 1000)
+    )
+    try:
+        for event in (event for page in pages for event in page["events"]):
+            yield event["timestamp"], event["message"].rstrip()
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFoundException":
+            raise
+
+
+def _line_of(source: str, timestamp: int, text: str) -> str:
+    """Format a line of a build or a training job."""
+    return f"{_time(timestamp)}  {source:7}  {' '.join(plain(text).split())}"
+
+
+def _time(timestamp: int) -> str:
+    return datetime.fromtimestamp(timestamp / 1000, UTC).astimezone().strftime("%H:%M:%S")
 
 
 def duration(text: str) -> timedelta:
@@ -80,7 +150,7 @@ def fields_of(text: str) -> Mapping[str, Any]:
 def line_for_people(timestamp: int, text: str) -> str:
     """Format a log line for people: time, level, function, message, and the other fields."""
     fields = fields_of(text)
-    when = datetime.fromtimestamp(timestamp / 1000, UTC).astimezone().strftime("%H:%M:%S")
+    when = _time(timestamp)
     if "message" not in fields:
         return f"{when}  {_one_line(text)}"
     function = _FUNCTION.search(fields.get("function_name", ""))

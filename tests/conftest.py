@@ -1,7 +1,10 @@
-"""For every test: fake credentials, and no network except loopback."""
+"""For every test: fake credentials, no network except loopback, and its group of tests that run in one process."""
 
 import os
+from functools import cache
+from pathlib import Path
 
+import botocore.session
 import pytest
 from hypothesis import settings
 
@@ -15,6 +18,39 @@ os.environ["POWERTOOLS_SERVICE_NAME"] = "launch-agent"
 # Tests run `make plan` and others like a user. Inside `make test`, make would also print the folder that it enters.
 for name in ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
+
+# As in the Makefile: a process without bytecode compiles all modules that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+_REST = "application"
+GROUPS = {
+    "images": ("e2e/test_builds", "e2e/test_real_jobs"),
+    _REST: (),
+    "verify": ("e2e/test_verify",),
+    "second application": ("e2e/test_behaviours", "e2e/test_pipeline", "e2e/test_stops", "e2e/test_sweeps"),
+    "deployments": ("e2e/test_deploying", "e2e/test_refused_deployments"),
+    "attacks": ("simulation/test_attack",),
+    "commands": ("e2e/test_commands",),
+}
+"""The modules that take longest, the longest first. _REST is all others that use the deployed application."""
+_GROUP_OF = {module: group for group, modules in GROUPS.items() for module in modules}
+
+
+# moto gives each test a new session of boto3. With one loader, AWS's service models are read once for all of them.
+botocore.session.create_loader = cache(botocore.session.create_loader)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for the processes of `make test`: each group runs in one, and the longest begin first."""
+    order, places = list(GROUPS), {}
+    for item in items:
+        module = item.path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+        group = _GROUP_OF.get(module, _REST if module.startswith("e2e/") else module)
+        item.add_marker(pytest.mark.xdist_group(group))
+        places[item] = order.index(group) if group in GROUPS else len(order)
+    items.sort(key=places.__getitem__)
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ NAMES = (
     "report_outcome",
     "relaunch_run",
     "sweep_runs",
+    "check_setup",
     "retire_agent",
 )
 

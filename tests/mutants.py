@@ -1,18 +1,22 @@
 """`make mutants`: breaks one line of the package at a time, at random, and counts the changes that no test notices.
 
 Cosmic Ray makes the changes, in a copy of the checkout. It runs in an environment of its own; the tests run in the
-development environment.
+development environment. First all of them run on the unchanged copy: they have to pass, and it is noted which
+functions each test calls. With a change, the tests that call the changed function run first. If none of them fails,
+all run.
 """
 
 import argparse
+import ast
 import difflib
+import json
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,58 +33,114 @@ SUITES = (
 )
 """None needs the embedded AWS. The second runs only if the first has noticed nothing."""
 TIMEOUT_SECONDS = 600
+FIRST = 300
+"""How many of the tests that call a changed function run before all others: the quickest."""
 LEFT_OUT = ("NoOp", "Variable", "BinaryOperator_BitOr")
 """Operators that change nothing, that need arguments, and that mostly change the types in annotations."""
 
+Function = tuple[str, int]
+"""A function's module, as a path in the checkout, and the line on which the function begins; 0 is the whole module."""
+
+_NOT_NOTICED = (0, 5)
+"""pytest's exit codes if all tests pass, and if there are none: a change of a table can rename all cases of a test."""
+
 
 class Mutant(NamedTuple):
-    """The operator's name, the module's path in the checkout, and the number of the place that it changes there."""
+    """A change that can be made."""
 
     operator: str
     module: str
     occurrence: int
+    """The number of the place in the module, of those that the operator can change."""
+    line: int
 
 
 class _Places(AstVisitor):  # type: ignore[misc]  # the library has no types
-    """Counts the places of a module that an operator can change."""
+    """The lines of a module that an operator can change."""
 
     def __init__(self, operator: str) -> None:
-        self.operator, self.count = get_operator(operator)(), 0
+        self.operator, self.lines = get_operator(operator)(), list[int]()
 
     def visit(self, node: object) -> object:
-        """Count those of one node."""
-        self.count += sum(1 for _ in self.operator.mutation_positions(node))
+        """Add those of one node."""
+        self.lines += [start[0] for start, _ in self.operator.mutation_positions(node)]
         return node
+
+
+class Tests:
+    """The tests, and which of them call each function of the copy of the checkout."""
+
+    def __init__(self, copy: Path) -> None:
+        """Run all tests. If one fails, the program ends with what it says."""
+        self._copy = copy
+        with tempfile.TemporaryDirectory() as folder:
+            noting = ["-p", "tests.calls", "--calls", folder, *(f"--of={modules}" for modules in MUTATED)]
+            for suite in SUITES:
+                finished = self._run(["-n", "2", *noting, *suite], seconds=None)
+                if finished.returncode:
+                    sys.exit(f"a test fails without any change:\n{finished.stdout.decode()}")
+            tests = sorted(test for file in Path(folder).glob("*.json") for test in json.loads(file.read_text()))
+        self._callers: dict[Function, list[str]] = {}
+        for _, test, called in tests:
+            for function in {(module, line) for module, first in called for line in (0, first)}:
+                self._callers.setdefault(function, []).append(test)
+
+    def notice(self, function: Function) -> bool:
+        """Say whether a test fails with a changed function, or does not end. The quickest tests run first."""
+        try:
+            return self._likely(self._callers.get(function, [])[:FIRST]) or any(
+                self._run(["-n", "2", *suite]).returncode for suite in SUITES
+            )
+        except subprocess.TimeoutExpired:
+            return True
+
+    def _likely(self, tests: Sequence[str]) -> bool:
+        """Run some tests, and say whether one fails."""
+        if not tests:
+            return False
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("\n".join(tests))
+            file.flush()
+            modules = sorted({test.partition("::")[0] for test in tests})
+            return self._run(["-p", "tests.calls", "--only", file.name, *modules]).returncode not in _NOT_NOTICED
+
+    def _run(
+        self, tests: Sequence[str], *, seconds: int | None = TIMEOUT_SECONDS
+    ) -> "subprocess.CompletedProcess[bytes]":
+        command = [".venv/bin/pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
+        return subprocess.run(command, cwd=self._copy, capture_output=True, timeout=seconds, check=False)
 
 
 def mutants() -> Iterator[Mutant]:
     """Yield every change that can be made."""
     operators = [name for name in operator_names() if not any(part in name for part in LEFT_OUT)]
     for path in sorted(path for folder in MUTATED for path in (ROOT / folder).rglob("*.py")):
-        tree = get_ast(path.read_text())
+        tree, module = get_ast(path.read_text()), str(path.relative_to(ROOT))
         for operator in operators:
             places = _Places(operator)
             places.walk(tree)
-            yield from (Mutant(operator, str(path.relative_to(ROOT)), number) for number in range(places.count))
+            yield from (Mutant(operator, module, number, line) for number, line in enumerate(places.lines))
 
 
-def survives(mutant: Mutant, copy: Path) -> str:
+def function_at(source: str, line: int) -> int:
+    """Return the line on which the innermost function around a line begins; 0 if the line is in no function.
+
+    A function begins with its decorators, as its code object does.
+    """
+    defined = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    spans = [
+        (min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.end_lineno or 0) for node in defined
+    ]
+    return max((first for first, last in spans if first <= line <= last), default=0)
+
+
+def survives(mutant: Mutant, copy: Path, tests: Tests) -> str:
     """Return the change, as a diff, if all tests pass with it; else nothing."""
     with use_mutation(copy / mutant.module, get_operator(mutant.operator)(), mutant.occurrence) as (before, after):
-        if any(notices(suite, copy) for suite in SUITES):
+        if tests.notice((mutant.module, function_at(before, mutant.line))):
             return ""
     changed = difflib.unified_diff(before.splitlines(), after.splitlines(), mutant.module, mutant.operator, lineterm="")
     return "\n".join(changed)
-
-
-def notices(suite: tuple[str, ...], copy: Path) -> bool:
-    """Say whether a test of a suite fails, or does not end."""
-    command = [".venv/bin/pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", "-p", "no:randomly", *suite]
-    try:
-        finished = subprocess.run(command, cwd=copy, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return True
-    return finished.returncode != 0
 
 
 def main() -> int:
@@ -97,8 +157,9 @@ def main() -> int:
         )
         for environment in (".venv", ".venvs"):
             (copy / environment).symlink_to((ROOT / environment).resolve())
+        tests = Tests(copy)
         for mutant in random.Random(options.seed).sample(every, options.number):
-            diff = survives(mutant, copy)
+            diff = survives(mutant, copy, tests)
             counts["survived" if diff else "killed"] += 1
             print(diff or f"killed: {mutant.module} {mutant.operator} {mutant.occurrence}", flush=True)
     print(f"mutants: of {len(every)}, killed {counts['killed']} survived {counts['survived']} seed {options.seed}")

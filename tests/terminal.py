@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ class Terminal:
         self._pid, self._terminal = pty.fork()
         if self._pid == 0:
             os.chdir(cwd)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets what it runs in the background ignore Ctrl-C
             os.execvpe(command[0], list(command), dict(env))  # noqa: S606 - the forked child becomes the program
 
     def answer(self, question: str, answer: str, *, within: float = 60) -> None:

@@ -13,7 +13,7 @@ step = RelaunchRun(Clients())
 
 @door
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Open the run again. Raises LaunchFailed if the execution was not redriven."""
+    """Open the run again or, if the execution was not redriven, fail it. Both answer the task token."""
     task = Task.model_validate(event)
     logger.append_keys(run_queue_item_id=task.run_queue_item_id)
     step.relaunch(task)

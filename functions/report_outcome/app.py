@@ -14,8 +14,8 @@ step = ReportOutcome(clients)
 
 
 @door
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, str]:
-    """Return `verdict` and `reason`."""
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Return the execution's output: the verdict, the reason, the training job and links."""
     if "redrives" in event:
         # In version 0.1.0 this function was the task of "Launch failed". Executions keep their state machine while they
         # run, and for the 14 days in which they can be redriven. Delete with tests/upgrade/0.1.0.

@@ -18,11 +18,14 @@ import tarfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launch_agent.image.pins import UV_VERSION
-from local.aws.cloud import Cloud
-from local.aws.registry import MIRROR, RegistryClient
+from local.aws.registry_client import MIRROR, RegistryClient
 from local.folders import PATH
+
+if TYPE_CHECKING:
+    from local.aws.cloud import Cloud  # builds start without it, as it imports boto3
 
 MIRROR_NOTE = "replaced with an image made from this machine's own system"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -66,13 +69,13 @@ done
 _made = threading.Lock()
 
 
-def make(cloud: Cloud) -> None:
+def make(cloud: "Cloud") -> None:
     """Put the base images into the registry, once. Builds that start during this time wait for them."""
     with _made:
         _make(cloud)
 
 
-def _make(cloud: Cloud) -> None:
+def _make(cloud: "Cloud") -> None:
     ecr = cloud.client("ecr")
     owner = RegistryClient.of_role(cloud)
     for repository in (PYTHON, ACCELERATOR, UV):

@@ -1,14 +1,14 @@
 """Injects faults into the functions' calls: the function dies, gets no answer, or gets a transaction conflict."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from local.aws.functions import Functions
 from local.loopback import Application, Message, Receive, body_of
 
-_ENVIRONMENT = re.compile(r"\bapp/(\S+)")
+_OF_S3 = {"DELETE": "DeleteObject", "GET": "ListObjectsV2", "HEAD": "HeadBucket", "PUT": "PutObject"}
+"""The functions' calls of S3, whose requests do not name their operation."""
 
 
 class CallFaults:
@@ -25,8 +25,7 @@ class CallFaults:
     def due(self, method: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
         """Return the planned fault for a call, or None; count it as used."""
         environment = self._environment(headers)
-        # HeadBucket is the only HEAD request of the functions. S3's requests do not name their operation.
-        operation = "HeadBucket" if method == "HEAD" else headers.get("x-amz-target", "").rpartition(".")[2]
+        operation = headers.get("x-amz-target", "").rpartition(".")[2] or _OF_S3.get(method)
         for fault in self.planned:
             mine = environment and fault["function"] in environment.function and fault["operation"] == operation
             if mine and fault.get("times", 1) > 0:
@@ -48,8 +47,7 @@ class CallFaults:
         return 503, {"__type": "ServiceUnavailable", "message": "the answer was lost on purpose"}
 
     def _environment(self, headers: Mapping[str, str]) -> Any:
-        found = _ENVIRONMENT.search(headers.get("user-agent", ""))
-        return self._functions.environments.get(found[1]) if found else None
+        return self._functions.running.get(headers.get("x-amzn-trace-id", ""))
 
 
 def _conflict(asked: dict[str, Any]) -> dict[str, Any]:

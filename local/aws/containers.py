@@ -13,12 +13,14 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from local.aws import base_images
-from local.aws.cloud import Cloud
-from local.aws.registry import RegistryClient
+from local.aws.registry_client import RegistryClient
 from local.folders import PATH, remove
+
+if TYPE_CHECKING:
+    from local.aws.cloud import Cloud  # builds start without it, as it imports boto3
 
 Tool = Literal["buildah", "podman", "docker", "none"]
 
@@ -90,7 +92,7 @@ def tool_environment(storage: Path) -> dict[str, str]:
 class Containers:
     """Builds and runs images with one tool. Its files are in the cloud's folder, or in the Docker engine's."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: "Cloud") -> None:
         """Choose a tool for images in this cloud's registry. Raises SystemExit if the requested tool does not work."""
         self._cloud = cloud
         self._storage = cloud.data / "containers"
@@ -236,16 +238,17 @@ def _pseudo_run(
         layer = image.client.blob(image.repository, digest)
         subprocess.run(["tar", "-xzf", "-", "--no-same-owner", "-C", root], input=layer, check=True, env={"PATH": PATH})
     variables = dict(each.partition("=")[::2] for each in image.config.get("Env") or [])
-    python = str(_ROOT / ".venvs/training/bin/python")
-    program = python if Path(command[0]).name.startswith("python") else command[0]
+    training = str(_ROOT / ".venvs/training/bin")
+    program = f"{training}/python" if Path(command[0]).name.startswith("python") else command[0]
 
     def here(text: str) -> str:
         text = text.replace("/opt/ml", str(opt_ml))
         return str(root / text[1:]) if text.startswith("/") and (root / text[1:]).exists() else text
 
     mapped = {name: here(value) for name, value in {**variables, **environment}.items()}
+    path = f"{training}:{mapped.get('PATH', PATH)}"
     folder = root / (image.config.get("WorkingDir") or "/")[1:]
-    return Run([program, *map(here, command[1:])], {"PATH": PATH, **mapped, "HOME": str(opt_ml)}, folder)
+    return Run([program, *map(here, command[1:])], {**mapped, "PATH": path, "HOME": str(opt_ml)}, folder)
 
 
 def _call(command: list[str], environment: dict[str, str]) -> None:

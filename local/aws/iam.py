@@ -51,6 +51,8 @@ class Iam:
         seams.wrap("ministack.core.iam_actions:extract_iam_action", iam_request.action)
         seams.wrap("ministack.core.iam_actions:dynamodb_service_context", iam_request.with_leading_keys)
         seams.wrap("ministack.services.secretsmanager:_get_secret_value", self._get_secret_value)
+        # Clients reach this AWS over loopback without TLS, and AWS with it: policies must not refuse them for that.
+        seams.wrap("ministack.app:pin_request_origin", lambda old, source_ip, _: old(source_ip, True))
         seams.add("ministack.core.iam_actions:SERVICE_TO_IAM_NAMESPACE", "sagemaker", "sagemaker")
 
     def know_tags(self, tags: dict[str, list[dict[str, str]]]) -> None:

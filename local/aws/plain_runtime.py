@@ -48,6 +48,7 @@ def run(handler: str, receive: Callable[[], dict[str, Any]], send: Callable[...,
     while True:
         send("next")
         work = receive()
+        os.environ["_X_AMZN_TRACE_ID"] = work.get("trace_id", "")
         try:
             send("result", _marshalled(call(json.loads(work["event"]), Context(work))))
         except Exception as error:  # noqa: BLE001 - the function's own code can raise anything

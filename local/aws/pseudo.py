@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from local.aws.registry import RegistryClient
+from local.aws.registry_client import RegistryClient
 
 LABEL = "pseudo"
 _SKIPPED = ("RUN", "ARG", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME")

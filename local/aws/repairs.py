@@ -21,6 +21,7 @@ _FILTER = re.compile(r'\s*([?-]?(\w+|"[^"]*")(\s+|$))*')
 _STATE_MACHINE = "AWS::StepFunctions::StateMachine"
 _SCHEDULE = "AWS::Scheduler::Schedule"
 _LOG_GROUP = "AWS::Logs::LogGroup"
+_QUERY = "AWS::Logs::QueryDefinition"
 
 
 def install(cloud: Cloud) -> None:
@@ -32,6 +33,7 @@ def install(cloud: Cloud) -> None:
     handlers[_STATE_MACHINE] = _keeping(handlers[_STATE_MACHINE], _keep_tracing)
     handlers[_SCHEDULE] = _with_names_once(handlers[_SCHEDULE], _is_scheduled)
     handlers[_LOG_GROUP] = _with_names_once(handlers[_LOG_GROUP], _is_logged)
+    handlers[_QUERY] = _without_effect()
     seams.wrap("ministack.services.ecr:_describe_images", _image_not_found)
     seams.wrap("ministack.services.cloudwatch_logs:_filter_log_events", _filter_refused)
     seams.wrap("ministack.services.lambda_svc:_layer_content_url", partial(_signed, cloud))
@@ -109,6 +111,18 @@ def _with_names_once(theirs: dict[str, Any], is_there: Callable[[dict[str, Any]]
         return made
 
     return {**theirs, "create": create}
+
+
+def _without_effect() -> dict[str, Any]:
+    """Make a resource that only people use in the console; ministack refuses its type."""
+
+    def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:
+        return f"{stack_name}-{logical_id}", {}
+
+    def update(physical_id: str, *_: Any) -> tuple[str, dict[str, Any]]:
+        return physical_id, {}
+
+    return {"create": create, "update": update, "delete": lambda *_: None}
 
 
 def _is_scheduled(props: dict[str, Any]) -> bool:

@@ -6,9 +6,11 @@ and similar variables point into it
 (https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html).
 """
 
+import hashlib
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import time
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from local import ACCOUNT_ID, REGION
+from local.aws import seams
 from local.aws.containers import Containers, Run
 
 _OWN_REGISTRY = f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/"
@@ -31,9 +34,38 @@ class NoSuchImage(Exception):
 class Images:
     """The described images, by repository and tag, and the container tool for those in the registry."""
 
-    def __init__(self, folder: Path, containers: Containers) -> None:
-        """Keep the descriptions in this folder."""
-        self._folder, self.containers = folder, containers
+    def __init__(self, folder: Path, containers: Containers, url: str) -> None:
+        """Keep the descriptions in this folder. ECR's addresses of their configurations begin with `url`."""
+        self._folder, self.containers, self._url = folder, containers, url
+        self._configs: dict[str, dict[str, Any]] = {}
+        """The configurations that ECR has given addresses of, by a digest that cannot be guessed."""
+        self._salt = secrets.token_hex(16)
+
+    def install(self) -> None:
+        """Let ECR show the configurations of described images."""
+        seams.wrap("ministack.services.ecr:_batch_get_image", self._batch_get_image)
+        seams.wrap("ministack.services.ecr:_get_download_url_for_layer", self._download_url)
+
+    def _batch_get_image(self, old: Any, data: dict[str, Any]) -> Any:
+        (image,) = data["imageIds"]
+        described = self.get(f"{_OWN_REGISTRY}{data['repositoryName']}:{image.get('imageTag')}")
+        if described is None:
+            return old(data)
+        config = {"config": {"Entrypoint": described.get("entrypoint"), "Cmd": described.get("cmd")}}
+        digest = f"sha256:{hashlib.sha256(f'{self._salt}{config}'.encode()).hexdigest()}"
+        self._configs[digest] = config
+        manifest = json.dumps({"schemaVersion": 2, "config": {"digest": digest}})
+        found = {"repositoryName": data["repositoryName"], "imageId": image, "imageManifest": manifest}
+        return seams.use("ministack.core.responses:json_response")({"images": [found], "failures": []})
+
+    def _download_url(self, _: Any, data: dict[str, Any]) -> Any:
+        url = f"{self._url}/_local/image-configs/{data['layerDigest']}"
+        answer = {"downloadUrl": url, "layerDigest": data["layerDigest"]}
+        return seams.use("ministack.core.responses:json_response")(answer)
+
+    def config(self, digest: str) -> dict[str, Any] | None:
+        """Return the configuration of a described image, by its digest."""
+        return self._configs.get(digest)
 
     def put(self, name: str, image: dict[str, Any]) -> None:
         """Store an image: {"entrypoint": [...], "cmd": [...], "env": {...}, "working_dir": "..."}."""

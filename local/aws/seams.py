@@ -4,6 +4,8 @@ clear sentence, instead of an unrelated test.
 
 import importlib
 import inspect
+import sys
+import types
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -11,11 +13,13 @@ from typing import Any
 _S = "ministack.services."
 _M = "moto.stepfunctions.parser."
 _ASL = f"{_M}asl."
+_BATCH = f"{_ASL}component.state.exec.state_task.service.state_task_service_batch"
 
 TABLE: dict[str, tuple[str, ...] | None] = {
     # module:name -> the names of its parameters; None if it is not a function or its parameters do not matter
     "ministack.app:app": ("scope", "receive", "send"),
     "ministack.app:SERVICE_HANDLERS": None,
+    "ministack.app:pin_request_origin": ("source_ip", "secure_transport"),
     "ministack.core.router:SERVICE_PATTERNS": None,
     "ministack.core.router:extract_access_key_id": ("headers", "query_params"),
     "ministack.core.responses:get_account_id": (),
@@ -41,10 +45,14 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     f"{_S}iam:_roles": None,
     f"{_S}sts:_sessions": None,
     f"{_S}sts:register_session": ("access_key", "session"),
+    f"{_S}cloudwatch:_evaluate_all_alarms": (),
+    f"{_S}cloudwatch:record_metric": ("namespace", "metric_name", "value", "unit", "dimensions"),
     f"{_S}cloudwatch_logs:_filter_log_events": ("data",),
     f"{_S}codebuild:_projects": None,
+    f"{_S}ecr:_batch_get_image": ("data",),
     f"{_S}ecr:_describe_images": ("data",),
     f"{_S}ecr:_get_authorization_token": ("data",),
+    f"{_S}ecr:_get_download_url_for_layer": ("data",),
     f"{_S}ecr:_images": None,
     f"{_S}ecr:_repositories": None,
     f"{_S}dynamodb:_tables": None,
@@ -180,8 +188,16 @@ def add(where: str, key: str, value: Any) -> None:
 
 def check() -> None:
     """Check every entry of TABLE. Raises SeamMoved for the first that is missing or has changed."""
+    _leave_out_batch()
     for where in TABLE:
         use(where)
+
+
+def _leave_out_batch() -> None:
+    """Put an empty class in the place of the task for AWS Batch: it imports all of moto's EC2, for half of a boot."""
+    module = types.ModuleType(_BATCH)
+    vars(module)["StateTaskServiceBatch"] = type("StateTaskServiceBatch", (), {})
+    sys.modules.setdefault(_BATCH, module)
 
 
 def _versions() -> str:

@@ -28,6 +28,8 @@ from local.aws.delivery import Delivery
 from local.aws.functions import Functions
 from local.aws.iam import Iam, caller
 from local.aws.machine import Machine
+from local.aws.pricing import Pricing
+from local.aws.quotas import ServiceQuotas
 from local.aws.registry import Registry
 from local.aws.runner import Images
 from local.aws.training import Training
@@ -48,15 +50,17 @@ class Server:
         self._cloud = cloud
         self.iam = Iam()
         self.containers = Containers(cloud)
-        self.images = Images(cloud.data / "images", self.containers)
+        self.images = Images(cloud.data / "images", self.containers, cloud.url)
         self.functions = Functions(cloud, self.iam)
         self.call_faults = CallFaults(self.functions)
         self.behaviour = Behaviour()
         self.training = Training(cloud, self.iam, self.images, self.behaviour)
         self.registry = Registry(self.iam)
+        self.quotas = ServiceQuotas()
         self.builds = CodeBuild(cloud, self.containers)
         self.machine, delivery = Machine(cloud, self.iam, self.builds), Delivery(cloud, self.iam)
-        for part in (self.iam, self.registry, self.functions, self.training, self.builds, delivery, self.machine):
+        own = (self.iam, self.registry, self.images, self.quotas, self.functions, self.training, self.builds)
+        for part in (*own, delivery, self.machine, Pricing()):
             part.install()
         self.behaviour.change()
         repairs.install(cloud)
@@ -103,6 +107,9 @@ class Server:
         if what.startswith("pulls/"):  # a build asks for an anonymous pull from a public registry
             taken = self.registry.takes_pull(what.removeprefix("pulls/"))
             await _answer(send, 200 if taken else 429, {})
+        elif what.startswith("image-configs/"):  # like a signed address in S3, it needs no other key
+            config = self.images.config(what.removeprefix("image-configs/"))
+            await _answer(send, 200 if config else 404, config)
         elif not hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self._cloud.owner.secret_key}"):
             await _answer(send, 403, {"message": "only for the owner"})
         elif scope["method"] == "PUT":
@@ -134,6 +141,8 @@ class Server:
             self.builds.hold(value["held"])
         elif what == "pull-limits":
             self.registry.limits.update(value)
+        elif what == "quotas":
+            self.quotas.set(value)
         else:
             {"faults": self.training.faults, "call-faults": self.call_faults.planned}[what][:] = value
 

@@ -58,6 +58,10 @@ _CAPACITY = (
 )
 
 
+_SPOT_SHARE = 0.3
+"""How many of a spot job's seconds are billed; SageMaker documents savings of up to 90%."""
+
+
 class Training:
     """The account's training jobs, and the API for them."""
 
@@ -189,7 +193,8 @@ class Training:
         if not started or not ended:
             return job
         seconds = max(1, int(ended - started))
-        return {**job, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+        billable = max(1, int(seconds * _SPOT_SHARE)) if job.get("EnableManagedSpotTraining") else seconds
+        return {**job, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
 
     def _list(self, asked: dict[str, Any], _: dict[str, str]) -> dict[str, Any]:
         found = [job for name, job in self._jobs.items() if asked.get("NameContains", "") in name]
@@ -257,6 +262,7 @@ class Training:
         try:
             self._phase(job, run, "Starting", 0.3, lambda: self._injected_failure(name))
             if self._injected(name, "interrupts"):
+                self._phase(job, run, "Downloading", 0.2, run.download)
                 self._phase(job, run, "Interrupted", 0.3, lambda: None)
                 self._phase(job, run, "Starting", 0.3, lambda: None)
             job["TrainingStartTime"] = time.time()  # the instances are ready; billing starts

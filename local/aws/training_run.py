@@ -17,13 +17,16 @@ from local.aws.cloud import Cloud
 from local.aws.containers import Run, pulled
 from local.aws.iam import Denied, Iam
 from local.aws.logs import Log, log_stream
-from local.aws.registry import RegistryClient
+from local.aws.registry_client import RegistryClient
 from local.aws.runner import Container, Images, NoSuchImage, command_of, in_own_registry, run_of
+from local.folders import remove
 
 _LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _CANNOT_PULL = (
     "ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are incorrect. {}"
 )
+# https://github.com/aws/amazon-sagemaker-examples/issues/4384
+_CANNOT_DOWNLOAD = "ClientError: Data download failed:Unable to download object {uri} ({why})"
 
 RunIn = Callable[[list[str], dict[str, str], Path], Run]
 """Returns how to run a command in an image, with an environment and a folder as /opt/ml."""
@@ -64,7 +67,11 @@ class TrainingRun:
 
     # --- inputs
     def download(self) -> None:
-        """Create each host's /opt/ml, with configuration and channels. Raises Failed."""
+        """Create each host's /opt/ml, with configuration and channels, also on new hosts after an interruption.
+
+        Raises Failed.
+        """
+        remove(self._folder)
         channels = self._job.get("InputDataConfig") or []
         for host in self._hosts:
             for name in ("input/config", "input/data", "model", "output/data", "checkpoints"):
@@ -93,15 +100,19 @@ class TrainingRun:
         if not source:
             return
         bucket, _, prefix = source["S3Uri"].removeprefix("s3://").partition("/")
+        key = prefix
         try:
             pages = self._client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
             for key in keys:
                 target = folder / (key[len(prefix) :].lstrip("/") or key.rpartition("/")[2])
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._client("s3").download_file(bucket, key, str(target))
+                target.write_bytes(self._client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
         except ClientError as error:
-            raise Failed(f"ClientError: Data download failed:{error}") from error
+            why = f"{error.response['Error']['Code']}: {error.response['Error'].get('Message', '')}"
+            raise Failed(_CANNOT_DOWNLOAD.format(uri=f"s3://{bucket}/{key}", why=why)) from error
+        if not keys:
+            raise Failed(_CANNOT_DOWNLOAD.format(uri=source["S3Uri"], why="NoSuchKey: The object does not exist"))
 
     # --- training
     def train(self) -> str:

@@ -8,15 +8,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
+from local.demo import screen
 from local.demo.git_server import GitServer, git_server, make_repository
-from local.stack import ROOT, WANDB_PYTHON, Deployed, printed_by
+from local.stack import ROOT, WANDB_PYTHON, Deployed, printed_by, timed
+from operate.runs import Runs, WatchedRun
 
 JOB = ROOT / "local/demo/job"
 
@@ -92,20 +94,34 @@ class Row:
 
     order: Order
     item: str = ""
-    run_id: str = ""
-    execution: str = ""
-    execution_status: str = ""
-    training_job: str | None = None
-    training_status: str = ""
-    image: str | None = None
-    verdict: str = ""
-    reason: str = ""
+    queued: datetime | None = None
+    seen: WatchedRun | None = None
     read_back: dict[str, Any] = field(default_factory=dict)
 
     @property
     def has_ended(self) -> bool:
         """Whether its execution has ended."""
-        return self.execution_status not in ("", "RUNNING")
+        return self.seen is not None and self.seen.ended is not None
+
+    @property
+    def verdict(self) -> str:
+        """How it ended; empty if it has not."""
+        return self.seen.phase if self.seen and self.seen.ended else ""
+
+    @property
+    def line(self) -> screen.Line:
+        """What is shown of it now."""
+        phase = self.seen.phase if self.seen else "in the queue" if self.item else "queued later"
+        since = self.queued or datetime.now(UTC)
+        until = self.seen.ended if self.seen and self.seen.ended else datetime.now(UTC)
+        reason = self.seen.reason if self.seen else ""
+        return screen.Line(
+            self.order.name,
+            phase,
+            (until - since).total_seconds(),
+            reason,
+            as_expected=not self.read_back or self.as_expected,
+        )
 
     @property
     def as_expected(self) -> bool:
@@ -115,10 +131,10 @@ class Row:
         learned = not run_state or (
             (seen["summary"] or {}).get("accuracy", 0) > 0.8 and seen["history"] == self.order.epochs
         )
-        launched = self.training_job is not None or self.verdict == "not launched"
+        launched = bool(self.seen and self.seen.training_job) or self.verdict == "not launched"
         return (
             (seen["item_state"], seen["run_state"]) == (self.order.item_state, run_state)
-            and (self.verdict, self.image) == (self.order.verdict, self.order.image)
+            and (self.verdict, (self.seen and self.seen.image) or None) == (self.order.verdict, self.order.image)
             and (self.order.words in log if self.order.words else not log)
             and learned
             and launched
@@ -126,14 +142,15 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """Return the facts for scripts."""
+        seen = self.seen
         return {
             "item": self.item,
-            "run_id": self.run_id,
-            "execution": self.execution,
-            "training_job": self.training_job,
-            "image": self.image,
+            "run_id": seen.run_id if seen else "",
+            "execution": seen.execution if seen else "",
+            "training_job": (seen and seen.training_job) or None,
+            "image": (seen and seen.image) or None,
             "verdict": self.verdict,
-            "reason": self.reason,
+            "reason": seen.reason if seen else "",
         }
 
 
@@ -151,29 +168,53 @@ def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Con
     chosen = [order for order in orders if only in order.name]
     if not chosen:
         raise SystemExit(f'No run has "{only}" in its name. The runs are: {", ".join(order.name for order in orders)}')
-    _configure_queue(deployed, home)
-    sources = {name: deployed.cloud.put_image(f"demo:{name}", image_of(f"{name}.py")) for name in ("train", "broken")}
-    sources |= _jobs(deployed, home, git)
-    for order in chosen:
-        _queue(deployed, home, order, sources)
-    rows = [Row(order, item) for order, item in zip(chosen, _items(deployed, home), strict=True)]
+    say = partial(console.print, soft_wrap=True)
+    with timed("creating the jobs with wandb job create", say):
+        _configure_queue(deployed, home)
+        scripts = ("train", "broken")
+        sources = {name: deployed.cloud.put_image(f"demo:{name}", image_of(f"{name}.py")) for name in scripts}
+        sources |= _jobs(deployed, home, git)
+    rows = [Row(order) for order in chosen]
+    with timed("queueing the runs with wandb launch", say):
+        for row in rows:
+            _queue(deployed, home, row, sources)
     first = next((row for row in rows if row.order is COMES_AS_CODE), None)
     again = Row(COMES_AGAIN)
     rows += [again] if first else []
-    aws = _Aws(deployed)
+    runs = Runs(deployed.cloud.client, deployed.outputs["StateMachineArn"])
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    with Live(_progress(rows), console=console, refresh_per_second=4) as live:
-        while not all(row.has_ended for row in rows) and time.monotonic() < deadline:
-            if first and first.has_ended and not again.item:
-                _queue(deployed, home, again.order, sources)
-                again.item = _items(deployed, home)[-1]
-            for row in rows:
-                aws.look_up(row)
-            live.update(_progress(rows))
-            time.sleep(0.25)
-    _read_back(deployed, home, rows)
-    console.print(_outcomes(deployed, rows))
+
+    def look() -> list[screen.Line]:
+        if first and first.has_ended and not again.item:
+            _queue(deployed, home, again, sources)
+        found = {run.item_id: run for run in runs.newest(len(rows))}
+        for row in rows:
+            row.seen = found.get(row.item, row.seen)
+        return [row.line for row in rows]
+
+    screen.follow(console, look, lambda: all(row.has_ended for row in rows) or time.monotonic() > deadline)
+    with timed("reading the outcomes from W&B", say):
+        _read_back(deployed, home, rows)
+    screen.show_details(console, [_details(deployed, row) for row in rows])
+    console.print()
+    console.print(screen.table([row.line for row in rows]))
     return rows
+
+
+def _details(deployed: Deployed, row: Row) -> screen.Details:
+    seen = row.seen
+    places = {"queue item": row.item}
+    if seen:
+        places |= {
+            "execution": seen.execution.rpartition(":")[2],
+            "image": seen.image,
+            "training job": seen.training_job,
+        }
+    if row.order.epochs and seen:
+        places["run"] = f"{deployed.wandb.url}/{deployed.wandb.entity}/{_PROJECT}/runs/{seen.run_id}"
+    if row.read_back["error_log"]:
+        places["in W&B"] = "error.log of the queue item"
+    return screen.Details(row.order.name, seen.reason if seen else "", {key: at for key, at in places.items() if at})
 
 
 @contextmanager
@@ -201,78 +242,6 @@ def _jobs(deployed: Deployed, home: Path, git: GitServer | None) -> dict[str, st
     return {name: f"{deployed.wandb.entity}/{_PROJECT}/{name}:latest" for name in ("code", "git")}
 
 
-class _Aws:
-    """Reads the runs' progress from the embedded AWS."""
-
-    def __init__(self, deployed: Deployed) -> None:
-        self._states = deployed.cloud.client("stepfunctions")
-        self._sagemaker = deployed.cloud.client("sagemaker")
-        self._machine = deployed.outputs["StateMachineArn"]
-
-    def look_up(self, row: Row) -> None:
-        """Update a row from its execution and its training job."""
-        if row.has_ended or not row.item:
-            return
-        arn = f"{self._machine.replace(':stateMachine:', ':execution:')}:{row.item}"
-        try:
-            execution = self._states.describe_execution(executionArn=arn)
-        except self._states.exceptions.ExecutionDoesNotExist:
-            return
-        row.execution, row.execution_status = arn, execution["status"]
-        row.run_id = json.loads(execution["input"])["run_id"]
-        self._look_up_training_job(row)
-        if row.has_ended:
-            output = json.loads(execution.get("output") or "{}")
-            row.verdict = output.get("verdict", "not launched")
-            row.reason = output.get("reason") or _message(execution.get("cause", ""))
-            row.image = self._image(arn)
-
-    def _image(self, execution: str) -> str | None:
-        """Return the word for the image from the output of the state "Plan run"; None if that state failed."""
-        history = self._states.get_execution_history(executionArn=execution, maxResults=1000)["events"]
-        exits = [event["stateExitedEventDetails"] for event in history if "stateExitedEventDetails" in event]
-        outputs = [json.loads(each["output"]) for each in exits if each["name"] == "Plan run"]
-        return outputs[-1].get("image") if outputs else None
-
-    def _look_up_training_job(self, row: Row) -> None:
-        for summary in self._sagemaker.list_training_jobs(NameContains=row.run_id)["TrainingJobSummaries"]:
-            job = self._sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
-            row.training_job, row.training_status = job["TrainingJobName"], job["SecondaryStatus"]
-
-
-def _message(cause: str) -> str:
-    """Return a failed function's message, without its stack trace."""
-    try:
-        return str(json.loads(cause)["errorMessage"])
-    except (ValueError, KeyError, TypeError):
-        return cause
-
-
-def _progress(rows: list[Row]) -> Table:
-    table = Table("run", "run id", "execution", "training job", box=None)
-    for row in rows:
-        table.add_row(
-            row.order.name,
-            row.run_id,
-            row.execution_status or ("in the queue" if row.item else ""),
-            row.training_status,
-        )
-    return table
-
-
-def _outcomes(deployed: Deployed, rows: list[Row]) -> Table:
-    table = Table(show_lines=True)
-    for heading in ("item", "run", "execution", "image", "training job", "verdict", "reason", "where to look"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        page = f"{deployed.wandb.url}/{deployed.wandb.entity}/{_PROJECT}/runs/{row.run_id}"
-        log = f"error.log of item {row.item}" if row.read_back["error_log"] else page
-        mark = "" if row.as_expected else " [red](not as expected)[/]"
-        name = row.execution.rpartition(":")[2]
-        table.add_row(row.item, row.run_id, name, row.image, row.training_job, row.verdict + mark, row.reason, log)
-    return table
-
-
 def _client(
     deployed: Deployed, home: Path, command: list[str], text: str = "", *, variables: Mapping[str, str] | None = None
 ) -> str:
@@ -297,11 +266,13 @@ def _configure_queue(deployed: Deployed, home: Path) -> None:
     _client(deployed, home, [str(WANDB_PYTHON), "-c", script, *arguments])
 
 
-def _queue(deployed: Deployed, home: Path, order: Order, sources: Mapping[str, str]) -> None:
+def _queue(deployed: Deployed, home: Path, row: Row, sources: Mapping[str, str]) -> None:
     """Queue a run with `wandb launch`."""
-    option, name = order.source
+    option, name = row.order.source
     where = ["-q", deployed.wandb.queue, "-e", deployed.wandb.entity, "-p", _PROJECT]
-    _client(deployed, home, [str(_WANDB), "launch", *where, option, sources[name], *order.options])
+    row.queued = datetime.now(UTC)
+    _client(deployed, home, [str(_WANDB), "launch", *where, option, sources[name], *row.order.options])
+    row.item = _items(deployed, home)[-1]
 
 
 def _items(deployed: Deployed, home: Path) -> list[str]:
@@ -318,7 +289,7 @@ def _read_back(deployed: Deployed, home: Path, rows: list[Row]) -> None:
     """Read each run's outcome from W&B through the public API."""
     script = str(ROOT / "local/demo/read_back.py")
     command = [str(WANDB_PYTHON), script, deployed.wandb.entity, deployed.wandb.queue, _PROJECT]
-    asked = json.dumps([{"item": row.item, "run_id": row.run_id} for row in rows])
+    asked = json.dumps([{"item": row.item, "run_id": row.seen.run_id if row.seen else ""} for row in rows])
     answers = json.loads(_client(deployed, home, command, asked).splitlines()[-1])
     for row, answer in zip(rows, answers, strict=True):
         row.read_back = answer

@@ -154,8 +154,20 @@ class Mutation:
 
     def delete_from_run_queue(self, input: dict[str, Any]) -> dict[str, Any]:
         item = self._item(input)
-        del self._state.items[item.id], item.queue.items[item.id]
-        return {"success": True}
+        item.queue.remove(item)
+        return {"success": True, "clientMutationId": input.get("clientMutationId")}
+
+    def delete_run_queues(self, input: dict[str, Any]) -> dict[str, Any]:
+        """Delete queues with their items. Raises Refused if one does not exist; then none is deleted."""
+        known = {queue.id: queue for project in self._state.projects.values() for queue in project.run_queues}
+        for queue_id in input["queueIDs"]:
+            if queue_id not in known:
+                raise Refused(f"run queue {queue_id} not found", 404)
+        for queue in (known[queue_id] for queue_id in input["queueIDs"]):
+            for item in list(queue.items.values()):
+                queue.remove(item)
+            del queue.project.queues[queue.name]
+        return {"success": True, "clientMutationId": input.get("clientMutationId")}
 
     def _queue(self, given: dict[str, Any]) -> RunQueue:
         project = self._state.find_project(given.get("entityName"), given.get("projectName"))
@@ -202,8 +214,10 @@ class Mutation:
         return {"project": project, "model": project, "inserted": known is None}
 
     def upsert_bucket(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Create or change a run."""
-        run, inserted = runs.upsert(self._state.project(input.get("entityName"), input.get("modelName")), input)
+        """Create or change a run; the public API names the run that it changes by its storage id."""
+        known = self._run(input["id"]) if input.get("id") else None
+        project = known.project if known else self._state.project(input.get("entityName"), input.get("modelName"))
+        run, inserted = runs.upsert(project, {**input, "name": known.name} if known else input)
         return {"bucket": run, "inserted": inserted}
 
     def stop_run(self, input: dict[str, Any]) -> dict[str, Any]:
@@ -271,7 +285,9 @@ class Mutation:
     def use_artifact(self, input: dict[str, Any]) -> dict[str, Any]:
         """Record that a run uses a version."""
         artifact = artifacts.find_artifact(self._state, input["artifactID"])
-        self._run_by_name(input).used_artifacts.append(artifact)
+        used = self._run_by_name(input).used_artifacts
+        if artifact not in used:
+            used.append(artifact)
         return {"artifact": artifact}
 
     # --- sweeps

@@ -100,9 +100,12 @@ class Manifest:
 
     @property
     def contents(self) -> dict[str, Any]:
-        """The uploaded manifest's entries, by path; empty before the upload."""
+        """The uploaded manifest's entries, by path; empty before the upload, and for an upload of another form."""
         state = self.artifact.collection.project.state
-        return dict(json.loads(state.storage.get(self.file.path, b"{}")).get("contents", {}))
+        try:
+            return {path: {**entry} for path, entry in json.loads(state.storage[self.file.path])["contents"].items()}
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}
 
 
 @dataclass
@@ -170,15 +173,25 @@ class Artifact:
         """The size of all entries, in bytes."""
         return sum(entry.get("size", 0) for entry in self.contents.values())
 
-    def files(self, first: int | None = None, after: str | None = None, **_: Any) -> dict[str, Any]:
+    def files(
+        self, names: list[str] | None = None, first: int | None = None, after: str | None = None
+    ) -> dict[str, Any]:
         """Return a page of the files; references have no file."""
         project = self.collection.project
         own = [
             RunFile(path, content_path(project, entry["digest"]), project, md5=entry["digest"])
             for path, entry in sorted(self.contents.items())
-            if "ref" not in entry
+            if "ref" not in entry and (not names or path in names)
         ]
         return connection(own, first, after)
+
+    @property
+    def users(self) -> list[Run]:
+        """The runs that have used it."""
+        return [run for run in self.collection.project.state.runs.values() if self in run.used_artifacts]
+
+    def used_by(self) -> dict[str, Any]:
+        return connection(self.users)
 
     def commit(self) -> None:
         """Make this the newest version of its collection, and move its aliases to it."""

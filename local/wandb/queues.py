@@ -188,9 +188,12 @@ class RunQueue:
     def run_queue_item(self, id: str) -> RunQueueItem | None:
         return self.items.get(id)
 
-    def run_queue_items(self, first: int | None = None, after: str | None = None, **_: Any) -> dict[str, Any]:
+    def run_queue_items(
+        self, first: int | None = None, after: str | None = None, last: int | None = None, **_: Any
+    ) -> dict[str, Any]:
         """Return a page of the items."""
-        return connection(list(self.items.values()), first, after)
+        items = list(self.items.values())
+        return connection(items[-last:] if last else items, first, after)
 
     def push(self, spec: dict[str, Any], priority: int | None, values: Mapping[str, Any]) -> RunQueueItem:
         """Store an item: the queue's configuration, overridden by the pushed spec. Raises Refused."""
@@ -206,6 +209,11 @@ class RunQueue:
         item = RunQueueItem(item_id, number, self, stored, DEFAULT_PRIORITY if priority is None else priority)
         self.items[item_id] = self.waiting[item_id] = self.state.items[item_id] = item
         return item
+
+    def remove(self, item: RunQueueItem) -> None:
+        """Delete an item; a launch agent that has it cannot acknowledge or fail it any more."""
+        del self.items[item.id], self.state.items[item.id]
+        self.waiting.pop(item.id, None)
 
     def pop(self, agent_id: str | None) -> RunQueueItem | None:
         """Lease the next item to a launch agent; None if no item is pending. Raises Refused."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from local.wandb.answers import connection, opaque, timestamp
 
 if TYPE_CHECKING:
+    from local.wandb.artifacts import Artifact
     from local.wandb.state import Project
 
 _ADJECTIVES = ("brisk", "calm", "eager", "proud", "swift")
 _NOUNS = ("brook", "cloud", "field", "forest", "river")
-_ENDED = ("finished", "failed", "crashed", "killed")
 
 
 @dataclass
@@ -30,6 +30,14 @@ class RunFile:
     @property
     def id(self) -> str:
         return opaque("File", "v1", self.path)
+
+    @property
+    def display_name(self) -> str:
+        return self.name
+
+    @property
+    def digest(self) -> str | None:
+        return self.md5
 
     @property
     def size_bytes(self) -> int:
@@ -70,7 +78,7 @@ class Run:
     project: "Project" = field(repr=False)
     number: int
     display_name: str | None = None
-    state: str = "running"
+    stored_state: str = "running"
     stopped: bool = False
     exitcode: int | None = None
     config_values: dict[str, Any] = field(default_factory=dict)
@@ -87,9 +95,9 @@ class Run:
     notes: str | None = None
     host: str | None = None
     tags: list[str] = field(default_factory=list)
-    used_artifacts: list[Any] = field(default_factory=list, repr=False)
+    used_artifacts: list["Artifact"] = field(default_factory=list, repr=False)
     created_at: str = field(default_factory=timestamp)
-    heartbeat_at: str = field(default_factory=timestamp)
+    heard_at: float = field(default_factory=time.time)
     read_only: bool = False
     should_stop: bool = False
 
@@ -97,6 +105,20 @@ class Run:
         """Give the run a display name, if it has none."""
         if not self.display_name:
             self.display_name = f"{random.choice(_ADJECTIVES)}-{random.choice(_NOUNS)}-{self.number}"  # noqa: S311 - a name
+
+    @property
+    def state(self) -> str:
+        """The state; a running run whose heartbeats have stopped has crashed."""
+        silent = time.time() - self.heard_at > self.project.state.behaviour.silence_seconds
+        return "crashed" if silent and self.stored_state == "running" else self.stored_state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self.stored_state, self.heard_at = state, time.time()
+
+    @property
+    def heartbeat_at(self) -> str:
+        return timestamp(self.heard_at)
 
     @property
     def id(self) -> str:
@@ -182,6 +204,10 @@ class Run:
         parsed = [json.loads(spec) for spec in specs]
         return [_rows(self.rows, spec.get("keys") if isinstance(spec, dict) else None) for spec in parsed]
 
+    def parquet_history(self, live_keys: list[str]) -> dict[str, Any]:
+        """Return all rows as the newest ones: no file of them is made."""
+        return {"parquetUrls": [], "liveData": self.rows}
+
     def history(self, min_step: int | None = None, max_step: int | None = None, **_: Any) -> list[str]:
         """Return rows of the history, as JSON texts."""
         low, high = min_step or 0, float("inf") if max_step is None else max_step
@@ -199,6 +225,20 @@ class Run:
         found = [each for each in self.files_by_name.values() if each.uploaded and (not names or each.name in names)]
         return connection(found, first, after)
 
+    def input_artifacts(self, first: int | None = None, after: str | None = None) -> dict[str, Any]:
+        """Return a page of the versions that the run has used."""
+        return connection(self.used_artifacts, first, after)
+
+    @property
+    def logged_artifacts(self) -> list["Artifact"]:
+        """The committed versions that the run has made."""
+        versions = self.project.state.artifacts.values()
+        return [each for each in versions if each.created_by is self and each.state == "COMMITTED"]
+
+    def output_artifacts(self, first: int | None = None, after: str | None = None) -> dict[str, Any]:
+        """Return a page of the versions that the run has made."""
+        return connection(self.logged_artifacts, first, after)
+
     @property
     def file_count(self) -> int:
         """The number of files that have arrived."""
@@ -211,8 +251,8 @@ class Run:
 
     def stream(self, body: dict[str, Any]) -> dict[str, Any]:
         """Store one post of the file stream; return the answer for the client."""
-        self.heartbeat_at = timestamp()
-        if self.state in ("pending", "preempting", "preempted", *_ENDED) and not body.get("complete"):
+        self.heard_at = time.time()
+        if not body.get("complete"):
             self.state = "running"
         for name, chunk in body.get("files", {}).items():
             self._append(name, chunk.get("offset", 0), chunk.get("content", []))

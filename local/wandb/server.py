@@ -1,4 +1,4 @@
-"""The server: GraphQL, the file stream, the storage behind signed addresses, and a web page."""
+"""The server: GraphQL, the file stream, and the storage behind signed addresses; the web page is in `page.py`."""
 
 import base64
 import dataclasses
@@ -32,13 +32,14 @@ from graphql import (
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from local.loopback import OwnMachineOnly, listening
 from local.wandb.answers import Refused
 from local.wandb.api import Mutation, Query
+from local.wandb.page import Page
 from local.wandb.queues import RunQueue
 from local.wandb.runs import Address
 from local.wandb.state import LAUNCH_PROJECT, Behaviour, State
@@ -101,6 +102,7 @@ class WandbServer:
         self._secret = secrets.token_bytes(32)
         self._mutation = Mutation(self.state)
         self._roots = {"Query": Query(self.state), "Mutation": self._mutation}
+        self.page = Page(self.state, self._mutation, api_key=api_key, is_authorized=self._authorized)
         routed: ASGIApp = Starlette(
             routes=[
                 Route("/graphql", self._graphql, methods=["POST"]),
@@ -110,8 +112,7 @@ class WandbServer:
                 Route("/storage/{path:path}", self._storage, methods=["GET", "PUT"]),
                 Route("/_local/health", lambda _: JSONResponse({"ok": True})),
                 Route("/_local/state", self._state),
-                Route("/_local/{action}", self._from_the_page, methods=["POST"]),
-                Route("/{anything:path}", lambda _: HTMLResponse((_HERE / "page.html").read_text())),
+                *self.page.routes(),
             ]
         )
         self.app: ASGIApp = OwnMachineOnly(routed, pages=True)
@@ -227,20 +228,6 @@ class WandbServer:
         with self.state.lock:
             return JSONResponse(snapshot(self.state))
 
-    async def _from_the_page(self, request: Request) -> Response:
-        actions = {"enqueue": self._mutation.push_to_run_queue_by_name, "stop": self._mutation.stop_run}
-        actions["update-agent"] = self._mutation.update_launch_agent
-        action = actions.get(request.path_params["action"])
-        if not self._authorized(request):
-            return JSONResponse({"error": "user is not logged in"}, 401)
-        if action is None:
-            return JSONResponse({"error": "no such action"}, 404)
-        try:
-            with self.state.lock:
-                return JSONResponse(action(json.loads(await request.body())))
-        except (GraphQLError, ValueError, KeyError) as error:
-            return JSONResponse({"error": str(error)}, 400)
-
     def _authorized(self, request: Request) -> bool:
         expected = base64.b64encode(f"api:{self.api_key}".encode()).decode()
         return hmac.compare_digest(request.headers.get("authorization", ""), f"Basic {expected}")
@@ -268,7 +255,7 @@ def _status(errors: list[GraphQLError]) -> int:
 
 
 def snapshot(state: State) -> dict[str, Any]:
-    """Return the server's whole state as JSON: for the page, and for tests that search it for secrets."""
+    """Return the server's whole state as JSON, for tests that search it for secrets."""
     queues = state.project(state.team.name, LAUNCH_PROJECT).queues.values()
     return {
         "entity": state.team.name,
@@ -281,6 +268,7 @@ def snapshot(state: State) -> dict[str, Any]:
         "runs": [
             {
                 **_plain(run),
+                "state": run.state,
                 "entity": entity,
                 "project": project,
                 "storage_id": run.id,

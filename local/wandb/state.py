@@ -27,6 +27,8 @@ class Behaviour:
     """Failing an item that has already failed."""
     fail_while_running: bool = True
     """Failing an acknowledged item whose run is running."""
+    silence_seconds: float = 300.0
+    """A running run that sends no heartbeat for longer has crashed."""
     pop_by_strangers: bool = True
     """A pop without a launch agent, or by one not registered for the queue."""
 

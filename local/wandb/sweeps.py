@@ -62,7 +62,7 @@ class Sweep:
             self.state = "FINISHED"
             return [{"type": "exit"}]
         number = self.project.state.number()
-        run = Run(short_name(), self.project, number, state="pending", sweep_name=self.name)
+        run = Run(short_name(), self.project, number, stored_state="pending", sweep_name=self.name)
         arguments = {name: {"value": value} for name, value in grid[len(self.handed_out)]}
         self.handed_out.append(run)
         self.project.runs_by_id[run.name] = run

@@ -9,7 +9,7 @@ from launch_agent.clients.executions import Executions, execution_arn
 from launch_agent.clients.sagemaker import SageMaker
 from launch_agent.errors import LaunchFailed
 from launch_agent.outcome.judgement import STOPPED
-from launch_agent.runs.record import execution_name
+from launch_agent.runs.execution import execution_name
 from operate.errors import CannotOperate
 from operate.logs import fields_of, lines_of
 from operate.verify.history import Events, failure, has_ended, state, training_job
@@ -29,9 +29,9 @@ _NO_ROOM = {
 """The errors that an execution would retry for hours."""
 
 
-def follow(stack: Stack, item_id: str, progress: Progress) -> Events:
+def follow(stack: Stack, item_id: str, run_id: str, progress: Progress) -> Events:
     """Wait for an item's execution to end; return its history. Raises CannotOperate if it does not end in time."""
-    arn = execution_arn(stack.outputs["StateMachineArn"], execution_name(item_id, 1))
+    arn = execution_arn(stack.outputs["StateMachineArn"], execution_name(item_id, run_id, 1))
     states = stack.account.client("stepfunctions")
 
     def look() -> Events | None:

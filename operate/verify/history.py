@@ -58,8 +58,9 @@ def _failure(details: Mapping[str, Any], otherwise: str) -> Failure:
 def training_job(events: Events) -> str:
     """Return the name of the last submitted training job; empty if none was submitted."""
     submitted = [each["taskSubmittedEventDetails"] for each in events if "taskSubmittedEventDetails" in each]
-    answers = [json.loads(each["output"]) for each in submitted if each["resourceType"] == "lambda"]
-    return answers[-1]["Payload"]["training_job_name"] if answers else ""
+    answers = [json.loads(each["output"])["Payload"] or {} for each in submitted if each["resourceType"] == "lambda"]
+    names = [str(each["training_job_name"]) for each in answers if "training_job_name" in each]
+    return names[-1] if names else ""
 
 
 def has_ended(events: Events) -> bool:

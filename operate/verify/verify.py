@@ -66,7 +66,7 @@ def _run(stack: Stack, target: Target, keep: str, progress: Progress) -> None:
             progress.doing(f"Queueing the job in {target.queue.name}")
             item_id = queued(target, run_id)
             stand_ins[item_id.rstrip("=")] = "RunQueueItem"
-            events = follow(stack, item_id, progress)
+            events = follow(stack, item_id, run_id, progress)
             progress.doing("Looking for SageMaker's status events in the stack's log")
             seen = statuses_seen(stack, item_id, begin) if training_job(events) else []
             progress.doing("Receiving the last events" if keep else "")

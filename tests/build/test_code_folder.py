@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from launch_agent.builder.code_folder import CodeFolder
+from launch_agent.builder.code_folder import CodeFolder, shown
 from launch_agent.errors import UnsupportedJobSource
 
 NAMES = st.sampled_from(["a", "b", "sub", "sub/c", "sub/deep/d"])
@@ -117,6 +117,19 @@ def test_names_that_are_no_text_can_be_shown(code: CodeFolder) -> None:
         code.read("\udcff\n")
     assert "\n" not in str(raised.value)
     str(raised.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("a\n\0b", "a\\n\\x00b"),
+        ("\udcff\u2028", r"\udcff\xe2\x80\xa8"),
+        ("n" * 200, "n" * 200),
+        ("n" * 201, "n" * 196 + "..."),
+    ],
+)
+def test_a_path_is_shown_in_printable_characters(path: str, words: str) -> None:
+    assert shown(path) == words
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)

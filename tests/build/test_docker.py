@@ -90,7 +90,9 @@ def test_dockers_own_builder_keeps_no_layers(machine: Machine, order: Order) -> 
         "#!/bin/x\n// syntax=evil.example/frontend\n",
         '{"\\u0073yntax": "evil.example/frontend"}',
         '\n  {"syntax": "evil.example/frontend"}',
+        "\n" * 100_000 + '\t\u00a0\r{"\\u0073yntax": "evil.example/frontend"}',
     ],
+    ids=range(7),
 )
 def test_a_dockerfile_does_not_choose_who_reads_it(machine: Machine, order: Order, text: str) -> None:
     asked = machine(docker="exit 0")
@@ -185,3 +187,11 @@ def test_output_without_end_is_kept_in_part(machine: Machine, order: Order) -> N
     with pytest.raises(ImageBuildFailed, match="last"):
         build(order, say, with_buildkit=True)
     assert longest == 1 << 16
+
+
+@pytest.mark.parametrize("piece", ["\n", " ", "\t\n", " \n", "{", "\r", "synta"])
+def test_a_dockerfile_of_a_megabyte_is_read_in_time_in_proportion_to_its_length(
+    machine: Machine, order: Order, piece: str
+) -> None:
+    machine(docker="exit 0")
+    build(order._replace(text="FROM x\n" + piece * (1_000_000 // len(piece))), print, with_buildkit=True)

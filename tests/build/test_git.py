@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -288,6 +289,21 @@ def test_a_changed_submodule_is_named(work: Path) -> None:
 def test_an_empty_patch_changes_nothing(patch: bytes, work: Path) -> None:
     assert apply(patch, work) == []
     assert git(work, "status", "--porcelain") == b""
+
+
+def test_a_name_may_have_the_word_between_two_names(work: Path) -> None:
+    section = b"diff --git a/x and y b/x and y\nBinary files a/x and y and %s differ\n"
+    assert apply(section % b"/dev/null", work) == ["x and y"]
+    assert apply(b"diff --git a/z b/z\nBinary files a/z and b/z differ\n", work) == ["z"]
+
+
+@pytest.mark.parametrize("before", [b"Binary files ", b"diff --git ", b"diff --git a b\nBinary files a", b""])
+@pytest.mark.parametrize("piece", [b" and ", b" differ", b" and x differ x", b"\r", b"Binary files ", b"\n"])
+def test_a_patch_of_a_megabyte_is_read_in_time_in_proportion_to_its_length(
+    before: bytes, piece: bytes, work: Path
+) -> None:
+    with suppress(ImageBuildFailed):
+        apply(before + piece * (1_000_000 // len(piece)) + b"\n", work)
 
 
 def test_only_binary_files_are_no_fault(work: Path) -> None:

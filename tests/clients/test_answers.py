@@ -129,6 +129,14 @@ def test_of_an_answer_that_broke_off_no_part_is_at_fault() -> None:
     assert (list(answer.data), list(answer.unread)) == (["pop0"], [])
 
 
+@pytest.mark.parametrize("end", [b",", b', "', b', "pop1', b', "pop1"', b', "pop1":', b', "pop1": {', b"}"])
+def test_a_whole_part_is_read_wherever_the_answer_broke_off_behind_it(end: bytes) -> None:
+    answer = read_answer(b'{"data": {"pop0": {"runQueueItemId": "a", "runSpec": {}}' + end)
+    assert answer
+    assert answer.data == {"pop0": {"runQueueItemId": "a", "runSpec": {}}}
+    assert answer.unread == {}
+
+
 def test_an_id_is_taken_from_its_own_level_only() -> None:
     part = b'{"runSpec": {"runQueueItemId": "of another", "x": ' + nested(300) + b'}, "runQueueItemId": "mine"}'
     assert text_in(part, "runQueueItemId") == "mine"

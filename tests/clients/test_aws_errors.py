@@ -60,7 +60,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "runs get": lambda: Runs("runs", "details").get("item"),
     "runs acknowledged": lambda: Runs("runs", "details").acknowledged("item"),
     "secret": lambda: WandbApiKey("arn")(),
-    "start execution": lambda: Executions().start("arn", RUN),
+    "start execution": lambda: Executions().start("arn", "run-1", {}),
     "answer token": lambda: TaskTokens().answer("t" * 10, {}),
     "fail token": lambda: TaskTokens().fail("t" * 10, error="CapacityUnavailable", cause="none"),
     "stop execution": lambda: Executions().stop("arn", error="Stopped", cause="somebody"),
@@ -301,6 +301,6 @@ def test_a_job_that_wrote_no_log_has_no_tail(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_input_of_an_execution_is_the_same_for_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(Answer(200, {"executionArn": "a", "startDate": 1})) as server:
         for _ in range(2):
-            ask(server, monkeypatch, lambda: Executions().start("arn", RUN))
+            ask(server, monkeypatch, lambda: Executions().start("arn", "run-1", {}))
     first, second = (json.loads(asked.body)["input"] for asked in server.asked)
     assert first == second

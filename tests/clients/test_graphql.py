@@ -137,3 +137,11 @@ def test_a_file_comes_in_pieces() -> None:
     with answering(Answer(503)) as server, pytest.raises(WandbUnavailable, match="HTTP 503"):
         list(client(server.url).chunks("/x"))
     assert len(server.asked) == 2
+
+
+def test_of_an_answer_no_more_is_read_than_is_allowed() -> None:
+    long = {"data": {"first": {"a": 1}, "long": "x" * MAX_BYTES, "last": 5}}
+    with answering(Answer(200, long)) as server:
+        answer = client(server.url).execute_in_parts(QUERY)
+    assert answer.is_cut
+    assert answer.data == {"first": {"a": 1}}

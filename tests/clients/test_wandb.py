@@ -170,8 +170,12 @@ def test_a_wandb_that_refuses_the_agent_too_says_so() -> None:
         ({"state": "finished", "wandbConfig": "no JSON"}, False),
         ({"state": "finished", "wandbConfig": "[" * 100_000}, False),
         ({"state": "pending", "wandbConfig": "no JSON"}, False),
+        ({"state": "pending", "sweepName": "sweep"}, True),
+        ({"state": "pending", "sweepName": "other"}, False),
+        ({"state": "pending", "sweepName": None}, True),
+        ({"state": "finished", "sweepName": "other", "wandbConfig": '{"launch_trace_id": "item"}'}, True),
     ],
 )
 def test_a_run_may_be_written_if_it_has_not_begun_or_is_the_items(run: dict[str, Any] | None, may: bool) -> None:
     wandb = Wandb(Answering(lambda _: json.dumps({"data": {"project": {"run": run}}}).encode()))
-    assert wandb.seen_run("team", "p", "run").may_be_written("item") is may
+    assert wandb.seen_run("team", "p", "run").may_be_written("item", "sweep") is may

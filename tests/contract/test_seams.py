@@ -27,3 +27,9 @@ def test_a_seam_that_moved_is_said_so(entry: str, words: str) -> None:
     finished = subprocess.run([CLOUD_PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 1
     assert words in finished.stderr.splitlines()[-1]
+
+
+def test_a_boot_imports_nothing_of_ec2() -> None:
+    code = "import sys; from local.aws import seams; seams.check(); print('moto.ec2' in sys.modules)"
+    finished = subprocess.run([CLOUD_PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert finished.stdout == "False\n"

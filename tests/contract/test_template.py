@@ -48,7 +48,8 @@ def statements_of(role: str) -> Iterator[dict[str, Any]]:
         if f'"{role}"' in json.dumps(policy["Roles"]):
             documents.append(policy["PolicyDocument"])
     for document in documents:
-        yield from document["Statement"]
+        # If a statement depends on a condition, this uses its value when the condition is true.
+        yield from (each["Fn::If"][1] if "Fn::If" in each else each for each in document["Statement"])
 
 
 def allowed(role: str, action: str) -> list[dict[str, Any]]:
@@ -186,6 +187,25 @@ def test_a_function_may_send_to_its_destination_before_it_is_given_one() -> None
     assert allowed("ResumeRunFunctionRole", "sqs:SendMessage")
 
 
+def test_only_the_rules_that_keep_failed_events_may_send_to_their_queue() -> None:
+    keeping = [
+        name
+        for name, rule in deployed("AWS::Events::Rule").items()
+        if any("FailedEvents" in json.dumps(target.get("DeadLetterConfig")) for target in rule["Targets"])
+    ]
+    (policy,) = deployed("AWS::SQS::QueuePolicy").values()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert policy["Queues"] == [{"Ref": "FailedEvents"}]
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert (statement["Action"], statement["Resource"]) == (
+        "sqs:SendMessage",
+        {"Fn::GetAtt": ["FailedEvents", "Arn"]},
+    )
+    sources = [{"Fn::GetAtt": [name, "Arn"]} for name in sorted(keeping)]
+    assert sorted(statement["Condition"]["ArnEquals"]["aws:SourceArn"], key=str) == sources
+    assert len(sources) == len(deployed("AWS::Events::Rule"))
+
+
 @pytest.mark.parametrize("role", ["LaunchRunRole", "SchedulesRole", "TrainingRole"])
 def test_a_service_takes_a_role_for_this_account_only(role: str) -> None:
     (statement,) = deployed("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
@@ -213,13 +233,15 @@ def test_a_function_reaches_the_items_of_the_table_that_its_step_is_about(role: 
         for operator in statement["Condition"].values()
         for key in operator["dynamodb:LeadingKeys"]
     }
-    retires = role == "RetireAgentFunctionRole"
-    counts_slots = role not in ("StartTrainingFunctionRole", "ResumeRunFunctionRole")
-    builds = not retires and role not in (
+    checks, retires = role == "CheckSetupFunctionRole", role == "RetireAgentFunctionRole"
+    counts_slots = not checks and role not in ("StartTrainingFunctionRole", "ResumeRunFunctionRole")
+    builds = not (checks or retires) and role not in (
         *("PollQueuesFunctionRole", "ResumeRunFunctionRole", "RelaunchRunFunctionRole"),
     )
     sweeps = role == "SweepRunsFunctionRole"
-    expected = {"run#*": not retires, "agent#*": counts_slots, "image#*": builds, "sweep": sweeps}
+    prices = role in ("ReportOutcomeFunctionRole", "SweepRunsFunctionRole")
+    kept = {"image#*": builds, "price#*": prices, "sweep": sweeps}
+    expected = {"run#*": not (checks or retires), "agent#*": counts_slots, **kept}
     assert kinds == {key for key, reached in expected.items() if reached}
 
 
@@ -274,14 +296,28 @@ def test_network_interfaces_are_for_training_in_a_vpc() -> None:
     assert transformed()["Resources"]["TrainInVpc"]["Condition"] == "TrainsInVpcWithRole"
 
 
-def test_a_launch_agent_is_retired_after_the_schedules_are_deleted_and_before_what_its_function_needs() -> None:
-    resource = template()["Resources"]["LaunchAgent"]["Properties"]
-    assert template()["Resources"]["SchedulesRole"]["DependsOn"] == "LaunchAgent"
-    assert resource["ServiceTimeout"] > 2 * template()["Resources"]["RetireAgentFunction"]["Properties"]["Timeout"]
+@pytest.mark.parametrize(("custom", "function"), [("LaunchAgent", "RetireAgent"), ("Setup", "CheckSetup")])
+def test_a_custom_resource_is_there_before_the_schedules_and_after_what_its_function_needs(
+    custom: str, function: str
+) -> None:
+    resource = template()["Resources"][custom]["Properties"]
+    assert custom in template()["Resources"]["SchedulesRole"]["DependsOn"]
+    timeout = template()["Resources"][f"{function}Function"]["Properties"]["Timeout"]
+    assert resource["ServiceTimeout"] > 2 * timeout
     named = json.dumps(resource["Permissions"])
     for name, policy in deployed("AWS::IAM::Policy").items():
-        if '"RetireAgentFunctionRole"' in json.dumps(policy["Roles"]):
+        if f'"{function}FunctionRole"' in json.dumps(policy["Roles"]):
             assert f'{{"Ref": "{name}"}}' in named, name
+
+
+def test_the_setup_is_checked_again_when_what_the_check_reads_changes() -> None:
+    properties = json.dumps(template()["Resources"]["Setup"]["Properties"])
+    function = template()["Resources"]["CheckSetupFunction"]["Properties"]["Environment"]["Variables"]
+    shared = template()["Globals"]["Function"]["Environment"]["Variables"]
+    read = [function, shared["IMAGE_REPOSITORY"], shared["WANDB_API_KEY_SECRET"], shared["WANDB_BASE_URL"]]
+    parameters = {name for name in template()["Parameters"] if f'"{name}"' in json.dumps(read)}
+    assert {"TrainingRoleArns", "BuildComputeType", "WandbBaseUrl"} <= parameters
+    assert [name for name in parameters if f'"Ref": "{name}"' not in properties] == []
 
 
 # --- parameters
@@ -293,6 +329,8 @@ ROLE = "arn:aws-cn:iam::123456789012:role/service-role/Train"
     ("name", "taken", "refused"),
     [
         ("WandbApiKeySecretArn", [f"{SECRET}-AbC123"], ["", SECRET, f"{SECRET}-AbC12", "wandb-key"]),
+        ("RunApiKeySecretArn", ["", f"{SECRET}-AbC123"], [SECRET]),
+        ("RunSecretArns", ["", f"{SECRET}-AbC123", f"{SECRET}-AbC123,{SECRET}-AbC124"], [SECRET, f"{SECRET}-AbC123,"]),
         ("GitCredentialsSecretArn", ["", f"{SECRET}-AbC123"], [SECRET]),
         ("TrainingRoleArns", ["", ROLE, f"{ROLE},{ROLE}2"], [f"{ROLE}, {ROLE}", f"{ROLE},", "Train"]),
         ("InputBucketArns", ["", "arn:aws:s3:::a-b", "arn:aws:s3:::a,arn:aws:s3:::b.c"], ["a-b", "arn:aws:s3:::a/*"]),
@@ -316,7 +354,7 @@ def test_what_holds_data_stays_when_the_stack_is_deleted_and_goes_when_it_never_
     kinds = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::ECR::Repository")
     # Run specs and plans can contain secrets, so they must not be kept.
     kept = [each for name, each in template()["Resources"].items() if each["Type"] in kinds and name != "RunDetails"]
-    assert len(kept) == 4
+    assert len(kept) == 5
     assert {each["DeletionPolicy"] for each in kept} == {"RetainExceptOnCreate"}
     assert {each["UpdateReplacePolicy"] for each in kept} == {"Retain"}
 
@@ -338,8 +376,10 @@ def test_links_lead_to_the_console_of_the_partition() -> None:
 def test_an_alarm_tells_of_errors_of_every_function() -> None:
     alarms = resources("AWS::CloudWatch::Alarm").values()
     watched = [each["Dimensions"][0]["Value"]["Ref"] for each in alarms if each["MetricName"] == "Errors"]
-    # One runs when the stack is deleted, and the alarms with it.
-    assert sorted([*watched, "RetireAgentFunction"]) == sorted(resources("AWS::Serverless::Function"))
+    # These run while someone deploys or deletes the stack, and sees their errors.
+    assert sorted([*watched, "CheckSetupFunction", "RetireAgentFunction"]) == sorted(
+        resources("AWS::Serverless::Function")
+    )
 
 
 def test_an_alarm_tells_of_polls_that_do_not_happen() -> None:
@@ -355,4 +395,12 @@ def test_an_alarm_tells_of_launches_that_fail() -> None:
 
 def test_every_alarm_notifies_the_topic() -> None:
     for name, alarm in resources("AWS::CloudWatch::Alarm").items():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}], name
+        where = {"Fn::If": ["MakesAlarmTopic", {"Ref": "Alarms"}, {"Ref": "AlarmTopicArn"}]}
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [where], name
+
+
+def test_credentials_that_no_function_could_delete_expire_after_the_longest_job() -> None:
+    (rule,) = resources("AWS::S3::Bucket")["CredentialsBucket"]["LifecycleConfiguration"]["Rules"]
+    # 28 days for a job to start, and 28 days to run.
+    assert rule["ExpirationInDays"] >= 28 + 28
+    assert (rule["Status"], rule.get("Prefix")) == ("Enabled", None)

@@ -21,6 +21,13 @@ SAMPLES: dict[Any, list[Any]] = {
 }
 
 
+ARTIFACT = {
+    **{"entityName": "team", "projectName": "train", "runName": "run", "artifactTypeName": "model"},
+    **{"artifactCollectionName": "run-model", "digest": "0" * 32, "digestAlgorithm": "MANIFEST_MD5"},
+}
+"""A CreateArtifactInput."""
+
+
 def schema() -> GraphQLSchema:
     return build_schema((Path(__file__).parent.parent.parent / "local/wandb/schema.graphql").read_text())
 
@@ -36,8 +43,10 @@ def variants(function: Callable[..., Operation]) -> list[Operation]:
     hints = [hint for name, hint in get_type_hints(function).items() if name != "return"]
     full = [SAMPLES[hint][0] for hint in hints]
     empty = [SAMPLES[hint][-1] for hint in hints]
-    if function is wandb_operations.update_and_pop:
-        empty[-1] = ["a"]  # a poll without a queue does not send this document
+    if function is wandb_operations.create_artifact:
+        full = empty = [ARTIFACT]
+    if function in (wandb_operations.update_and_pop, wandb_operations.queue_items):
+        empty[-1] = ["a"]  # without a queue, this document is not sent
     return [function(*full), function(*empty)]
 
 

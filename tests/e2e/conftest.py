@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from launch_agent.runs.record import execution_name
+from launch_agent.run_queue.items import QueueItem
+from launch_agent.runs.execution import execution_name
 from local.demo.demo import image_of
 from local.demo.git_server import GitServer, git_server
 from local.stack import DEMO_KEY, Deployed, WandbLogin, deploy, embedded_cloud
@@ -27,6 +28,8 @@ QUEUE, ENTITY = "sagemaker", "team"
 SPEED = 60.0
 GRACE_SECONDS = 2
 MAX_JOBS = 2
+PASSWORD = "hunter2-of-the-database"
+"""In the secret `team/db`, which queues can name."""
 STOPPED_RUN_TIMEOUT = 1
 
 
@@ -64,7 +67,8 @@ class Application:
     def execution(self, item: RunQueueItem, *, attempt: int = 1) -> dict[str, Any] | None:
         """Return an item's execution; None if it has not started."""
         states = self.deployed.cloud.client("stepfunctions")
-        name = execution_name(item.id, attempt)
+        run_id = QueueItem(id=item.id, run_spec=item.run_spec).run_id
+        name = execution_name(item.id, run_id, attempt)
         arn = self.deployed.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
         try:
             return dict(states.describe_execution(executionArn=f"{arn}:{name}"))
@@ -80,8 +84,8 @@ class Application:
 
         return wait_for(look, within=within)
 
-    def outcome(self, item: RunQueueItem, **more: Any) -> dict[str, str]:
-        """Wait for an item's execution to end; return its verdict and reason."""
+    def outcome(self, item: RunQueueItem, **more: Any) -> dict[str, Any]:
+        """Wait for an item's execution to end; return its output."""
         execution = self.ended(item, **more)
         assert execution["status"] == "SUCCEEDED", execution.get("cause")
         return dict(json.loads(execution["output"]))
@@ -169,18 +173,21 @@ class Application:
         run = self.run(item)
         if run is None:
             project = self.server.state.project(item.run_spec["entity"], item.run_spec["project"])
-            run = Run(item.associated_run_id or "", project, self.server.state.number(), state=state)
+            run = Run(item.associated_run_id or "", project, self.server.state.number(), stored_state=state)
             project.runs_by_id[run.name] = run
         run.stopped = True
 
 
 def wait_for(look: Callable[[], Found | None], *, within: float = 60) -> Found:
     """Call `look` until it finds something; return that. Fails if it finds nothing in time."""
-    deadline = time.monotonic() + within
+    deadline, pause = time.monotonic() + within, 0.05
     while time.monotonic() < deadline:
         if found := look():
             return found
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(
+            1.2 * pause, 0.5
+        )  # a look costs both sides; the longer it takes, the less it matters when it is seen
     raise AssertionError("it did not happen in time")
 
 
@@ -207,6 +214,9 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
         # Events in all forms that AWS's own sources show: tags as a map, as a list, or absent. Each event comes twice.
         cloud.behave(event_tags="mixed", event_copies=2)
         wandb = WandbLogin(wandb_url, ENTITY, QUEUE, DEMO_KEY)
+        password = json.dumps({"password": PASSWORD})
+        secret = cloud.client("secretsmanager").create_secret(Name="team/db", SecretString=password)
+        run_key = cloud.client("secretsmanager").create_secret(Name="run-key", SecretString=DEMO_KEY)
         deployed = deploy(
             cloud,
             wandb,
@@ -214,6 +224,7 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
             grace_seconds=GRACE_SECONDS,
             stopped_run_timeout=STOPPED_RUN_TIMEOUT,
             say=lambda _: None,
+            more_parameters={"RunSecretArns": secret["ARN"], "RunApiKeySecretArn": run_key["ARN"]},
         )
         server.create_queue(QUEUE, config=json.loads(deployed.outputs["QueueConfiguration"]))
         application = Application(deployed, server, git, repositories)

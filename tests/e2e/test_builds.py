@@ -14,7 +14,7 @@ import pytest
 from launch_agent.builder import docker
 from local.aws.iam import Denied
 from local.aws.pseudo import build_pseudo_image
-from local.aws.registry import RegistryClient
+from local.aws.registry_client import RegistryClient
 from local.demo.git_server import make_repository
 from local.pins import digest_of
 from local.stack import ROOT, STACK_NAME, deploy_built
@@ -136,6 +136,14 @@ def test_a_job_with_a_base_image_is_that_image_with_the_code(app: Application, c
     (build,) = builds(app)[before:]
     assert f"FROM {base}" in log_of(app, build)
     assert "trained on a base" in app.training_log(item)
+
+    # The next job's build takes the layers of this one, up to its own code.
+    changed = code_job(client, "based-too", {"train.py": "print('trained on the same base')"}, "-B", base)
+    again = app.push(job=changed, sagemaker=OFFLINE)
+    assert app.outcome(again, within=120)["verdict"] == "finished"
+    (build,) = builds(app)[before + 1 :]
+    assert any(words in log_of(app, build) for words in ("Using cache", "CACHED"))
+    assert "trained on the same base" in app.training_log(again)
 
 
 def test_ten_items_of_one_code_job_are_one_build_and_ten_training_jobs(app: Application, client: Client) -> None:

@@ -19,7 +19,7 @@ from local.stack import DEMO_KEY, ROOT, embedded_cloud
 from local.wandb import WandbServer
 from tests.e2e.conftest import wait_for
 
-STATE_FILE = ROOT / ".local/up.json"
+STATE_FILE, VARIABLES_FILE = ROOT / ".local/up.json", ROOT / ".local/environment"
 WAITS = "Ctrl-C stops everything"
 NEVER_ANSWERS = {
     "Resources": {
@@ -73,6 +73,27 @@ def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
+def started(*command: str) -> subprocess.Popen[str]:
+    """Start another command of `python -m local`."""
+    run, environment = [sys.executable, "-m", "local", *command], {**AS_TYPED, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(run, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def queue_with_priority(page: str, queue: str) -> str:
+    """Queue a run of no valid image, before others; return its id."""
+    address, _, key = page.partition("/#")
+    document = """mutation Push($input: PushToRunQueueByNameInput!) {
+  pushToRunQueueByName(input: $input) { runQueueItemId }
+}"""
+    spec = {"entity": "team", "project": "p", "run_id": "my-run", "docker": {"docker_image": "x"}}
+    given = {"entityName": "team", "projectName": "model-registry", "queueName": queue, "runSpec": json.dumps(spec)}
+    body = {"query": document, "variables": {"input": {**given, "priority": 0}}}
+    headers = urllib3.make_headers(basic_auth=f"api:{key}")
+    answer = urllib3.request("POST", f"{address}/graphql", json=body, headers=headers).json()
+    assert answer["data"]["pushToRunQueueByName"]["runQueueItemId"], answer
+    return "my-run"
+
+
 def said(process: subprocess.Popen[str], last: str) -> str:
     """Return a process's output, up to a line with these words."""
     words = ""
@@ -116,6 +137,7 @@ def assert_nothing_is_left(folder: Path) -> None:
     wait_for(lambda: not processes_below(folder), within=10)
     assert list(folder.iterdir()) == []
     assert not STATE_FILE.exists()
+    assert not VARIABLES_FILE.exists()
 
 
 def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_path: Path) -> None:
@@ -133,7 +155,8 @@ def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_p
                 "Omit the port to use a free one.\n"
             )
             assert_nothing_is_left(second)
-    with up(first) as (process, words):
+    queues = ["--queue", "one", "--queue", "two", "--priorities"]
+    with up(first, *queues, "--container-tool", "none") as (process, words):
         (page,) = re.findall(r"http://127.0.0.1:\d+/#\w+", words)
         assert urllib3.request("GET", page).status == 200
         (variables,) = re.findall(r"^  \. (\S+)$", words, re.MULTILINE)
@@ -141,6 +164,12 @@ def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_p
             ["sh", "-c", f". {variables}; env"], capture_output=True, text=True, check=True
         ).stdout
         assert f"WANDB_API_KEY={page.partition('#')[2]}\n" in exported
+        assert f"PATH={ROOT / '.venvs/training/bin'}:" in exported
+        pushed = queue_with_priority(page, "two")
+        with started("watch") as watching:
+            assert f"  {pushed}  " in said(watching, pushed)
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(30) == 130
         assert Path(variables).stat().st_mode & 0o077 == 0
         state = STATE_FILE.read_text()
         with begun(second) as refused:

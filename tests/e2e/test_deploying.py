@@ -37,7 +37,7 @@ class Operator(NamedTuple):
         """Type a make command."""
         host = {
             "LAYER_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
-            "LAYER_PLATFORMS": f"manylinux2014_{platform.machine()}",
+            "LAYER_TARGETS": f"{platform.machine()}-manylinux2014",
             "SAM_CLI_POLL_DELAY": "0.5",
         }
         known = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -159,7 +159,8 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert (ROOT / "samconfig.toml").read_bytes() == tracked
     stack = outputs(cloud, operator.stack)
     assert printed_configuration(shown) == json.loads(stack["QueueConfiguration"])
-    assert "Run queue sagemaker: it has no configuration yet. Paste the configuration above." in shown
+    assert "configuration of run queue sagemaker: it has no configuration yet." in " ".join(shown.split())
+    assert "The run queues were polled; W&B shows the launch agent as POLLING." in " ".join(shown.split())
 
     # Paste the configuration, launch a run, and replace the key by hand.
     wandb.create_queue("sagemaker", config=printed_configuration(shown))
@@ -174,7 +175,7 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert f"WandbBaseUrl: {url}" in path_of(operator.stack).read_text()
     assert "W&B API key" not in again
     assert "[Y/n]" not in again
-    assert "Run queue sagemaker: its configuration in W&B works with this stack." in again
+    assert "run queue sagemaker: its configuration in W&B works with this stack." in again
     assert secrets.get_secret_value(SecretId=secret)["SecretString"] == renewed
 
     # The log lines are found, although the operator does not know the log group's name.
@@ -195,7 +196,7 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert stack["RunsTable"] in terminal.shown
     shown = operator.sees("deploy")
     assert "W&B API key (hidden)" not in shown
-    assert "Run queue sagemaker: its S3OutputPath is" in shown
+    assert "of run queue sagemaker: its RoleArn is" in " ".join(shown.split())
     wandb.create_queue("sagemaker", config=printed_configuration(shown))
     table = outputs(cloud, operator.stack)["RunsTable"]
     assert verdict(cloud, table, queued(wandb, cloud, "sagemaker", "run-after-that")) == "finished"

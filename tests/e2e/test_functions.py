@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -35,6 +36,24 @@ def test_a_function_that_does_not_answer_fails_with_lambdas_words(shop: Workshop
     answer, failed = shop.invoke(shop.function(code, Timeout=1))
     assert failed
     assert answer["errorType"] == error
+
+
+def test_two_calls_at_a_time_run_in_environments_of_their_own_of_one_initialization(shop: Workshop) -> None:
+    function = shop.function("""
+import os, random, time, uuid
+INITIALIZED = uuid.uuid4().hex
+print("initialized")
+def handler(event, context):
+    time.sleep(1)
+    open(os.path.join(os.environ["TMPDIR"], "mine"), "x").close()
+    return INITIALIZED, [os.getpid(), os.environ["TMPDIR"], context.log_stream_name, random.random()]
+""")
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda _: shop.invoke(function), range(2)))
+    assert not any(failed for _, failed in answers)
+    (first, of_first), (second, of_second) = (answer for answer, _ in answers)
+    assert first == second
+    assert not set(of_first) & set(of_second)
 
 
 def test_nothing_of_this_machine_is_in_a_function(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

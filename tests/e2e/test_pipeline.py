@@ -21,10 +21,15 @@ def queued(app: Application, client: Client, *options: str) -> str:
 def test_a_queued_image_trains_and_its_run_shows_the_metrics(app: Application, client: Client) -> None:
     overrides = {"overrides": {"run_config": {"epochs": 4, "learning_rate": 0.02}}}
     item = app.server.state.items[queued(app, client, "-d", app.images["train"], "-c", json.dumps(overrides))]
-    assert app.outcome(item)["verdict"] == "finished"
+    outcome = app.outcome(item)
+    assert outcome["verdict"] == "finished"
     run = app.run(item)
     assert run
     assert run.state == "finished"
+    execution = app.ended(item)
+    assert execution["name"].startswith(f"{run.name}-")
+    assert json.loads(execution["input"])["project"] == "cli"
+    assert f"/jobs/{outcome['training_job_name']}" in outcome["links"]["training_job"]
     assert len(run.rows) == 4
     assert run.rows[-1]["accuracy"] > 0.8
     assert run.config_values["learning_rate"]["value"] == 0.02
@@ -89,9 +94,10 @@ def test_an_algorithm_of_sagemakers_gets_a_run_of_its_own(app: Application) -> N
     assert app.outcome(item)["verdict"] == "finished"
     run = app.run(item)
     assert run
-    assert (run.state, run.summary) == ("finished", {"train:simulated": 1.0})
+    assert (run.state, run.summary["train:simulated"]) == ("finished", 1.0)
     own = {"_wandb": {"value": {"launch_trace_id": item.id}}}
-    assert run.config_values == {"num_round": {"value": "10"}, "mine": {"value": 1}} | own
+    written = {key: value for key, value in run.config_values.items() if not key.startswith("sagemaker/")}
+    assert written == {"num_round": {"value": "10"}, "mine": {"value": 1}} | own
     assert item.state == "CLAIMED"
     assert item.warnings[0]["message"].startswith("The queue names a SageMaker algorithm")
 
@@ -269,4 +275,11 @@ def test_an_execution_shows_where_to_look(app: Application) -> None:
     plan = next(json.loads(each["output"]) for each in exits if each["name"] == "Plan run")
     assert plan["run_url"].endswith("/team/p/runs/shown1")
     assert plan["training_job_name"] == "shown1"
-    assert json.loads(execution["input"]) == {"run_queue_item_id": item.id, "run_id": "shown1", "run_queue": QUEUE}
+    assert json.loads(execution["input"]) == {
+        "run_queue_item_id": item.id,
+        "run_id": "shown1",
+        "run_queue": QUEUE,
+        "entity": "team",
+        "project": "p",
+        "run_url": plan["run_url"],
+    }

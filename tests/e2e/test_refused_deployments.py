@@ -11,6 +11,7 @@ import pytest
 
 from local import ACCOUNT_ID, REGION
 from local.stack import ROOT, LocalCloud, embedded_cloud
+from local.wandb import WandbServer
 from operate import stack_file
 from operate.stack_file import StackFile
 from operate.template import parameters
@@ -79,6 +80,15 @@ def test_a_secret_that_is_not_there_is_said_so(cloud: LocalCloud, stack: str) ->
     arn = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:gone-AbC123"
     write(stack, WandbApiKeySecretArn=arn)
     assert f"names the secret {arn}, which does not exist." in refusal(cloud, "deploy", "--stack", stack)
+
+
+def test_a_run_queue_that_is_not_there_is_said_before_anything_is_built(cloud: LocalCloud, stack: str) -> None:
+    server = WandbServer(entity="local-user", api_key="k" * 40)
+    secret = cloud.client("secretsmanager").create_secret(Name=f"{stack}/wandb-api-key", SecretString="k" * 40)
+    with server.running() as url:
+        write(stack, WandbBaseUrl=url, WandbApiKeySecretArn=secret["ARN"])
+        words = refusal(cloud, "deploy", "--stack", stack)
+    assert "local-user has no run queue sagemaker in W&B. Create it there, or set CreateQueues to true in" in words
 
 
 def test_a_stack_whose_first_deployment_failed_is_to_be_removed_first(cloud: LocalCloud, stack: str) -> None:

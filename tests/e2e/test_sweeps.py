@@ -22,7 +22,8 @@ def test_a_run_of_an_execution_that_timed_out_is_reported_and_its_job_stopped(ap
     execution = app.execution(item)
     assert execution
     states.stop_execution(executionArn=execution["executionArn"], error="Stopped", cause="by hand")
-    assert app.closed(item) == {"verdict": "stopped", "reason": "by hand"}
+    outcome = app.closed(item)
+    assert (outcome["verdict"], outcome["reason"]) == ("stopped", "by hand")
     sagemaker = app.deployed.cloud.client("sagemaker")
     wait_for(
         lambda: (
@@ -73,6 +74,7 @@ def test_a_launch_that_failed_is_redriven_when_its_cause_is_fixed(app: Applicati
     item = app.quick(run_id="redriven1")
     execution = app.ended(item)
     assert (execution["status"], execution["error"]) == ("FAILED", "LaunchFailed")
+    assert execution["cause"].startswith("TrainingJobRejected: ")  # a sentence: no JSON
     assert "no such role" in execution["cause"]
     assert item.error
     app.deployed.cloud.put_faults([])

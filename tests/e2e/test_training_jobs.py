@@ -262,6 +262,22 @@ def test_a_job_is_refused_where_its_role_finds_no_input(app: Application, shop: 
     shop.cloud.forget_denials()
 
 
+def test_a_channel_that_the_role_cannot_download_fails_the_job_in_awss_words(app: Application, shop: Workshop) -> None:
+    bucket = f"data-{uuid.uuid4().hex[:12]}"
+    s3, sagemaker = shop.cloud.client("s3"), shop.cloud.client("sagemaker")
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="data/a.txt", Body=b"a")
+    role = shop.role(*(each for each in TRAINS if each != "s3:GetObject"), service="sagemaker.amazonaws.com")
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/data/"}}
+    name = f"hidden-{uuid.uuid4().hex[:8]}"
+    channels = [{"ChannelName": "train", "DataSource": source}]
+    sagemaker.create_training_job(**training_request(app, name, RoleArn=role, InputDataConfig=channels))
+    job = ended_job(app, name)
+    words = f"ClientError: Data download failed:Unable to download object s3://{bucket}/data/a.txt (AccessDenied: "
+    assert (job["TrainingJobStatus"], job["FailureReason"].startswith(words)) == ("Failed", True)
+    shop.cloud.forget_denials()
+
+
 ANY_RULE = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage"}
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import WaiterError
 
 from local.stack import DEMO_KEY, ROOT, STACK_NAME
 from tests.e2e.conftest import ENTITY, QUEUE, Application, booted_application
@@ -330,6 +332,16 @@ def training(**fault: Any) -> "Break":
 
 
 @contextmanager
+def no_quota(app: Application) -> Iterator[None]:
+    quota = "ml.m5.large for training job usage"
+    app.deployed.cloud.put_quotas({"sagemaker": {quota: 0}})
+    try:
+        yield
+    finally:
+        app.deployed.cloud.put_quotas({"sagemaker": {quota: 1000}})
+
+
+@contextmanager
 def builds_off(app: Application) -> Iterator[None]:
     change_parameter(app, "BuildImages", "false")
     try:
@@ -362,38 +374,41 @@ NO_QUOTA = (
 BROKEN: dict[str, tuple[Break, str]] = {
     "the key is refused": (
         refused_key,
-        r"W&B at \S+ rejects the API key in the secret arn:\S+\. Store a valid key there",
+        r"W&B: W&B at \S+ rejects the API key\. .* The secret is arn:\S+\. W&B shows your key",
     ),
     "the secret is gone": (missing_secret, r"The secret arn:\S+ with the W&B API key cannot be read: .* Create it"),
-    "the queue is gone": (missing_queue, "Run queue sagemaker: team has no queue with this name. Create it in W&B"),
-    "the queue is of another resource": (configured("kubernetes"), "its resource is kubernetes. Create a queue"),
-    "the queue has no configuration": (configured(), "Run queue sagemaker: it has no configuration yet. Paste the"),
+    "the queue is gone": (missing_queue, "run queue sagemaker: team has no queue with this name. Create it in W&B"),
+    "the queue is of another resource": (
+        configured("kubernetes"),
+        "run queue sagemaker: its resource is kubernetes. Create a queue",
+    ),
+    "the queue has no configuration": (configured(), "of run queue sagemaker: it has no configuration yet. Paste the"),
     "the role may not be passed": (
         configured(RoleArn="arn:aws:iam::000000000000:role/other"),
         r"its RoleArn is \S+role/other, which this stack may not pass. Use arn:aws:iam::000000000000:role/\S+\.",
     ),
     "the role cannot be assumed": (
         role_that_trusts_another_service,
-        r"The role \S+ in the run queue \S+ cannot be assumed by SageMaker.",
+        r"The role \S+ cannot be assumed by SageMaker\.",
     ),
-    "the role is gone": (missing_role, r"The role \S+ in the run queue \S+ does not exist. Create it"),
+    "the role is gone": (missing_role, r"The role \S+ does not exist\. Create it"),
     "the bucket is gone": (
         bucket(elsewhere=False),
-        r"The bucket \S+ in the S3OutputPath .* does not exist. Create it in us-east-1",
+        r"The bucket \S+ does not exist\. Create it in us-east-1",
     ),
     "the bucket is elsewhere": (
         bucket(elsewhere=True),
-        r"The bucket \S+ in the S3OutputPath .* is in eu-west-1, .* Use a bucket in",
+        r"The bucket \S+ is in eu-west-1, .* Name a bucket in us-east-1",
     ),
     "the repository is gone": (
         missing_repository_for_a_while,
-        "The ECR repository .* does not exist. Create it: aws ecr create-",
+        r"the ECR repository \S+, named by .* does not exist\. Create it",
     ),
     "the schedule is disabled": (
         disabled_schedule,
         r"The schedule \S+ for polling the run queues is disabled. Enable",
     ),
-    "the poller fails": (failing_poller, r"The function \S+ cannot poll the run queues: .*WandbUnavailable\.\n$"),
+    "the poller fails": (failing_poller, r"The function \S+ failed: .*WandbUnavailable\.\n$"),
     "polling was stopped": (
         stopped_polling,
         "Polling was stopped in W&B. Resume the launch agent wandb-launch there",
@@ -401,6 +416,10 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "there is no quota": (
         training(code="ResourceLimitExceeded", message=NO_QUOTA),
         r"SageMaker has no capacity for the job: .*ml\.m5\.large for training job usage.* Request a higher quota",
+    ),
+    "the quota of the instance type is 0": (
+        no_quota,
+        r'a run needs 1, but the account\'s quota "ml\.m5\.large for training job usage" is 0\. Request a higher one',
     ),
     "the job fails": (
         training(fails="AlgorithmError: no"),
@@ -435,3 +454,85 @@ def test_what_is_broken_is_said_with_what_to_do(app: Application, what: str) -> 
     app.deployed.cloud.forget_denials()
     assert code == 1, said
     assert re.search(words, said.splitlines(keepends=True)[-1]), said
+
+
+def operate(app: Application, *command: str) -> tuple[int, str]:
+    """Run another command for the stack; return its exit code and its output."""
+    run = [sys.executable, "-m", "operate", *command, "--stack", STACK_NAME]
+    how: Any = {"cwd": ROOT, "env": environment(app), "stdin": subprocess.DEVNULL, "text": True, "check": False}
+    done = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how)
+    return done.returncode, done.stdout
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_stack_that_works_and_all_that_is_wrong_at_once(app: Application) -> None:
+    code, said = operate(app, "doctor")
+    assert (code, "Runs can be launched." in said) == (0, True), said
+    assert {line.split()[0] for line in said.splitlines()[2:-2]} == {"ok"}
+    with role_that_trusts_another_service(app), no_quota(app), disabled_schedule(app):
+        code, said = operate(app, "doctor")
+    assert code == 1
+    assert re.findall(r"^fault +(\S+)", said, re.MULTILINE) == ["role", "quota", "the"]
+    assert said.endswith("The setup has 3 faults.\n")
+
+
+def test_a_missing_queue_is_created_from_the_stack(app: Application) -> None:
+    with missing_queue(app):
+        assert operate(app, "queue", "--push") == (0, "run queue sagemaker: exists in W&B.\n")
+    printed = json.loads(operate(app, "queue")[1])
+    assert printed["configuration"]["ResourceConfig"]["InstanceType"] == "{{instance_type}}"
+
+
+def test_an_update_that_cannot_work_is_rolled_back_and_one_that_only_warns_is_not(app: Application) -> None:
+    cloudformation = app.deployed.cloud.client("cloudformation")
+    with missing_queue(app):
+        change_parameter(app, "WandbInitGraceSeconds", "3")  # the check reads nothing of it
+        with pytest.raises(WaiterError):
+            change_parameter(app, "TrainingInVpc", "true")
+        (stack,) = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
+        assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+        events = cloudformation.describe_stack_events(StackName=STACK_NAME)["StackEvents"]
+        reasons = [each.get("ResourceStatusReason", "") for each in events if each["LogicalResourceId"] == "Setup"]
+        assert any("run queue sagemaker: team has no queue with this name." in reason for reason in reasons)
+        change_parameter(app, "SetupCheck", "warn")
+    change_parameter(app, "SetupCheck", "fail")
+
+
+@pytest.mark.usefixtures("proven")
+def test_a_run_of_a_job_is_planned_from_its_name_with_its_dockerfile(app: Application) -> None:
+    command = [sys.executable, "-m", "launch_agent.dry_run", "--job", f"{ENTITY}/launch-verify/verify:latest"]
+    variables = {**environment(app), **app.deployed.wandb.environment}
+    done = subprocess.run([*command, "--explain"], cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["build"]["job"] == f"{ENTITY}/launch-verify/verify:latest"
+    assert re.search(r"^tag: [0-9a-f]{64}$", done.stderr, re.MULTILINE)
+    assert "Dockerfile: generated: the job names no Dockerfile" in done.stderr
+    assert re.search(r"^FROM \S*python:", done.stderr, re.MULTILINE)
+
+
+def test_the_log_of_a_run_is_that_of_the_functions_its_build_and_its_job(
+    app: Application, proven: tuple[str, str]
+) -> None:
+    (run_id,) = re.findall(r"launch-verify/(\S+)", proven[0])
+    code, said = operate(app, "logs", "--run", run_id)
+    assert code == 0
+    lines = [re.split(r"  +", line) for line in said.splitlines()]
+    sources = [words[1] if words[1] in ("build", "training") else words[2] for words in lines]
+    order = [sources.index(name) for name in ("PollQueues", "PlanRun", "build", "StartTraining", "training")]
+    assert order == sorted(order)
+    assert sources[-1] == "ReportOutcome"
+
+
+@pytest.mark.usefixtures("proven")
+def test_runs_are_watched_as_a_table_in_a_terminal_and_as_lines_elsewhere(app: Application) -> None:
+    command = [sys.executable, "-m", "operate", "watch", "--stack", STACK_NAME]
+    terminal = Terminal(command, ROOT, environment(app))
+    terminal.answer("finished", "\x03")
+    assert terminal.ended(within=30) == 130
+    assert re.search(r"verify-\S+ +finished +\d+ s +ml\.m5\.large", terminal.shown)
+    assert "Traceback" not in terminal.shown
+    with subprocess.Popen(command, cwd=ROOT, env=environment(app), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        said = [process.stdout.readline() for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert re.fullmatch(r"\d\d:\d\d:\d\d  \S+  [a-z ]+  \d.*\n", said[1]), said

@@ -113,7 +113,7 @@ new file mode 120000
 Subproject commit 0123
 \\ No newline
 """.splitlines(keepends=True),
-    *("../", "\r\n", "\0"),
+    *("../", "\r\n", "\0", " and ", " differ"),
 ]
 REQUIREMENTS = [
     *"""wandb
@@ -125,8 +125,8 @@ torch==2.1
 dependencies = [
 --hash=sha256:
 """.splitlines(keepends=True),
-    *("-r ", "-e ", "-c ", "git+ssh://", "==", "\\\n"),
-    *".=<;[]@# '\"\n\0",
+    *("-r ", "-e ", "-c ", "git+ssh://", "==", "a\\\n", "--hash=a ", "a.", "a ; "),
+    *".=<;[](){}@# '\"\n\0",
 ]
 CELLS = [
     *"""import os

@@ -18,7 +18,7 @@ from tests.handlers import NAMES
 from tests.simulation.faults import Fault, Faults, FaultsAt, NoFaults, Site
 from tests.simulation.functions import Killed, pause
 from tests.simulation.training import Script
-from tests.simulation.world import HOUR, JOB, MINUTE, Delivery, World, world
+from tests.simulation.world import HOUR, JOB, LEFT_TO_LIFECYCLE, MINUTE, Delivery, World, world
 
 SEED = 7
 
@@ -46,6 +46,12 @@ def _run(made: World) -> RunQueueItem:
 
 def _code(made: World) -> RunQueueItem:
     return made.push(job=JOB)
+
+
+def _algorithm(made: World) -> RunQueueItem:
+    """One of SageMaker's own algorithms, whose run the agent writes."""
+    algorithm = {"AlgorithmName": "xgboost-of-mine", "TrainingInputMode": "File"}
+    return made.push(resource_args={"sagemaker": {"AlgorithmSpecification": algorithm}})
 
 
 def _code_again(made: World) -> RunQueueItem:
@@ -145,15 +151,36 @@ def _made_by_functions_that_all_die(made: World) -> RunQueueItem:
     return made.push()
 
 
-def _stopped_while_it_starts(made: World) -> RunQueueItem:
+def _stopped_while_it_starts(made: World, **spec: Any) -> RunQueueItem:
     """A run that is stopped and closed during the call that creates its training job."""
-    item = made.push()
+    item = made.push(**spec)
 
     def stop() -> None:
         made.stop_in_console(item)
         pause(30)
 
     _around_create(made, before=stop, after=_nothing)
+    return item
+
+
+def _stopped_while_it_starts_alone(made: World) -> RunQueueItem:
+    """The same with a job that would not fail by itself, as it needs none of the credentials, which are deleted."""
+    alone = {"launch_agent": {"calls_wandb_init": False}}
+    return _stopped_while_it_starts(made, resource="sagemaker", resource_args={"sagemaker": alone})
+
+
+def _stopped_while_credentials_are_stored(made: World) -> RunQueueItem:
+    """A run that is stopped and closed during the call that stores its credentials."""
+    item, calls = made.push(), itertools.count()
+
+    class Objects(dict[str, bytes]):
+        def __setitem__(self, key: str, content: bytes) -> None:
+            if next(calls) == 0:
+                made.stop_in_console(item)
+                pause(30)
+            super().__setitem__(key, content)
+
+    made.objects = made.builds.objects = Objects()
     return item
 
 
@@ -196,7 +223,7 @@ def _stray(made: World) -> RunQueueItem:
     def again() -> None:
         for job in made.jobs(item):
             tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
-            asked = job.request | {"TrainingJobName": "stray", "Tags": tags}
+            asked = job.request | {"TrainingJobName": "stray", "Tags": tags, "InputDataConfig": []}
             made.training.made(asked, Script(training=30 * HOUR))
 
     made.clock.after(10 * MINUTE, again)
@@ -235,8 +262,15 @@ def scenarios() -> dict[str, Scenario]:
         "made by functions that all die": Scenario(_made_by_functions_that_all_die, "not launched", long),
         "code without room": Scenario(_code, "not launched", {"quota": 0, "capacity_wait_hours": 0.1}),
         "stopped in the console while its job is made": Scenario(_stopped_while_it_starts, "stopped", {}),
+        "stopped in the console while a job without credentials is made": Scenario(
+            _stopped_while_it_starts_alone, "stopped", {}
+        ),
+        "stopped in the console while its credentials are stored": Scenario(
+            _stopped_while_credentials_are_stored, "stopped", {}
+        ),
         "stack deleted": Scenario(_stack_deleted, "finished", {}, until=lambda made: made.stack_answers),
         "code": Scenario(_code, "finished", {}),
+        "algorithm": Scenario(_algorithm, "finished", {"script": lambda _: Script(calls_init=False)}),
         "code whose image is there": Scenario(_code_again, "finished", {}),
         "code whose image is being built": Scenario(_code_at_once, "finished", {}),
         "code whose image was deleted": Scenario(_code_gone, "finished", {}),
@@ -327,6 +361,13 @@ class Disturbance(NamedTuple):
         return f"{self.words} | {self.scenario}"
 
 
+EXPIRES = (Site("start_training", "s3", "ListObjectsV2"), Site("start_training", "s3", "DeleteObject"))
+"""The calls by which start_training deletes credentials of a run that was closed while they were being stored.
+
+If the function ends here, its execution has been stopped and does not retry it. The bucket's lifecycle deletes them.
+"""
+
+
 class Attack(NamedTuple):
     """One fault in one scenario."""
 
@@ -340,6 +381,8 @@ class Attack(NamedTuple):
         """Run the scenario, with this many failing calls in a row."""
         faults = FaultsAt(self.site, self.fault, skip=self.call, times=times)
         end = ended(self.scenario, faults)
+        if self.site in EXPIRES:
+            end = Ended(end.verdict, [each for each in end.wrong if not each.startswith(LEFT_TO_LIFECYCLE)])
         return end if faults.happened else Ended(end.verdict, [*end.wrong, "the fault did not happen"])
 
     def __str__(self) -> str:

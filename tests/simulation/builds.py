@@ -13,6 +13,8 @@ from tests.simulation.dynamodb import Refused
 from tests.simulation.machine import Done, TaskFailed
 
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/launch"
+IMAGE_CONFIG = "ecr/image-config"
+"""The address of the configuration of every image that is not built here."""
 
 
 @dataclass
@@ -59,6 +61,10 @@ class Builds:
         if operation == "BatchGetBuilds":
             found = [self.builds[each] for each in asked["ids"] if each in self.builds]
             return {"builds": [{"id": build.id, "buildStatus": build.status} for build in found]}
+        if operation == "BatchGetImage":
+            return {"images": [{"imageManifest": json.dumps({"config": {"digest": "sha256:c0ffee"}})}]}
+        if operation == "GetDownloadUrlForLayer":
+            return {"downloadUrl": f"http://{IMAGE_CONFIG}", "layerDigest": asked["layerDigest"]}
         (image,) = asked["imageIds"]
         digest = image.get("imageDigest") or self.images.get(image["imageTag"])
         if digest not in self.images.values():

@@ -42,7 +42,7 @@ class Others:
         server.state.entities[ENTITY] = copy.copy(server.state.team)
         server.state.entities[ENTITY].name = ENTITY
         project = server.state.project(ENTITY, PROJECT)
-        self.run = project.runs_by_id[RUN] = Run(RUN, project, 1, display_name=MARK, state="finished")
+        self.run = project.runs_by_id[RUN] = Run(RUN, project, 1, display_name=MARK, stored_state="finished")
         self.run.config_values, self.run.summary = {"lr": {"value": 0.001}}, {"auc": 0.97}
         self._as_it_was = self._shown()
         find = server.state.find_project

@@ -16,7 +16,7 @@ from tests.simulation.world import DAY, HOUR, MINUTE, world
 
 CLOSES_LATER = {
     Site("sweep_runs", "dynamodb", "GetItem"): "stopped in the console while it trains",
-    Site("sweep_runs", "dynamodb", "Query"): "stopped in W&B while it waits",
+    Site("sweep_runs", "dynamodb", "Query"): "stopped in the console while it trains",
     Site("sweep_runs", "dynamodb", "TransactWriteItems"): "stopped in the console while it trains",
     Site("sweep_runs", "sfn", "DescribeExecution"): "stopped in the console while it trains",
 }

@@ -14,7 +14,12 @@ from botocore.model import Shape
 
 from tests.simulation.dynamodb import Refused
 
-_NAMES = {"cloudwatch-logs": "logs", "secrets-manager": "secretsmanager", "sfn": "stepfunctions"}
+_NAMES = {
+    "eventbridge": "events",
+    "cloudwatch-logs": "logs",
+    "secrets-manager": "secretsmanager",
+    "sfn": "stepfunctions",
+}
 """botocore's names of the services that have another name in its events."""
 
 

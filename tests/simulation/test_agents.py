@@ -91,3 +91,11 @@ def test_a_stack_that_is_made_or_changed_is_answered_and_nothing_is_reported(kin
         made.clock.run(MINUTE / 2)
         assert made.stack_answers == ["SUCCESS"]
         assert [site.operation for site in faults.seen if site.function == "retire_agent"] == [STACK_ANSWERS.strip("/")]
+
+
+def test_without_slots_for_jobs_nothing_is_leased() -> None:
+    with world(6, NoFaults(), max_jobs=0) as made:
+        item = made.push()
+        made.clock.run(10 * MINUTE)
+        assert (item.state, made.execution(item)) == (ItemState.PENDING, None)
+        assert statuses(made) == ["POLLING"]

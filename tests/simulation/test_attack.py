@@ -8,11 +8,11 @@ import pytest
 from tests.contract.test_documents import statements
 from tests.documents import template
 from tests.handlers import NAMES
-from tests.simulation.attack import Case, attacks, disturbances, ended, outcomes, scenarios, sites
+from tests.simulation.attack import Case, attacks, disturbances, ended, scenarios, sites
 from tests.simulation.faults import NoFaults, Site
 from tests.simulation.refusals import CLOSES_LATER, Refusal, refusals
 
-IAM = {"cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
+IAM = {"eventbridge": "events", "cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
 WITHOUT_CALL = {
     # SageMaker and CodeBuild check them themselves during a call; see the embedded AWS.
     "iam:PassRole",
@@ -31,13 +31,16 @@ WITHOUT_CALL = {
 }
 
 
+ELSEWHERE = {"sweep_runs": {"pricing:GetProducts"}}
+"""Allowed calls that no scenario makes: a sweep finds an ended job of a stopped execution in tests/e2e/test_page.py."""
+
 PART = 3
 """The suite tries one of three attacks, spread over all places, faults and scenarios, so that it stays quick."""
 
 
 def wrong(cases: Iterable[Case]) -> dict[str, list[str]]:
     """What is wrong at the end of one of PART cases, by the case."""
-    return {str(case): end.wrong for case, end in outcomes(list(cases)[::PART]) if end.wrong}
+    return {str(case): end.wrong for case in list(cases)[::PART] if (end := case.run(1)).wrong}
 
 
 @pytest.mark.parametrize("name", list(scenarios()))
@@ -74,7 +77,9 @@ def test_every_call_that_a_function_is_allowed_to_make_is_attacked() -> None:
             f"{IAM.get(site.service, site.service)}:{action}" for action in actions
         )
     for function, allowed in allowed_actions().items():
-        assert allowed - made[function] - WITHOUT_CALL == set(), function
+        if function == "check_setup":  # it launches nothing: tests/clients/test_check_setup.py compares its calls
+            continue
+        assert allowed - made[function] - WITHOUT_CALL - ELSEWHERE.get(function, set()) == set(), function
 
 
 def allowed_actions() -> dict[str, set[str]]:

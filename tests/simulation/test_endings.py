@@ -210,7 +210,7 @@ def test_the_run_of_an_algorithm_is_ours_by_its_item_when_the_report_is_made_aga
     with world(9, faults, script=lambda _: Script(calls_init=False)) as made:
         item = made.push(resource_args={"sagemaker": ALGORITHM})
         outcome = ended(made, item)
-        assert outcome == {"verdict": "finished", "reason": "The training job completed."}
+        assert (outcome["verdict"], outcome["reason"]) == ("finished", "The training job completed.")
         assert "metrics" not in json.dumps(item.warnings)
         run = made.run(ENTITY, PROJECT, item.associated_run_id or "")
         assert run.state == "finished"
@@ -231,6 +231,16 @@ def test_a_refusal_when_the_outcome_is_reported_is_in_the_outcome(refused: str) 
         assert outcome["verdict"] == "finished"
         assert "W&B refused with HTTP 403: permission denied" in outcome["reason"]
         assert "permission denied" in item.warnings[-1]["message"]
+
+
+def test_an_item_whose_acknowledgement_is_refused_fails_after_three_leases() -> None:
+    with world(10, FaultsAt(Site("plan_run", "wandb", "AckItem"), Fault.REFUSED, times=99)) as made:
+        item = made.push()
+        made.clock.run(3 * HOUR)
+        (record,) = made.records(item.id)
+        assert (record["attempt"], record["refusals"]) == ({"N": "3"}, {"N": "3"})
+        assert item.state is ItemState.FAILED
+        assert "This happened 3 times." in (item.error or {})["message"]
 
 
 def test_an_item_of_which_w_and_b_refuses_to_say_who_has_it_keeps_no_slot() -> None:

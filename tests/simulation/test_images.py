@@ -76,6 +76,16 @@ def test_a_job_with_the_digest_of_another_gets_an_image_of_its_own(first: str) -
         assert len(caches) == 2
 
 
+@pytest.mark.parametrize("queued_before", range(3))
+def test_an_image_that_two_runs_need_is_built_once_whatever_their_ids_are(queued_before: int) -> None:
+    with world(6, NoFaults()) as made:
+        for _ in range(queued_before):
+            made.server.state.number()
+        ids = {made.push(job=JOB).id for _ in range(4)}
+        assert made.run_until_idle()
+        assert (len(ids), made.verdicts(), len(made.builds.builds)) == (4, {"finished": 4}, 1)
+
+
 def test_an_image_in_the_repository_is_not_used_because_of_its_tag() -> None:
     with world(6, NoFaults()) as made:
         made.push(job=JOB)

@@ -201,7 +201,8 @@ def test_i4_a_training_job_of_a_closed_run_is_stopped(dropped: float, within: fl
         (job,) = made.jobs(item)
         tags = [{"Key": key, "Value": value} for key, value in job.tags.items()]
         stray = made.training.made(
-            {**job.request, "TrainingJobName": "stray", "Tags": tags}, Script(pending=30, training=DAY)
+            {**job.request, "TrainingJobName": "stray", "Tags": tags, "InputDataConfig": []},
+            Script(pending=30, training=DAY),
         )
         made.clock.run(within)
         assert stray.shown["TrainingJobStatus"] in ("Stopping", "Stopped")
@@ -266,7 +267,12 @@ def test_i6_an_outage_is_no_storm() -> None:
         made.clock.run(30 * MINUTE)
         faults.is_active = True
         made.clock.run(DAY)
-        asked = {site: count for site, count in faults.asked.items() if site.function != "poll_queues"}
+        # A poll asks once, and a sweep once for the items that wait.
+        asked = {
+            site: count
+            for site, count in faults.asked.items()
+            if site.function != "poll_queues" and site.operation != "QueueItems"
+        }
         # Four reports, each retried after growing delays of up to an hour, with one immediate retry.
         assert sum(asked.values()) < 4 * 2 * 60
 
@@ -406,7 +412,8 @@ def test_a_quota_that_is_used_up_is_named_on_the_queue_item_once() -> None:
         ended_well(made)
         assert [warning["message"] for warning in item.warnings] == [
             "waiting for quota: ml.m5.large for training job usage. Request a higher quota in the Service "
-            "Quotas console."
+            "Quotas console.",
+            f"The training job {made.jobs(item)[0].name} has its instances.",
         ]
 
 
@@ -420,6 +427,7 @@ def test_an_execution_that_is_redriven_launches_its_run_again() -> None:
         execution = made.execution(item)
         assert execution
         assert (execution.status, execution.error) == ("FAILED", "LaunchFailed")
+        assert execution.cause == (made.outcome(item) or {})["reason"]  # a sentence: no JSON, no stack trace
         redrive(made, item)
         assert made.run_until_idle()
         assert made.verdicts() == {"not launched": 1}  # the mistake was not fixed

@@ -57,24 +57,44 @@ def test_in_secure_mode_a_queue_that_cannot_be_read_is_trusted_with_nothing() ->
     ids=["agent", "run", "queue", "none", "queue without wandb.init"],
 )
 def test_a_container_gets_the_key_it_needs(block: dict[str, Any], spec: dict[str, Any], key: str | None) -> None:
-    submitted: list[Any] = []
+    given: list[str | None] = []
 
     def script(request: dict[str, Any]) -> Script:
-        submitted.append(request["Environment"].get("WANDB_API_KEY"))
+        files = [channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in request.get("InputDataConfig", [])]
+        texts = [made.objects[f"/{uri.removeprefix('s3://credentials/')}netrc"].decode() for uri in files]
+        given.append(key_in(texts[0]) if texts else None)
+        assert request["Environment"].get("NETRC") == ("/opt/ml/input/data/launch_agent/netrc" if texts else None)
         return Script(calls_init="launch_agent" not in block)
+
+    def key_in(netrc: str) -> str:
+        assert netrc.startswith("machine wandb login user password ")
+        return netrc.split()[-1]
 
     with world(33, NoFaults(), script=script) as made:
         push(made, block, **spec)
         made.clock.run(30 * MINUTE)
-    assert submitted == [key]
+        assert made.check().everything == []
+    assert given == [key]
 
 
 def test_the_last_variable_that_fits_is_counted_with_the_key() -> None:
     with world(34, NoFaults()) as made:
-        items = [push(made, {"Environment": {f"V{n}": "x" for n in range(count)}}) for count in (84, 85, 86, 87, 88)]
+        as_it_is = {"launch_agent": {"start_through_sh": False}}
+        items = [
+            push(made, {**as_it_is, "Environment": {f"V{n}": "x" for n in range(count)}})
+            for count in (84, 85, 86, 87, 88)
+        ]
         assert made.run_until_idle(within=DAY)
         refused = [bool(item.error) for item in items]
         assert refused == sorted(refused)
         assert {True, False} == set(refused)
         assert all("variables, and SageMaker allows 100" in item.error["message"] for item in items if item.error)
         assert not [item for item in items if item.error and made.jobs(item)]
+
+
+def test_one_item_of_a_queue_says_that_its_containers_get_the_launch_agents_key() -> None:
+    with world(35, NoFaults()) as made:
+        items = [made.push(_wandb_api_key=None) for _ in range(3)]
+        assert made.run_until_idle(within=DAY)
+        (said,) = [warning["message"] for item in items for warning in item.warnings]
+        assert "Deploy the stack with the parameter RunApiKeySecretArn" in said

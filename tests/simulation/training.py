@@ -55,6 +55,12 @@ class Job:
         return self.tags.get(ITEM_TAG, "")
 
     @property
+    def run(self) -> tuple[str, str, str]:
+        """The entity, the project and the id of its run."""
+        environment = self.request["Environment"]
+        return environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"]
+
+    @property
     def is_live(self) -> bool:
         """Whether the job has not ended."""
         return self.shown["TrainingJobStatus"] not in TERMINAL
@@ -71,9 +77,13 @@ class Training:
         script: Callable[[dict[str, Any]], Script],
         created: Callable[[Job], None],
         changed: Callable[[Job], None],
+        can_read: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Allow `quota` jobs at a time; call `created` and `changed` with jobs, and `script` for each job's course."""
-        self._clock, self.quota, self._script = clock, quota, script
+        """Allow `quota` jobs at a time; call `created` and `changed` with jobs, and `script` for each job's course.
+
+        `can_read` says whether a job can download anything from an address in S3.
+        """
+        self._clock, self.quota, self._script, self._can_read = clock, quota, script, can_read
         self._created, self._changed = created, changed
         self.jobs: dict[str, Job] = {}
         self.live: dict[str, Job] = {}
@@ -112,12 +122,13 @@ class Training:
     def made(self, asked: dict[str, Any], script: Script) -> Job:
         """Create a training job, and start it."""
         name = asked["TrainingJobName"]
-        shown = {
+        shown: dict[str, Any] = {
             "TrainingJobName": name,
             "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name.lower()}",
             "CreationTime": self._clock.now,
             "SecondaryStatusTransitions": [],
-            "RoleArn": asked["RoleArn"],
+            "ModelArtifacts": {"S3ModelArtifacts": f"s3://models/{name}/output/model.tar.gz"},
+            **{key: asked[key] for key in ("RoleArn", "ResourceConfig", "EnableManagedSpotTraining") if key in asked},
         }
         tags = {tag["Key"]: tag["Value"] for tag in asked.get("Tags", [])}
         job = self.jobs[name] = self.live[name] = Job(asked, shown, script, tags)
@@ -189,6 +200,10 @@ class Training:
 
     def _downloads(self, job: Job) -> None:
         script = job.script
+        channels = job.request.get("InputDataConfig", [])
+        missing = [uri for each in channels if not self._can_read(uri := each["DataSource"]["S3DataSource"]["S3Uri"])]
+        if missing:
+            script.failure = f"ClientError: Data download failed:No S3 objects found under {missing[0]}"
         if script.failure.startswith(("CapacityError", "InternalServerError", "ClientError")):
             job.shown["FailureReason"] = script.failure
             self.end(job, "Failed", "Failed")

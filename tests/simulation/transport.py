@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import boto3
 import botocore.endpoint
@@ -73,9 +73,9 @@ def answered(aws: Aws, wandb: WandbApi) -> Iterator[None]:
 
 
 @cache
-def _client(service: str, *, config: Config) -> Any:
+def _client(service: str, *, config: Config, region_name: str = "us-east-1") -> Any:
     """Return a cached client, so that thousands of schedules do not create thousands of clients."""
-    session = boto3.Session(aws_access_key_id="simulated", aws_secret_access_key="simulated", region_name="us-east-1")
+    session = boto3.Session(aws_access_key_id="simulated", aws_secret_access_key="simulated", region_name=region_name)
     # Signatures and user agents are slow and not used here; with checksums, a body would come in chunks.
     plain = Config(signature_version=UNSIGNED, user_agent="simulated", request_checksum_calculation="when_required")
     config = config.merge(plain)
@@ -102,7 +102,8 @@ def _sent(request: Any, event_name: str, **_: Any) -> AWSResponse:
 
 def _aws(service: str, operation: str, request: Any) -> tuple[int, bytes]:
     if service == "s3" and operation != "HeadBucket":
-        return _s3(operation, unquote(urlsplit(request.url).path), request.body)
+        asked = urlsplit(request.url)
+        return _s3(operation, unquote(asked.path), parse_qs(asked.query), request.body)
     try:
         if service == "s3":
             bucket = (urlsplit(request.url).hostname or "").partition(".")[0]
@@ -137,11 +138,19 @@ _NOT_AUTHORIZED = (
 )
 
 
-def _s3(operation: str, key: str, body: Any) -> tuple[int, bytes]:
+def _s3(operation: str, key: str, query: Mapping[str, list[str]], body: Any) -> tuple[int, bytes]:
+    objects = _answering.aws.objects
     if operation == "PutObject":
-        _answering.aws.objects[key] = body if isinstance(body, bytes) else body.read()
+        objects[key] = body if isinstance(body, bytes) else body.read()
         return 200, b""
-    content = _answering.aws.objects.get(key)
+    if operation == "DeleteObject":
+        objects.pop(key, None)
+        return 204, b""
+    if operation == "ListObjectsV2":
+        found = [name[1:] for name in objects if name[1:].startswith(query["prefix"][0])]
+        listed = "".join(f"<Contents><Key>{name}</Key></Contents>" for name in found)
+        return 200, f"<ListBucketResult>{listed}</ListBucketResult>".encode()
+    content = objects.get(key)
     if content is None:
         return 404, b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
     return 200, content

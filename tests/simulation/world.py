@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import random
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from launch_agent.clients import secrets
+from launch_agent.clients import metrics, secrets
 from local.wandb import WandbServer
 from local.wandb.answers import Refused as WandbRefused
 from local.wandb.answers import opaque
@@ -28,14 +29,14 @@ from tests.documents import MACHINE, runs_table
 from tests.golden.cases import load
 from tests.handlers import properties_of
 from tests.simulation import others
-from tests.simulation.builds import REPOSITORY, Builds
+from tests.simulation.builds import IMAGE_CONFIG, REPOSITORY, Builds
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused, Table
 from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change
 from tests.simulation.faults import Faults
 from tests.simulation.functions import Functions
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
-from tests.simulation.others import Others
+from tests.simulation.others import FORBIDDEN, Others
 from tests.simulation.service_limits import check_limits
 from tests.simulation.training import STACK_TAG, Job, Script, Training
 from tests.simulation.transport import answered, asgi
@@ -45,8 +46,11 @@ ENTITY, QUEUE, PROJECT, JOB = "team", "sagemaker", "p", "team/jobs/git:latest"
 API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE = "a" * 40, "b" * 40, "hunter2-of-the-queue"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:v1"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+CREDENTIALS = "credentials"
 STACK_ANSWERS = "/stack-answers"
 _DETAILS = "-details"
+LEFT_TO_LIFECYCLE = "the credentials bucket still has"
+_FOLDER = re.compile(r"/[0-9a-f]{32}/")
 _FORBIDDEN = "permission denied"
 _BEGINS = 1_800_057_600.0
 """The start time of every world. Each has its own clients, so that no client remembers a later time."""
@@ -109,6 +113,7 @@ class World:
         stacks: int = 1,
         max_jobs: int = 4,
         secure_mode: bool = False,
+        config: Mapping[str, Any] | None = None,
         quota: int = 100,
         capacity_wait_hours: float = 24,
         delivery: Delivery | None = None,
@@ -120,9 +125,18 @@ class World:
         """Create a world; the arguments are its differences from an undisturbed one."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
         self._config = {"max_jobs": max_jobs, "secure_mode": secure_mode, "stopped_run_timeout": 30}
+        self._config |= config or {}
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
         self.undelivered = 0
+        self.shows_keys = False
+        """Whether training jobs may show API keys in their environment, as those planned by version 0.1.0 do."""
+        self.logged: set[str] = set()
+        """The training jobs whose containers have logged to W&B."""
+        self.events: list[dict[str, Any]] = []
+        """The events that functions have put on the default bus."""
+        self.metrics: list[dict[str, Any]] = []
+        """What the functions have written in the embedded metric format."""
         self.stack_answers: list[str] = []
         """What CloudFormation was answered when a stack was made, changed or deleted."""
         self.redriven: set[str] = set()
@@ -137,11 +151,14 @@ class World:
             script=script or (lambda _: Script()),
             created=self._job_created,
             changed=self.job_changed,
+            can_read=self._can_read,
         )
         self.builds = Builds(clock, seconds=180, fails=builds_fail or (lambda: False))
         self.objects = self.builds.objects
         self.buckets: dict[str, str | Refused] = {}
         """The regions of buckets that are not in the stack's, and what S3 refuses of others."""
+        self.price_list = [json.dumps(price_of("ml.m4.xlarge", "0.2800000000"))]
+        """The products that every request for prices is answered with."""
         self.stacks: dict[str, Stack] = {}
         self.others = Others(clock, self.training, self.server, self.stacks, self.found.other.append)
         self._raw: dict[bytes, bytes] = {}
@@ -161,15 +178,24 @@ class World:
         environment = {
             "ACCOUNT_ID": "123456789012",
             "BUILD_BUCKET": "bucket",
+            "BUILD_COMPUTE_TYPE": "BUILD_GENERAL1_MEDIUM",
             "CAPACITY_WAIT_HOURS": str(capacity_wait_hours),
+            "CREDENTIALS_BUCKET": CREDENTIALS,
             "IMAGE_REPOSITORY": REPOSITORY,
             "PARTITION": "aws",
             "POWERTOOLS_SERVICE_NAME": SERVICE,
+            "QUEUE_CONFIGURATION": json.dumps(queue_config()),
             "REGION": "us-east-1",
+            "RUN_API_KEY_SECRET": "",
+            "RUN_SECRET_ARNS": "",
             "RUN_DETAILS_TABLE": f"{name}{_DETAILS}",
             "RUNS_TABLE": name,
+            "SECRET_KMS_KEY_ARN": "",
             "STACK_NAME": name,
             "STATE_MACHINE_ARN": arn,
+            "TRAINING_IN_VPC": "false",
+            "TRAINING_ROLE_ARNS": "",
+            "VOLUME_KMS_KEY_ARN": "",
             "WANDB_API_KEY_SECRET": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key",
             "WANDB_BASE_URL": "http://wandb",
             "WANDB_INIT_GRACE_SECONDS": "60",
@@ -212,21 +238,32 @@ class World:
             return self._bucket(asked["Bucket"])
         check_limits(service, operation, asked)
         self.others.check_call(service, operation, asked)
-        if service == "sagemaker":
-            return self.training.answer(operation, asked)
-        if service == "sfn":
-            return self._machine_of(asked).answer(operation, asked)
-        if service == "secrets-manager":
-            return {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]}
-        if service == "cloudwatch-logs":
-            return self.others.logs(operation, asked)
-        return self.builds.answer(operation, asked)
+        if operation == "CreateTrainingJob" and not self.shows_keys:
+            self._look_for_keys(asked)
+        services: dict[str, Callable[[], dict[str, Any]]] = {
+            "sagemaker": lambda: self.training.answer(operation, asked),
+            "sfn": lambda: self._machine_of(asked).answer(operation, asked),
+            "secrets-manager": lambda: {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]},
+            "pricing": lambda: {"FormatVersion": "aws_v1", "PriceList": self.price_list},
+            "eventbridge": lambda: self._take_events(asked),
+            "cloudwatch-logs": lambda: self.others.logs(operation, asked),
+        }
+        return services.get(service, lambda: self.builds.answer(operation, asked))()
+
+    def _take_events(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.events += asked["Entries"]
+        self._look_for_secrets(asked, "an event")
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": str(len(self.events))}]}
 
     def _bucket(self, name: str) -> dict[str, Any]:
         found = self.buckets.get(name, "us-east-1")
         if isinstance(found, Refused):
             raise found
         return {"BucketRegion": found}
+
+    def _can_read(self, uri: str) -> bool:
+        prefix = uri.removeprefix(f"s3://{CREDENTIALS}")
+        return prefix == uri or any(key.startswith(prefix) for key in self.objects)
 
     def _machine_of(self, asked: Mapping[str, Any]) -> StateMachine:
         arn = asked.get("stateMachineArn") or asked.get("executionArn")
@@ -248,6 +285,8 @@ class World:
         if url == STACK_ANSWERS:
             self.stack_answers.append(json.loads(body)["Status"])
             return 200, b""
+        if url == f"/{IMAGE_CONFIG.partition('/')[2]}":
+            return 200, json.dumps({"config": {"Entrypoint": ["/usr/bin/entry"]}}).encode()
         if url != "/graphql":
             return asgi(self.server.app, method, url, headers, body)
         asked = json.loads(body)
@@ -309,7 +348,8 @@ class World:
     def _tell_container(self, job: Job) -> None:
         """Act as the code in the container: create the run, and end it."""
         environment, status = job.request["Environment"], job.shown["SecondaryStatus"]
-        if not job.script.calls_init or status not in ("Training", "Completed", "Failed", "Stopped"):
+        is_algorithm = "AlgorithmName" in job.request.get("AlgorithmSpecification", {})  # which never calls wandb.init
+        if is_algorithm or not job.script.calls_init or status not in ("Training", "Completed", "Failed", "Stopped"):
             return
         if status != "Training" and "TrainingStartTime" not in job.shown:
             return
@@ -317,6 +357,9 @@ class World:
             run = self.run(environment["WANDB_ENTITY"], environment["WANDB_PROJECT"], environment["WANDB_RUN_ID"])
         except WandbRefused:
             return  # the container may not write to this entity either
+        run.config_values["_wandb"] = {"value": {"launch_trace_id": environment["WANDB_LAUNCH_TRACE_ID"]}}
+        run.summary.setdefault("loss", 0.25)
+        self.logged.add(job.name)
         states = {"Training": "running", "Completed": "finished", "Failed": "killed" if run.stopped else "failed"}
         run.state = states.get(status, "killed")
 
@@ -324,7 +367,7 @@ class World:
         """Return a run in W&B; create it if needed."""
         project = self.server.state.project(entity, project_name)
         if name not in project.runs_by_id:
-            project.runs_by_id[name] = Run(name, project, self.server.state.number(), state=state)
+            project.runs_by_id[name] = Run(name, project, self.server.state.number(), stored_state=state)
         return project.runs_by_id[name]
 
     # --- users' actions
@@ -475,6 +518,11 @@ class World:
         """Check a text from the functions' log for secrets."""
         self._look_for_secrets(text, "a log")
 
+    def measured(self, line: str) -> None:
+        """Keep a line of metrics."""
+        self.write(line)
+        self.metrics.append(json.loads(line))
+
     def flush(self) -> None:
         """Do nothing."""
 
@@ -483,6 +531,10 @@ class World:
         for secret in (API_KEY, KEY_OF_RUN, SECRET_OF_QUEUE, others.MARK):
             if secret in text:
                 self.found.secrets.append(f"{where} has {secret[:8]}...: {text[:300]}")
+
+    def _look_for_keys(self, asked: dict[str, Any]) -> None:
+        shown = {**asked, "Environment": {**asked["Environment"], "SECRET": "the queue's own variable"}}
+        self._look_for_secrets(shown, f"the training job {asked['TrainingJobName']}")
 
     def check(self, *, refused: bool = False) -> Found:
         """Check everything at the end; return all violations.
@@ -496,6 +548,8 @@ class World:
             if stack.is_deleted and not refused:
                 self._check_deleted(stack)
         self.others.check()
+        if not refused:
+            self._check_credentials()
         for job in self.training.live.values():
             self.found.leaked.append(f"training job {job.name} of item {job.item} is in progress")
         for build in self.builds.builds.values():
@@ -530,6 +584,25 @@ class World:
         if is_trained and verdict in ("not launched", "failed"):
             self.found.other.append(f"item {item.id} was trained, and is {verdict}: {outcome['reason']}")
 
+        if outcome["verdict"] in ("finished", "failed") and is_trained:
+            self._check_run(item)
+
+    def _check_run(self, item: RunQueueItem) -> None:
+        """Check that a run in W&B has what its process logged, and the results of its training job."""
+        names = [record["training_job_name"]["S"] for record in self.records(item.id) if "training_job_name" in record]
+        job = self.training.jobs[names[-1]]
+        of_others = any(each.run == job.run and each.item != item.id for each in self.training.jobs.values())
+        if of_others or job.run[0] == FORBIDDEN or job.name not in self.logged:
+            return  # a hostile item has the run of another, or one that cannot be read
+        run = self.run(*job.run)
+        models = [each for each in self.server.state.artifacts.values() if each.created_by is run]
+        has_model = job.shown["TrainingJobStatus"] == "Completed" and "ModelArtifacts" in job.shown
+        logs_model = has_model and self._config.get("log_model_artifact", True)
+        if logs_model and [each.state for each in models] != ["COMMITTED"]:
+            self.found.other.append(f"the run of item {item.id} has the models {models}")
+        if run.summary.get("loss") != 0.25 or run.summary.get("sagemaker/job_name") != job.name:
+            self.found.other.append(f"the run of item {item.id} has the summary {run.summary}")
+
     def _check_deleted(self, stack: Stack) -> None:
         if set(self.stack_answers) != {"SUCCESS"}:
             self.found.other.append(f"the deletion of {stack.name} waits for an answer: {self.stack_answers}")
@@ -537,11 +610,16 @@ class World:
         if agent.agent_status != "KILLED":
             self.found.other.append(f"the launch agent of {stack.name}, which is deleted, is {agent.agent_status}")
 
+    def _check_credentials(self) -> None:
+        left = [key for key in self.objects if _FOLDER.match(key)]
+        if left:
+            self.found.secrets.append(f"{LEFT_TO_LIFECYCLE} {left}")
+
     def _check_stack(self, stack: Stack) -> None:
         for execution in stack.machine.running.values():
             self.found.leaked.append(f"execution {execution.name} runs, in state {execution.state}")
         for key, item in stack.table.items.items():
-            kept = {"spec", "plan", "task_token", "open"} & item.keys()
+            kept = {"spec", "plan", "task_token", "open", "credentials"} & item.keys()
             run = stack.table.items.get(key.removesuffix("#details"))
             if key.startswith("run#") and kept and (run is None or run["state"]["S"] != "open"):
                 self.found.secrets.append(f"{key} has {sorted(kept)}, and the run is not open")
@@ -585,8 +663,18 @@ def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: An
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws its delays from the process's generator
         made = World(clock, faults, folder=Path(folder), **different)
+        patch.setattr(metrics, "print", made.measured, raising=False)
         with answered(made, made):
             yield made
+
+
+def price_of(instance_type: str, dollars: str) -> dict[str, Any]:
+    """Return a product of the AWS Price List: a training instance."""
+    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": dollars}}
+    return {
+        "product": {"attributes": {"usagetype": f"USE1-Train:{instance_type}", "instanceName": instance_type}},
+        "terms": {"OnDemand": {"S.J": {"priceDimensions": {"S.J.6": dimension}}}},
+    }
 
 
 def queue_config() -> dict[str, Any]:

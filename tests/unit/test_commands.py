@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from launch_agent.errors import JobArtifactNotFound
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.run_queue.job_artifact import JobSource, parse_job_artifact
 
@@ -67,3 +68,18 @@ def test_the_script_of_a_windows_notebook_is_found_by_its_path() -> None:
         "python",
         "notebooks/train.ipynb",
     ]
+
+
+@pytest.mark.parametrize(
+    ("description", "fault"),
+    [
+        ({"source_type": "artifact", "source": 5}, "source is 5"),
+        ({"source_type": "artifact", "source": {"entrypoint": 5}}, "source.entrypoint is 5"),
+        ({"source": {}}, "source_type is missing"),
+        (None, "source_type is missing"),
+    ],
+)
+def test_a_job_that_cannot_be_read_is_named_with_its_fault(description: object, fault: str) -> None:
+    with pytest.raises(JobArtifactNotFound) as raised:
+        parse_job_artifact("team/p/job:v0", description, artifact_id="job", digest="d")
+    assert str(raised.value).startswith(f'job "team/p/job:v0" has a wandb-job.json that cannot be read. {fault}')

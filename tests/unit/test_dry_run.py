@@ -1,16 +1,18 @@
 """`make plan`: plans a run spec without launching it; JSON on stdout, messages on stderr."""
 
+import copy
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launch_agent.dry_run import Env, dry_run, main
+from launch_agent.dry_run import Asked, Env, dry_run, main
 from launch_agent.run_queue.launch_config import parse_launch_config
+from local.wandb import WandbServer
 from tests.documents import ROOT
 from tests.golden.cases import load
 
@@ -51,15 +53,15 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     ],
 )
 def test_a_role_by_name_is_one_of_the_images_account_and_partition(host: str, partition: str) -> None:
-    plan = dry_run(spec(f"{host}/train:v1", RoleArn="Training"), Env(), CONFIG)
+    plan = dry_run(Asked(spec(f"{host}/train:v1", RoleArn="Training")), Env(), CONFIG)
     assert plan.training_request["RoleArn"] == f"arn:{partition}:iam::123456789012:role/Training"
 
 
 def test_the_account_is_the_roles_and_not_that_of_one_of_amazons_images() -> None:
     xgboost = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
-    plan = dry_run(spec(xgboost, RoleArn="Training"), Env(), CONFIG)
+    plan = dry_run(Asked(spec(xgboost, RoleArn="Training")), Env(), CONFIG)
     assert plan.training_request["RoleArn"] == "arn:aws:iam::123456789012:role/Training"
-    given = dry_run(spec(xgboost, RoleArn="Training"), Env(), CONFIG, account_id="210987654321")
+    given = dry_run(Asked(spec(xgboost, RoleArn="Training")), Env(), CONFIG, account_id="210987654321")
     assert given.training_request["RoleArn"] == "arn:aws:iam::210987654321:role/Training"
 
 
@@ -140,3 +142,42 @@ def test_make_plan_puts_nothing_but_the_plan_on_stdout_not_even_what_setup_says(
     without = subprocess.run(run[:-1], cwd=ROOT, capture_output=True, text=True)
     assert without.stdout == ""
     assert "usage: " in without.stderr
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    server = WandbServer(entity="team", api_key="k" * 40)
+    server.create_queue("sagemaker", config=spec("x")["resource_args"]["sagemaker"])
+    with server.running() as url:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+        yield server
+
+
+def test_a_queued_item_is_planned_and_stays_queued(server: WandbServer, command: Command, tmp_path: Path) -> None:
+    config = tmp_path / "launch-config.yaml"
+    config.write_text("{entity: team, queues: [other, sagemaker]}")
+    run = {
+        "entity": "team",
+        "project": "p",
+        "docker": {"docker_image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/t:1"},
+    }
+    item = server.push("sagemaker", {**run, "run_id": "my-run"})
+    before = copy.copy(vars(server.state.items[item]))
+    code, out, said = command("--config", str(config), "--from-queue", item, "--explain")
+    assert (code, said) == (0, "image: 123456789012.dkr.ecr.us-east-1.amazonaws.com/t:1; nothing is built\n")
+    plan = json.loads(out)
+    assert plan["item"] == {"id": item, "queue": "sagemaker", "entity": "team", "run_id": "my-run"}
+    assert vars(server.state.items[item]) == before
+    assert server.state.agents == {}
+    _, _, said = command("--config", str(config), "--from-queue", "none")
+    assert said.endswith("- team has no run queue item none in other or sagemaker.\n")
+
+
+def test_without_an_api_key_nothing_is_read_from_wandb(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    code, out, said = command("--job", "team/p/job:latest")
+    assert (code, out) == (1, "")
+    assert said == (
+        'JobArtifactNotFound: job "team/p/job:latest" is in W&B. Set WANDB_API_KEY to a key that can read it.\n'
+    )

@@ -34,9 +34,17 @@ train.py: error: unrecognized arguments: --epoch 3"""
 @pytest.mark.parametrize(
     ("log", "line"),
     [
-        (MODULE, "ModuleNotFoundError: No module named 'torchx'. "),
+        (
+            MODULE,
+            "ModuleNotFoundError: No module named 'torchx'. Add the package of torchx to the job's requirements, or to "
+            "its image. ",
+        ),
         (CHAINED, "mine.NoData: the table has no column loss. "),
-        (RANKS, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB. "),
+        (
+            RANKS,
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB. The GPU has too little memory: "
+            "reduce the batch size, or choose an InstanceType with a larger GPU. ",
+        ),
         (ARGUMENTS, "train.py: error: unrecognized arguments: --epoch 3. "),
         ("/bin/sh: 1: python: not found", "python: not found. "),
         ("sh: line 1: python: command not found", "python: not found. "),

@@ -1,6 +1,5 @@
 """A run's outcome, from SageMaker's and W&B's data."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 
 from launch_agent.errors import RunNotSeen
 from launch_agent.outcome.judgement import Failure, Judgement, OnItem, SeenRun, judge
-from launch_agent.outcome.report import algorithm_run
+from launch_agent.outcome.results import algorithm_config
 from launch_agent.run_queue.items import RunSpec
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from tests.golden.cases import plan
@@ -139,8 +138,16 @@ def test_a_job_that_found_no_command_to_run_is_judged_at_once() -> None:
 
 @pytest.mark.parametrize("run_state", ["running", "finished", "failed", "crashed", "something new"])
 def test_a_completed_job_whose_run_is_there_leaves_the_item_alone(run_state: str) -> None:
-    judgement = judged(end("Completed"), run_state, after=0)
+    judgement = judged(end("Completed"), run_state, after=5)
     assert (judgement.verdict, judgement.on_item) == (Verdict.FINISHED, OnItem.LEAVE)
+
+
+@pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
+def test_w_and_b_has_some_seconds_to_take_in_what_a_process_sent_last(status: str) -> None:
+    """Its summary is read and written afterwards, whole."""
+    with pytest.raises(RunNotSeen, match="still shows its run as running"):
+        judged(end(status), "running", after=4)
+    assert judged(end(status), "finished", after=0)
 
 
 def test_a_failed_job_whose_run_is_there_puts_a_warning_on_the_item() -> None:
@@ -263,5 +270,4 @@ def test_a_run_that_is_written_names_its_item_whatever_its_config_says() -> None
     forged = RunSpec.model_validate(
         {"entity": "team", "project": "p", "overrides": {"run_config": {"_wandb": {"launch_trace_id": "forged"}}}}
     )
-    written = algorithm_run(forged, planned, end("Completed"))
-    assert json.loads(written["config"])["_wandb"] == {"value": {"launch_trace_id": planned.item.id}}
+    assert algorithm_config(forged, planned)["_wandb"] == {"launch_trace_id": planned.item.id}

@@ -42,6 +42,10 @@ def environment(**variables: Any) -> dict[str, Any]:
     return {"Environment": variables}
 
 
+AS_IT_IS = {"launch_agent": {"start_through_sh": False}}
+"""A container that does not start through sh, so that SageMaker's limits apply to all of its variables."""
+
+
 def resources(**keys: Any) -> dict[str, Any]:
     return {"ResourceConfig": {key: value for key, value in {**ON_DEMAND, **keys}.items() if value is not ...}}
 
@@ -111,7 +115,7 @@ def test_network_isolation_is_refused_where_the_run_would_never_appear() -> None
 
 @pytest.mark.parametrize(("variables", "fits"), [(86, True), (87, False), (100, False)])
 def test_the_key_and_the_resume_variable_are_counted_before(variables: int, fits: bool) -> None:
-    block = environment(**{f"V{n}": "x" for n in range(variables)})
+    block = AS_IT_IS | environment(**{f"V{n}": "x" for n in range(variables)})
     if fits:
         final = final_environment(plan(block).training_request["Environment"], api_key="k", again=True)
         assert len(final) == 100
@@ -121,11 +125,13 @@ def test_the_key_and_the_resume_variable_are_counted_before(variables: int, fits
 
 def test_a_container_without_the_agents_key_has_room_for_one_more_variable() -> None:
     block = environment(**{f"V{n}": "x" for n in range(87)})
-    assert plan({**block, "launch_agent": {"calls_wandb_init": False}})
+    assert plan({**block, "launch_agent": {"calls_wandb_init": False, "start_through_sh": False}})
 
 
 def test_what_takes_the_room_is_said_the_largest_first() -> None:
-    text = faults(environment(A="1"), overrides={"run_config": {"a": "x" * 30_000}, "files": {"b": "x" * 20_000}})
+    text = faults(
+        AS_IT_IS | environment(A="1"), overrides={"run_config": {"a": "x" * 30_000}, "files": {"b": "x" * 20_000}}
+    )
     assert "overrides.run_config takes 59 of them, overrides.files 40, the launch agent, with the API key, 12, " in text
 
 
@@ -145,7 +151,7 @@ def test_a_key_of_the_queue_of_the_wrong_type_or_length_is_refused_and_not_shown
         environment(PIN=90210123),
         environment(PIN=True),
         environment(PIN=["90210123"]),
-        environment(PIN="90210123" * 100),
+        environment(PIN="90210123" * 100) | AS_IT_IS,
         {"Environment": "90210123"},
         {"Environment": [{"Name": "A", "Value": "90210123"}]},
         {"HyperParameters": {"pin": 90210123}},
@@ -169,16 +175,16 @@ def test_a_fault_below_what_may_be_secret_names_the_key_and_shows_no_value(block
 @pytest.mark.parametrize(
     ("written", "better"),
     [
-        ("g5.xlarge", "ml.g5.xlarge"),
-        ("ML.G5.XLARGE", "ml.g5.xlarge"),
-        (" ml.m5.large", "ml.m5.large"),
-        ("p6-b200.48xlarge", "ml.p6-b200.48xlarge"),
-        ("ml.g5", "for example ml.g5.xlarge"),
-        ("gpu", "for example ml.g5.xlarge"),
+        ("g5.xlarge", "Did you mean ml.g5.xlarge?"),
+        ("ML.G5.XLARGE", "Did you mean ml.g5.xlarge?"),
+        (" ml.m5.large", "Did you mean ml.m5.large?"),
+        ("p6-b200.48xlarge", "Did you mean ml.p6-b200.48xlarge?"),
+        ("ml.g5", "Write for example ml.g5.xlarge."),
+        ("gpu", "Write for example ml.g5.xlarge."),
     ],
 )
 def test_an_instance_type_that_is_none_is_answered_with_the_one_to_write(written: str, better: str) -> None:
-    assert f"Write {better}." in faults(resources(InstanceType=written))
+    assert better in faults(resources(InstanceType=written))
     assert len(faults(resources(InstanceType=written))) < 300
 
 
@@ -383,7 +389,12 @@ def test_tags_of_the_wrong_shape_are_refused_in_words(tags: Any) -> None:
 @pytest.mark.parametrize("name", ["nightly", "${run_name}", "run_id", 5, ["${run_id}"], "a" * 60 + "${run_id}"])
 def test_a_training_job_name_that_could_serve_one_run_only_is_refused(name: Any) -> None:
     assert "TrainingJobName" in faults({"TrainingJobName": name}, name="n")
-    assert "TrainingJobName" in faults({"training_job_name": name}, name="n")
+    assert "\n- training_job_name " in faults({"training_job_name": name}, name="n")
+
+
+@pytest.mark.parametrize("key", ["resource_args", "volume_size", "enable_managed_spot"])
+def test_a_fault_names_a_key_as_the_queue_spells_it(key: str) -> None:
+    assert f"\n- {key} is not a key that SageMaker knows" in faults({key: {}})
 
 
 @pytest.mark.parametrize("name", ["${run_id}", "team-${run_id}", "${project_name}/${run_id}-x", "", None])

@@ -192,3 +192,29 @@ def test_requirements_without_wandb_are_warned_of(files: dict[str, str], warned:
     warnings = "".join(wandb_warning(requirements))
     assert warned in warnings
     assert bool(warned) == bool(warnings)
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml", "requirements.frozen.txt"])
+@pytest.mark.parametrize(
+    ("before", "piece", "after"),
+    [
+        ("", "--hash=sha256:aa ", ""),
+        ("wandb ", "-r more.txt ", ""),
+        ("", "a\\\n", ""),
+        ("", "\n", ""),
+        ("a ; ", "(", ""),
+        ("a ; ", "os_name == 'a' and ", "os_name == 'a'"),
+        ("", "a.", "a = 1"),
+        ("[", "a.", "a]"),
+        ("", '"a" . ', "a = 1"),
+        ("a = ", "[", ""),
+        ("a = ", "{a = ", ""),
+        ("[project]\ndependencies = ['", "-r a ", "']"),
+        ("[project]\ndependencies = ['a ; ", "(", "']"),
+    ],
+)
+def test_a_megabyte_of_anything_is_read_in_time_in_proportion_to_its_length(
+    name: str, before: str, piece: str, after: str
+) -> None:
+    text = before + piece * (1_000_000 // len(piece)) + after
+    find_requirements({name: text.encode()})

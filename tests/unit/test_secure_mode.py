@@ -47,6 +47,16 @@ def plan(pushed: dict[str, Any], queue: dict[str, Any] | None, *, job: bool = Tr
         {"Environment": {"PYTHONSTARTUP": "/opt/ml/input/data/x/evil.py"}},
         {"Environment": {"SAGEMAKER_PROGRAM": "evil.py"}},
         {"HyperParameters": {"sagemaker_submit_directory": "s3://evil/code.tar.gz"}},
+        {"HyperParameters": {"sagemaker_requirements": "evil.txt"}},
+        *(
+            {"Environment": {name: "x"}}
+            for name in (
+                *("BASH_ENV", "BROWSER", "GCONV_PATH", "GIT_SSH_COMMAND", "GLIBC_TUNABLES", "JAVA_TOOL_OPTIONS"),
+                *("LD_LIBRARY_PATH", "NCCL_NET_PLUGIN", "NODE_OPTIONS", "OPENSSL_CONF", "PATH", "PERL5OPT"),
+                *("PIP_INDEX_URL", "PS4", "PYTHONEXECUTABLE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS", "SHELLOPTS"),
+                *("SAGEMAKER_TRAINING_MODULE", "SM_USER_ENTRY_POINT", "UV_INDEX", "_JAVA_OPTIONS"),
+            )
+        ),
     ],
     ids=str,
 )
@@ -56,6 +66,14 @@ def plan(pushed: dict[str, Any], queue: dict[str, Any] | None, *, job: bool = Tr
 def test_nothing_that_is_pushed_changes_what_runs(pushed: dict[str, Any], queue: dict[str, Any] | None) -> None:
     with pytest.raises(InvalidRunSpec, match="secure mode"):
         plan(pushed, queue, name=f"{ECR}/evil:1")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PYTHONUNBUFFERED", "PYTHONHASHSEED", "EPOCHS", "MY_PATH", "NCCL_DEBUG", "ENVIRONMENT", "SMOOTHING", "LDA_TOPICS"],
+)
+def test_a_variable_that_changes_no_program_may_be_pushed(name: str) -> None:
+    assert plan({"Environment": {name: "1"}, "HyperParameters": {"epochs": "3"}}, {})
 
 
 @pytest.mark.parametrize(
@@ -120,3 +138,56 @@ def test_what_says_nothing_of_what_runs_can_be_pushed() -> None:
 
 def test_an_entry_point_that_repeats_the_jobs_own_is_none_of_the_runs() -> None:
     assert plan({}, {}, overrides={"entry_point": ["python", "train.py"], "args": ["--lr=0.1"]})
+
+
+@pytest.mark.parametrize(
+    ("template", "value", "is_own"),
+    [
+        ("{{a}}", "anything\nat all", True),
+        ("{{a}}:{{b}}", 5, False),
+        ("x/{{a}}", "x/1", True),
+        ("x/{{a}}", "y/1", False),
+        ("x/{{a}}", "x/1\n2", False),
+        ("x\n{{a}}", "x\n1", True),
+        ("{{a}}:{{b}}:1", "x:y:1", True),
+        ("{{a}}:{{b}}:1", "x:1", False),
+        ("aba{{a}}aba", "ababa", False),
+        ("{{a}}-{{b}}-{{c}}-{{d}}!", "-" * 100_000, False),
+        ("{{a}}-{{b}}-{{c}}-{{d}}!", "-" * 100_000 + "!", True),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_value_is_the_queues_own_if_only_its_template_variables_differ(
+    template: str, value: Any, is_own: bool
+) -> None:
+    queue = {"AlgorithmSpecification": {"TrainingInputMode": "File", "ContainerArguments": [template]}}
+    pushed = {"AlgorithmSpecification": {"TrainingInputMode": "File", "ContainerArguments": [value]}}
+    assert is_held(pushed, queue) is not is_own
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [],
+        [{"RuleConfigurationName": "a"}],
+        [{"RuleConfigurationName": "a", "InstanceType": "x"}, {"RuleConfigurationName": "b"}],
+        [{"RuleConfigurationName": "a", "InstanceType": "y"}],
+        [{"RuleConfigurationName": "a", "VolumeSizeInGB": "x"}],
+        [{"RuleConfigurationName": "a", "InstanceType": "x", "VolumeSizeInGB": 1}],
+        {"RuleConfigurationName": "a", "InstanceType": "x"},
+    ],
+    ids=str,
+)
+def test_a_block_that_is_not_the_queues_own_is_not_allowed(rules: Any) -> None:
+    queue = {"DebugRuleConfigurations": [{"RuleConfigurationName": "a", "InstanceType": "x"}]}
+    assert is_held({"DebugRuleConfigurations": rules}, queue)
+    assert not is_held(queue, queue)
+
+
+def is_held(pushed: dict[str, Any], queue: dict[str, Any]) -> bool:
+    """Whether secure mode is among the reasons why a run is refused."""
+    try:
+        plan(pushed, queue)
+    except InvalidRunSpec as error:
+        return "secure mode" in str(error)
+    return False

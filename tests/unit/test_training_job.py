@@ -1,7 +1,5 @@
 """Names, tags and limits of training jobs."""
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +14,6 @@ from launch_agent.plan.training_request import (
     time_limit,
 )
 from launch_agent.run_queue.items import RunSpec
-from launch_agent.runs.record import execution_name
 from tests.golden.cases import DEPLOYMENT
 from tests.make import item_ref
 
@@ -51,37 +48,6 @@ def test_the_tags_are_ones_sagemaker_takes_whatever_the_names(entity: str, proje
     tags = launch_tags(item, RunSpec(entity=entity, project=project), DEPLOYMENT)
     assert shape_faults([{"Key": key, "Value": value} for key, value in tags.items()], SHAPE.members["Tags"]) == []
     assert tags["WandbRunQueueItemId"] == item.id
-
-
-ITEM_IDS = st.text(min_size=1) | st.from_regex(r"[A-Za-z0-9]{2,120}={0,2}", fullmatch=True)
-
-
-@given(ITEM_IDS, st.integers(min_value=1, max_value=9999), st.sampled_from(["/", "=", "==", "====", "-2", "-", "é"]))
-def test_every_item_has_an_execution_name_of_its_own_that_cloudwatch_logs_takes(
-    item_id: str, attempt: int, more: str
-) -> None:
-    name = execution_name(item_id, attempt)
-    assert re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name)
-    assert name not in {execution_name(f"{item_id}{more}", number) for number in (1, 2, attempt)}
-    assert name != execution_name(item_id, attempt + 1)
-
-
-@pytest.mark.parametrize(
-    ("item_id", "attempt", "name"),
-    [
-        ("UnVuUXVldWVJdGVtOjQy", 1, "UnVuUXVldWVJdGVtOjQy"),
-        ("UnVuUXVldWVJdGVtOjQy", 2, "UnVuUXVldWVJdGVtOjQy-2"),
-        ("UnVuUXVldWVJdGVtOjE=", 1, "UnVuUXVldWVJdGVtOjE"),
-        ("UnVuUXVldWVJdGVtOjEyMw==", 3, "UnVuUXVldWVJdGVtOjEyMw-3"),
-    ],
-)
-def test_the_name_of_an_execution_is_the_items_id(item_id: str, attempt: int, name: str) -> None:
-    assert execution_name(item_id, attempt) == name
-
-
-@pytest.mark.parametrize("item_id", ["UnVu+UXVldWV/dGVt", "item.7@queue", "UnVuUXVldWVJdGVtOjQy" * 5])
-def test_an_item_whose_id_is_no_name_is_found_by_how_its_id_begins(item_id: str) -> None:
-    assert execution_name(item_id, 1).startswith(re.split("[^A-Za-z0-9]", item_id)[0][:50])
 
 
 @pytest.mark.parametrize(

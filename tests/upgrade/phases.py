@@ -254,6 +254,12 @@ PHASES: dict[str, Phase] = {
     ),
     "being stopped": Phase(_stopped_in_wandb, lambda made: "stop_requested_at" in _record(made), {"stopped": 1}),
     "reporting": Phase(_run, _tries_again("Report outcome"), {"finished": 1}, _away_once_ended),
+    "ended": Phase(
+        _stopped_in_console,
+        lambda made: _record(made).get("state") == {"S": "ended"} and _statuses("Stopped")(made),
+        {"stopped": 1},
+        _fails("sweep_runs", "wandb", "RunState", Fault.BROKEN),
+    ),
     "reporting a failed build": Phase(
         _code,
         _tries_again("Report failure"),

@@ -52,9 +52,12 @@ def restored(made: World, snapshot: Snapshot, definition: Mapping[str, Any]) -> 
     Executions keep the state machine of their `definition`.
     """
     (stack,) = made.stacks.values()
+    made.shows_keys = True
     for record in snapshot["table"].values():
         stack.table.answer("PutItem", {"Item": record})
-    stack.open.update(key for key, record in snapshot["table"].items() if record.get("state") == {"S": "open"})
+    states = {key: record.get("state", {}).get("S") for key, record in snapshot["table"].items()}
+    stack.open.update(key for key, state in states.items() if state == "open")
+    stack.unreported.update(key for key, state in states.items() if state in ("open", "ended"))
     made.objects.update({key: text.encode() for key, text in snapshot["objects"].items()})
     made.builds.images.update(snapshot["images"])
     items = list(_queue_items(made, snapshot))

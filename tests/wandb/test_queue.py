@@ -4,12 +4,10 @@ import json
 from typing import Any
 
 import pytest
-import urllib3
 
 from local.wandb import Behaviour, WandbServer
 from tests.wandb.client import API_KEY
 
-SIGNED_IN = urllib3.make_headers(basic_auth=f"api:{API_KEY}")
 SPEC = {"entity": "team", "project": "p"}
 WHERE = 'entityName: "team", projectName: "model-registry"'
 POP = (
@@ -21,6 +19,9 @@ ACK = """mutation A($item: ID!, $run: String = "run") {
 }"""
 FAIL = """mutation F($item: ID!) {
   failRunQueueItem(input: {runQueueItemId: $item, message: "m", stage: "agent"}) { success }
+}"""
+DELETE = """mutation D($queue: ID!, $item: ID!) {
+  deleteFromRunQueue(input: {queueID: $queue, runQueueItemId: $item}) { success clientMutationId }
 }"""
 REGISTER = """mutation R($queues: [ID!]!) {
   createLaunchAgent(input: {entityName: "team", projectName: "model-registry", runQueues: $queues, hostname: "h"}) {
@@ -218,43 +219,23 @@ def test_an_unknown_field_is_named_in_the_standard_words() -> None:
     assert answer["errors"][0]["message"] == "Cannot query field 'shoeSize' on type 'User'."
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 401),
-        ({"Authorization": "Basic d3Jvbmc="}, 401),
-        ({"Host": "evil.example.com"}, 403),
-        ({"Origin": "https://evil.example.com"}, 403),
-        ({"Origin": "http://127.0.0.1:9"}, 403),
-        ({"Origin": "null"}, 403),
-        ({"Sec-Fetch-Site": "cross-site"}, 403),
-        ({"Sec-Fetch-Site": "same-site"}, 403),
-    ],
-)
-def test_strangers_are_refused(headers: dict[str, str], status: int) -> None:
-    with Queue().server.running() as base_url:
-        for path in ("graphql", "_local/enqueue", "files/team/p/r/file_stream"):
-            assert urllib3.request("POST", f"{base_url}/{path}", body=b"{}", headers=headers).status == status
-        assert urllib3.request("GET", f"{base_url}/_local/state", headers=headers).status == status
-        assert urllib3.request("PUT", f"{base_url}/storage/run/x?sig=1&expires=9999999999", body=b"x").status == 403
+def test_a_deleted_item_is_not_handed_out_and_cannot_be_acknowledged() -> None:
+    queue = Queue()
+    leased, waiting = queue.push(), queue.push()
+    assert queue.pop() == leased
+    for item in (leased, waiting):
+        queue.do(DELETE, queue=queue.queue.id, item=item)
+    assert queue.pop() is None
+    assert queue.refused(ACK, item=leased) == 404
+    assert queue.refused(DELETE, queue=queue.queue.id, item=leased) == 404
 
 
-def test_the_page_shows_the_state_to_a_person_who_has_the_key() -> None:
+def test_a_deleted_queue_is_gone_with_its_items() -> None:
     queue = Queue()
     queue.push()
-    with queue.server.running() as base_url:
-        page = urllib3.request("GET", f"{base_url}/", headers={"Sec-Fetch-Site": "none"}).data.decode()
-        own = {**SIGNED_IN, "Sec-Fetch-Site": "same-origin", "Origin": base_url, "Referer": f"{base_url}/"}
-        state = urllib3.request("GET", f"{base_url}/_local/state", headers=own).data.decode()
-    assert json.loads(state)["queues"][0]["items"][0]["state"] == "PENDING"
-    assert "<title>" in page
-    assert API_KEY not in state + page
-
-
-def test_a_person_enqueues_from_the_page() -> None:
-    queue = Queue(config={"RoleArn": "role"})
-    order = {"entityName": "team", "projectName": "model-registry", "queueName": "sm", "runSpec": json.dumps(SPEC)}
-    with queue.server.running() as base_url:
-        answer = urllib3.request("POST", f"{base_url}/_local/enqueue", json=order, headers=SIGNED_IN)
-        assert urllib3.request("POST", f"{base_url}/_local/enqueue", json={}, headers=SIGNED_IN).status == 400
-    assert answer.json()["runQueueItemId"] == queue.pop()
+    delete = "mutation D($ids: [ID!]!) { deleteRunQueues(input: {queueIDs: $ids}) { success } }"
+    assert queue.refused(delete, ids=[queue.queue.id, "unknown"]) == 404
+    assert len(queue.server.state.items) == 1
+    queue.do(delete, ids=[queue.queue.id])
+    assert queue.server.state.items == {}
+    assert queue.refused(POP, queue="sm") == 404

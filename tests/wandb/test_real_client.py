@@ -167,3 +167,79 @@ wandb.Api().upsert_run_queue("changing", config, "sagemaker", entity="team")
     client.run("python", "-c", script)
     item = server[0].push("changing", {"entity": "team", "project": "p"})
     assert server[0].state.items[item].run_spec["resource_args"] == {"sagemaker": {"RoleArn": "new"}}
+
+
+def test_the_lineage_of_artifacts_is_read_back(server: tuple[WandbServer, str], client: Client) -> None:
+    script = """
+import json, wandb
+from pathlib import Path
+Path("data.txt").write_text("data")
+def logged(run, name):
+    artifact = wandb.Artifact(name, type="dataset")
+    artifact.add_file("data.txt")
+    run.log_artifact(artifact).wait()
+with wandb.init(project="lineage", entity="team", id="maker") as run:
+    logged(run, "raw")
+with wandb.init(project="lineage", entity="team", id="user") as run:
+    run.use_artifact("raw:latest")
+    run.use_artifact("raw:latest")
+    logged(run, "clean")
+api = wandb.Api()
+user, raw = api.run("team/lineage/user"), api.artifact("team/lineage/raw:latest")
+print(json.dumps({
+    "used": [each.name for each in user.used_artifacts()], "logged": [each.name for each in user.logged_artifacts()],
+    "used_by": [each.id for each in raw.used_by()], "logged_by": raw.logged_by().id,
+    "files": [each.name for each in raw.files()], "read": Path(raw.get_entry("data.txt").download()).read_text(),
+}))
+"""
+    assert json.loads(client.run("python", "-c", script).splitlines()[-1]) == {
+        "used": ["raw:v0"],
+        "logged": ["clean:v0"],
+        "used_by": ["user"],
+        "logged_by": "maker",
+        "files": ["data.txt"],
+        "read": "data",
+    }
+
+
+def test_a_queued_run_and_a_queue_are_deleted(server: tuple[WandbServer, str], client: Client) -> None:
+    script = f"""
+import json, wandb
+from wandb.sdk.launch import launch_add
+api = wandb.Api()
+api.create_run_queue("short-lived", "sagemaker", config={{"resource_args": {{"sagemaker": {{}}}}}}, entity="team")
+queued = launch_add(docker_image="{IMAGE}", entity="team", project="deleting", queue_name="short-lived")
+before = [each.id for each in api.run_queue("team", "short-lived").items]
+queued.delete()
+after = [each.id for each in api.run_queue("team", "short-lived").items]
+api.run_queue("team", "short-lived").delete()
+print(json.dumps([before == [queued.id], after]))
+"""
+    assert json.loads(client.run("python", "-c", script).splitlines()[-1]) == [True, []]
+    assert "short-lived" not in server[0].state.project("team", "model-registry").queues
+
+
+def test_a_runs_whole_history_is_scanned(server: tuple[WandbServer, str], client: Client) -> None:
+    script = """
+import json, wandb
+with wandb.init(project="scan", entity="team", id="scan1") as run:
+    for step in range(5):
+        run.log({"x": step})
+print(json.dumps([row["x"] for row in wandb.Api().run("team/scan/scan1").scan_history()]))
+"""
+    assert json.loads(client.run("python", "-c", script).splitlines()[-1]) == [0, 1, 2, 3, 4]
+
+
+def test_a_run_is_changed_with_the_public_api(server: tuple[WandbServer, str], client: Client) -> None:
+    script = """
+import wandb
+with wandb.init(project="changed", entity="team", id="changed1", config={"a": 1}):
+    pass
+run = wandb.Api().run("team/changed/changed1")
+run.name, run.notes, run.tags, run.config["b"] = "a new name", "why", ["t"], 2
+run.update()
+"""
+    client.run("python", "-c", script)
+    run = run_of(server, "changed", "changed1")
+    assert (run.display_name, run.notes, run.tags, run.state) == ("a new name", "why", ["t"], "finished")
+    assert {key: entry["value"] for key, entry in run.config_values.items() if key != "_wandb"} == {"a": 1, "b": 2}

@@ -2,6 +2,7 @@
 
 import re
 from typing import NamedTuple
+from urllib.parse import quote
 
 from launch_agent.model import Model
 
@@ -74,6 +75,10 @@ class Deployment(Model):
     wandb_base_url: str
     image_repository: str = ""
     """The address of the repository for built images; empty if the stack builds no images."""
+    run_api_key_secret: str = ""
+    """The ARN of the secret with the W&B API key for containers; empty if they get the launch agent's."""
+    run_secret_arns: str = ""
+    """The ARNs of the secrets that queues can name in `Environment`, separated by commas."""
 
     def role_arn(self, role: str) -> str:
         """Return the ARN of a role, given its ARN or the name of a role of this account."""
@@ -81,10 +86,20 @@ class Deployment(Model):
             return role
         return f"arn:{self.partition}:iam::{self.account_id}:role/{role}"
 
+    def training_job_arn(self, name: str) -> str:
+        """Return the ARN of a training job."""
+        return f"arn:{self.partition}:sagemaker:{self.region}:{self.account_id}:training-job/{name}"
+
     def console(self, path: str) -> str:
         """Return the address of a page of the AWS console in this region; `path` is for example `states/home#/...`."""
         hosts = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
         return f"https://{self.region}.{hosts.get(self.partition, 'console.aws.amazon.com')}/{path}"
+
+    def run_page(self, entity: str, project: str, run_id: str) -> str:
+        """Return the address of a run in W&B."""
+        base = self.wandb_base_url.rstrip("/")
+        app = "https://wandb.ai" if base == "https://api.wandb.ai" else base
+        return f"{app}/{quote(entity)}/{quote(project)}/runs/{quote(run_id)}"
 
     def training_job_page(self, name: str) -> str:
         """Return the address of a training job in the console."""

@@ -4,11 +4,14 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+from pydantic import Json
 
 from launch_agent.deployment import Deployment
 from launch_agent.errors import InvalidLaunchConfig
 from launch_agent.model import Model
+from launch_agent.operations.setup import Needs
 from launch_agent.run_queue.launch_config import FILE_NAME, LaunchConfig, parse_launch_config
 
 
@@ -28,10 +31,13 @@ class Environment(Settings):
     account_id: str
     build_bucket: str
     capacity_wait_hours: float
+    credentials_bucket: str
     image_repository: str
     partition: str
     region: str
+    run_api_key_secret: str
     run_details_table: str
+    run_secret_arns: str
     runs_table: str
     stack_name: str
     wandb_api_key_secret: str
@@ -61,6 +67,37 @@ class StateMachine(Settings):
     """
 
     state_machine_arn: str
+
+
+class SetupEnvironment(Settings):
+    """The environment variables of `check_setup`: what the stack was deployed with."""
+
+    build_compute_type: str
+    queue_configuration: Json[dict[str, Any]]
+    """The configuration that the stack suggests for its queues."""
+    secret_kms_key_arn: str
+    training_in_vpc: bool
+    training_role_arns: str
+    """Empty if the stack creates the role in its suggestion."""
+    volume_kms_key_arn: str
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The ARN of each KMS key, by its template parameter."""
+        keys = {"SecretKmsKeyArn": self.secret_kms_key_arn, "VolumeKmsKeyArn": self.volume_kms_key_arn}
+        return {parameter: arn for parameter, arn in keys.items() if arn}
+
+    def needs(self, region: str) -> Needs:
+        """Return what runs depend on."""
+        named = [arn for arn in self.training_role_arns.split(",") if arn]
+        return Needs(
+            region=region,
+            role_arns=tuple(named or [self.queue_configuration["RoleArn"]]),
+            makes_role=not named,
+            bucket=self.queue_configuration["OutputDataConfig"]["S3OutputPath"].split("/")[2],
+            volume_key_arn=self.volume_kms_key_arn,
+            training_in_vpc=self.training_in_vpc,
+        )
 
 
 def read_launch_config() -> LaunchConfig:

@@ -13,16 +13,27 @@ if TYPE_CHECKING:
     from launch_agent.clients.buckets import Buckets
     from launch_agent.clients.build_bucket import BuildBucket
     from launch_agent.clients.codebuild import Builds
+    from launch_agent.clients.credentials_bucket import CredentialsBucket
+    from launch_agent.clients.events import Events
     from launch_agent.clients.executions import Executions
     from launch_agent.clients.graphql import GraphqlClient
     from launch_agent.clients.image_claims import ImageClaims
+    from launch_agent.clients.image_configs import ImageConfigs
     from launch_agent.clients.image_repository import ImageRepository
+    from launch_agent.clients.keys import Keys
     from launch_agent.clients.logs import TrainingLogs
+    from launch_agent.clients.metrics import Metrics
+    from launch_agent.clients.model_artifacts import ModelArtifacts
+    from launch_agent.clients.prices import PriceList
+    from launch_agent.clients.quotas import Quotas
+    from launch_agent.clients.roles import Roles
     from launch_agent.clients.runs import Runs
     from launch_agent.clients.sagemaker import SageMaker
-    from launch_agent.clients.secrets import WandbApiKey
+    from launch_agent.clients.secrets import RunSecrets, WandbApiKey
+    from launch_agent.clients.subnets import Subnets
     from launch_agent.clients.task_tokens import TaskTokens
     from launch_agent.clients.wandb import Wandb
+    from launch_agent.clients.wandb_runs import WandbRuns
     from launch_agent.run_queue.launch_config import LaunchConfig
 
 
@@ -31,6 +42,12 @@ class Clients:
 
     The constructor of a step gets the clients that every call needs, as a function has full CPU while it starts.
     """
+
+    def new(self) -> "Clients":
+        """Return new clients of the same stack, which have read nothing yet."""
+        clients = Clients()
+        clients.env = self.env
+        return clients
 
     @cached_property
     def env(self) -> Environment:
@@ -55,6 +72,21 @@ class Clients:
         return WandbApiKey(self.env.wandb_api_key_secret)
 
     @cached_property
+    def container_api_key(self) -> "WandbApiKey":
+        """The W&B API key for containers whose run brings none: that in RunApiKeySecretArn, else the agent's own."""
+        from launch_agent.clients.secrets import WandbApiKey
+
+        secret = self.env.run_api_key_secret
+        return WandbApiKey(secret) if secret else self.agent_api_key
+
+    @cached_property
+    def run_secrets(self) -> "RunSecrets":
+        """The secrets that queues name for their containers."""
+        from launch_agent.clients.secrets import RunSecrets
+
+        return RunSecrets()
+
+    @cached_property
     def graphql(self) -> "GraphqlClient":
         """The W&B server."""
         from launch_agent.clients.graphql import GraphqlClient
@@ -69,6 +101,20 @@ class Clients:
         return Wandb(self.graphql)
 
     @cached_property
+    def wandb_runs(self) -> "WandbRuns":
+        """W&B's runs."""
+        from launch_agent.clients.wandb_runs import WandbRuns
+
+        return WandbRuns(self.graphql)
+
+    @cached_property
+    def model_artifacts(self) -> "ModelArtifacts":
+        """The model artifacts of runs."""
+        from launch_agent.clients.model_artifacts import ModelArtifacts
+
+        return ModelArtifacts(self.graphql)
+
+    @cached_property
     def artifacts(self) -> "Artifacts":
         """W&B's artifacts."""
         from launch_agent.clients.artifacts import Artifacts
@@ -81,6 +127,20 @@ class Clients:
         from launch_agent.clients.runs import Runs
 
         return Runs(self.env.runs_table, self.env.run_details_table)
+
+    @cached_property
+    def events(self) -> "Events":
+        """The events of this application."""
+        from launch_agent.clients.events import Events
+
+        return Events()
+
+    @cached_property
+    def metrics(self) -> "Metrics":
+        """The metrics in CloudWatch."""
+        from launch_agent.clients.metrics import Metrics
+
+        return Metrics(self.env.stack_name)
 
     @cached_property
     def executions(self) -> "Executions":
@@ -104,6 +164,13 @@ class Clients:
         return SageMaker(self.env.stack_name)
 
     @cached_property
+    def prices(self) -> "PriceList":
+        """The prices of training instances."""
+        from launch_agent.clients.prices import PriceList
+
+        return PriceList(self.env.runs_table, partition=self.env.partition, region=self.env.region)
+
+    @cached_property
     def training_logs(self) -> "TrainingLogs":
         """The logs of training jobs."""
         from launch_agent.clients.logs import TrainingLogs
@@ -118,11 +185,25 @@ class Clients:
         return ImageRepository(self.env.image_repository)
 
     @cached_property
+    def image_configs(self) -> "ImageConfigs":
+        """The configuration of images."""
+        from launch_agent.clients.image_configs import ImageConfigs
+
+        return ImageConfigs()
+
+    @cached_property
     def image_claims(self) -> "ImageClaims":
         """The claims of images: which run queue item builds which image."""
         from launch_agent.clients.image_claims import ImageClaims
 
         return ImageClaims(self.env.runs_table)
+
+    @cached_property
+    def credentials_bucket(self) -> "CredentialsBucket":
+        """What training jobs download before their containers start."""
+        from launch_agent.clients.credentials_bucket import CredentialsBucket
+
+        return CredentialsBucket(self.env.credentials_bucket)
 
     @cached_property
     def build_bucket(self) -> "BuildBucket":
@@ -144,3 +225,31 @@ class Clients:
         from launch_agent.clients.codebuild import Builds
 
         return Builds()
+
+    @cached_property
+    def roles(self) -> "Roles":
+        """Roles in IAM."""
+        from launch_agent.clients.roles import Roles
+
+        return Roles()
+
+    @cached_property
+    def keys(self) -> "Keys":
+        """KMS keys."""
+        from launch_agent.clients.keys import Keys
+
+        return Keys()
+
+    @cached_property
+    def quotas(self) -> "Quotas":
+        """The account's quotas."""
+        from launch_agent.clients.quotas import Quotas
+
+        return Quotas()
+
+    @cached_property
+    def subnets(self) -> "Subnets":
+        """Subnets and security groups."""
+        from launch_agent.clients.subnets import Subnets
+
+        return Subnets()

@@ -50,6 +50,7 @@ class Env(Settings):
     codebuild_build_id: str
     git_credentials_secret: str = ""
     image_repository: str
+    run_queue_item_id: str = ""  # version 0.1.0 does not set it. Delete the default with tests/upgrade/0.1.0.
     wandb_api_key_secret: str
     wandb_base_url: str
 
@@ -68,6 +69,7 @@ def main() -> int:
 
 def build_image(env: Env, bucket: BuildBucket) -> None:
     """Build and push the image of the build plan, and store the note. Raises LaunchError."""
+    say(f"launch-agent: run queue item {env.run_queue_item_id}")
     plan = bucket.plan(env.build_plan_key)
     api_key = WandbApiKey(env.wandb_api_key_secret)
     credentials = git_credentials(env)

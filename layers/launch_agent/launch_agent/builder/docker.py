@@ -23,7 +23,7 @@ _VARIABLES = {
 }
 _CREDENTIALS = "169.254.0.0/16"
 _TOO_MANY_REQUESTS = re.compile(r"toomanyrequests|429 Too Many Requests", re.IGNORECASE)
-_MAY_NAME_FRONTEND = re.compile(r"syntax|^\s*\{", re.IGNORECASE | re.MULTILINE)
+_MAY_NAME_FRONTEND = re.compile(r"syntax|^[^\S\n]*+\{", re.IGNORECASE | re.MULTILINE)
 _NOT_INSTALLED = re.compile(re.escape(NOT_INSTALLED) + r" (?P<package>[^$\s\"].*)")
 _MAX_NOT_INSTALLED = 100
 

@@ -33,7 +33,7 @@ _LARGE_FILES = (
 _REVISION = re.compile(r"(?!-)(?!.*(\.\.|@\{))[^\s:^~?*\[\\]+")
 """A name of a commit, branch or tag, not an option, refspec or expression."""
 _DEFAULT_BRANCHES = ("main", "master")
-_BINARY = re.compile(rb"^Binary files (?P<old>.+) and (?P<new>.+) differ$", re.MULTILINE)
+_BINARY = re.compile(rb"^Binary files (?P<both>.+) differ$", re.MULTILINE)
 _WRITTEN_ON_WINDOWS = re.compile(rb"^diff --git .*\r$", re.MULTILINE)
 """Every line of the patch ends with CR LF."""
 _SUBMODULE = re.compile(rb"^[-+]Subproject commit ", re.MULTILINE)
@@ -147,7 +147,8 @@ def _without_contents(section: bytes) -> str:
     """Return the file of a section that does not contain its changes; empty if the section contains them."""
     binary = _BINARY.search(section)
     if binary:
-        name = binary["old"] if binary["new"] == b"/dev/null" else binary["new"]
+        old, _, new = binary["both"].rpartition(b" and ")
+        name = old if new == b"/dev/null" else new
         return name.strip(b'"').partition(b"/")[2].decode(errors="replace")
     if _SUBMODULE.search(section):
         return section.splitlines()[0].rpartition(b" b/")[2].decode(errors="replace")

@@ -20,6 +20,9 @@ from launch_agent.model import Wire
 
 FILE = "pyproject.toml"
 
+_MAX_DOTS = 1_000
+"""The most dots of a line: tomllib takes time in proportion to the square of the number of parts of a key."""
+
 Section = TypeVar("Section", bound=Wire)
 
 
@@ -89,7 +92,7 @@ def dependencies_of(files: Mapping[str, bytes]) -> list[str]:
     for dependency in project.dependencies:
         try:
             requirement = Requirement(dependency)
-        except InvalidRequirement:
+        except (InvalidRequirement, RecursionError):
             lines.append(dependency)
             continue
         name = canonicalize_name(requirement.name)
@@ -103,9 +106,11 @@ def dependencies_of(files: Mapping[str, bytes]) -> list[str]:
 
 
 def _document(content: bytes) -> dict[str, Any]:
+    if any(line.count(b".") > _MAX_DOTS for line in content.split(b"\n")):
+        return {}
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
         return {}
 
 

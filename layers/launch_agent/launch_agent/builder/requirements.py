@@ -29,6 +29,8 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _ARCHIVES = (".whl", ".zip", ".tar", ".tgz", ".tbz", ".txz", ".gz", ".bz2", ".xz", ".lzma")
+_MAX_WORDS = 1_000
+"""The most options of a line that are parsed: argparse takes time in proportion to the square of their number."""
 _SAFE_SWITCHES = ("--pre", "--prefer-binary", "--require-hashes")
 _SAFE_VALUES = ("--no-binary", "--only-binary", "--trusted-host", "--use-feature", "--hash")
 
@@ -138,19 +140,17 @@ def _names(lines: "list[Line] | Iterator[Line]") -> set[str]:
 
 def _lines(text: str) -> Iterator[Line]:
     """Yield the lines of a requirements file, without empty lines and comments, and with continuation lines joined."""
-    whole = ""
-    for line in text.splitlines():
+    parts: list[str] = []
+    for line in (*text.splitlines(), ""):
         if not line.lstrip().startswith("#"):
-            whole += line
-        if whole.endswith("\\"):
-            whole = whole[:-1]
+            parts.append(line)
+        if parts and parts[-1].endswith("\\"):
+            parts[-1] = parts[-1][:-1]
             continue
-        said = _without_comment(whole)
-        whole = ""
+        said = _without_comment("".join(parts))
+        parts = []
         if said:
             yield _read(said)
-    if said := _without_comment(whole):
-        yield _read(said)
 
 
 def _without_comment(line: str) -> str:
@@ -163,7 +163,7 @@ def _read(line: str) -> Line:
     option = next((number for number, word in enumerate(words) if word.startswith("-")), len(words))
     said = " ".join(words[:option]).strip()
     try:
-        options = _options().parse_args(shlex.split(" ".join(words[option:])))
+        options = _options().parse_args(_few(shlex.split(" ".join(words[option:]))))
     except ValueError:
         return Line(needs_code=True)
     if not all(map(_is_address, [*options.addresses, *options.editable])):
@@ -174,12 +174,18 @@ def _read(line: str) -> Line:
     return _read_requirement(said or "".join(options.editable))
 
 
+def _few(words: list[str]) -> list[str]:
+    if len(words) > _MAX_WORDS:
+        raise ValueError
+    return words
+
+
 def _read_requirement(said: str) -> Line:
     if not said or _is_address(said):
         return Line(name="wandb" if "wandb" in said else None)  # an address may not have the name of the package
     try:
         requirement = Requirement(said)
-    except InvalidRequirement:
+    except (InvalidRequirement, RecursionError):
         return Line(needs_code=True)
     if requirement.url:
         return Line(name=canonicalize_name(requirement.name), needs_code=not _is_address(requirement.url))

@@ -44,8 +44,22 @@ class Agents:
 
     def remember(self, agent: AgentRecord) -> None:
         """Store a registration and end the claim. The count of slots in use does not change."""
-        values = agent.model_dump(exclude={"changed_at", "entity", *_COUNTERS.values()})
+        values = agent.model_dump(exclude={"changed_at", "entity", "told_to_wait", *_COUNTERS.values()})
         self._table.make(self._table.change(_key(agent.entity), set_={**values, "registering_until": 0}))
+
+    def warned(self, entity: str, queue: str) -> bool:
+        """Record that a run queue has had the warning about the API key. Return False if it had it before."""
+        warned = self._table.change(
+            _key(entity),
+            add={"warned_queues": {queue}},
+            condition="NOT contains(#warned_queues, :queue)",
+            known={"queue": queue},
+        )
+        return self._table.make(warned)
+
+    def told_to_wait(self, entity: str, item_ids: set[str]) -> None:
+        """Record the items that say that they wait for a slot."""
+        self._table.make(self._table.change(_key(entity), set_={"told_to_wait": item_ids}))
 
     def counting(self, record: RunRecord, number: int, *, at: datetime, limit: int) -> Any:
         """Return a change that adds `number` to the slots in use, if fewer than `limit` are in use (-1: no limit)."""

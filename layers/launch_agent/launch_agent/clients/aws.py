@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from launch_agent.errors import AwsRefused, AwsThrottled
+from launch_agent.remedies import explained
 
 CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=15)
 
@@ -72,4 +73,4 @@ def translated(*known: str) -> Iterator[None]:
 
 def refused(error: ClientError) -> AwsRefused:
     """Return AwsRefused for an error, with the operation, AWS's message and its code."""
-    return AwsRefused(f"{error.operation_name}: {error_message(error)} ({error_code(error)})")
+    return AwsRefused(explained(f"{error.operation_name}: {error_message(error)} ({error_code(error)})"))

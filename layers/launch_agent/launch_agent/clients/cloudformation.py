@@ -1,9 +1,11 @@
-"""AWS CloudFormation, as far as it waits for the answer of a custom resource."""
+"""AWS CloudFormation: the answers of custom resources, and the status of the stack."""
 
 import json
 
+import boto3
 import urllib3
 
+from launch_agent.clients.aws import CONFIG, translated
 from launch_agent.errors import AwsThrottled
 from launch_agent.operations.stack_change import StackChange
 
@@ -11,9 +13,12 @@ _TIMEOUT = urllib3.Timeout(connect=5.0, read=10.0)
 _RETRIES = urllib3.Retry(3, status_forcelist=(500, 502, 503, 504), allowed_methods=None, raise_on_status=False)
 
 
-def answer(change: StackChange) -> None:
-    """Tell CloudFormation to go on. Raises AwsThrottled where it does not take the answer."""
-    content = json.dumps(change.answer).encode()
+def answer(change: StackChange, failure: str = "") -> None:
+    """Tell CloudFormation to continue or, with a failure, to fail.
+
+    Raises AwsThrottled if it does not take the answer.
+    """
+    content = json.dumps(change.answer(failure)).encode()
     try:
         # Without a content type: the address is signed for none.
         response = urllib3.PoolManager(timeout=_TIMEOUT).request(
@@ -23,3 +28,10 @@ def answer(change: StackChange) -> None:
         raise AwsThrottled(f"CloudFormation could not be answered: {type(error).__name__}") from None
     if response.status >= 300:
         raise AwsThrottled(f"CloudFormation did not take the answer: HTTP {response.status}")
+
+
+def stack_status(stack_id: str) -> str:
+    """Return a stack's status, for example UPDATE_ROLLBACK_IN_PROGRESS. Raises AwsThrottled and AwsRefused."""
+    with translated():
+        (stack,) = boto3.client("cloudformation", config=CONFIG).describe_stacks(StackName=stack_id)["Stacks"]
+    return stack["StackStatus"]

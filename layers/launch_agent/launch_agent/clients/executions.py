@@ -1,7 +1,7 @@
 """Step Functions: executions of the state machine."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
@@ -10,7 +10,6 @@ import boto3
 from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import CONFIG, translated
-from launch_agent.runs.record import RunRecord
 
 
 class Execution(NamedTuple):
@@ -35,19 +34,15 @@ class Executions:
         """Create the AWS client; nothing is sent yet."""
         self._states = boto3.client("stepfunctions", config=CONFIG)
 
-    def start(self, state_machine_arn: str, record: RunRecord) -> bool:
-        """Start the execution of an open run. Return False if an execution of its name has ended, or has other input.
+    def start(self, state_machine_arn: str, name: str, given: Mapping[str, str]) -> bool:
+        """Start an execution. Return False if an execution of its name has ended, or has other input.
 
         If one with the same input is running, Step Functions answers as at the first call, so a repeated call is safe
         (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html).
         """
-        item = record.item
-        run = {"run_queue_item_id": item.id, "run_id": item.run_id, "run_queue": item.queue}
         try:
             with translated("ExecutionAlreadyExists"):
-                self._states.start_execution(
-                    stateMachineArn=state_machine_arn, name=record.execution_name, input=json.dumps(run)
-                )
+                self._states.start_execution(stateMachineArn=state_machine_arn, name=name, input=json.dumps(given))
         except ClientError:
             return False
         return True

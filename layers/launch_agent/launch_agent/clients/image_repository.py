@@ -40,6 +40,10 @@ class ImageRepository:
         """Whether the repository has an image. Raises InvalidLaunchConfig if the repository does not exist."""
         return self._find({"imageDigest": digest}) is not None
 
+    def check(self) -> None:
+        """Raise InvalidLaunchConfig if the repository does not exist."""
+        self._find({"imageTag": "any"})
+
     def at(self, digest: str) -> str:
         """Return the address of the image with a digest."""
         return f"{self._address}@{digest}"

@@ -103,6 +103,10 @@ class Runs:
         """Record which item builds the image that a run waits for."""
         self._set(_run_key(item_id), {"awaits_build_of": owner})
 
+    def stores_credentials(self, item_id: str, folder: str) -> bool:
+        """Record the folder with the container's credentials. Return False if the run has ended, or has a folder."""
+        return self._set_if_open(item_id, {"credentials": folder}, only_first=True)
+
     def awaiting(self, item_id: str, *, training_job_name: str, task_token: str) -> bool:
         """Record the task token that the end of a training job answers. Return False if the run has ended."""
         return self._set_if_open(item_id, {"training_job_name": training_job_name, "task_token": task_token})
@@ -127,6 +131,23 @@ class Runs:
     def not_warned(self, item_id: str, text: str) -> None:
         """Delete the record of a warning that W&B did not accept."""
         self._table.make(self._table.change(_run_key(item_id), delete={"warned": {text}}))
+
+    def waits_for(self, item_id: str, text: str) -> bool:
+        """Record what the item of an open run says that it waits for; an empty text if it waits no longer.
+
+        Return False if it is recorded already.
+        """
+        changed = (
+            "(attribute_not_exists(#waits_for) OR #waits_for <> :waits_for)" if text else "attribute_exists(#waits_for)"
+        )
+        return self._set_if(
+            f"#state = :open AND {changed}",
+            _run_key(item_id),
+            {"waits_for": text} if text else {},
+            known={"open": RunState.OPEN.value},
+            names=("state",),
+            remove=() if text else ("waits_for",),
+        )
 
     def stop_requested(self, item_id: str, *, at: datetime) -> None:
         """Record that someone stopped an open run in W&B. Only the first time is kept."""

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from launch_agent.clients.aws import CONFIG, error_code, error_message, refused, throttled, translated
 from launch_agent.errors import CapacityUnavailable, TrainingJobRejected
+from launch_agent.remedies import explained
 from launch_agent.runs.record import RunRecord
 from launch_agent.training.training_job import ITEM_TAG, STACK_TAG, TrainingJob, item_in, tags_in
 
@@ -54,7 +55,7 @@ class SageMaker:
             if code == "ResourceLimitExceeded":
                 raise CapacityUnavailable(error_message(error)) from None
             said = _ECHO.sub("The value at '", error_message(error))
-            raise TrainingJobRejected(f"SageMaker refused the training job: {said} ({code})") from None
+            raise TrainingJobRejected(explained(f"SageMaker refused the training job: {said} ({code})")) from None
         return True
 
     def describe(self, name: str) -> TrainingJob | None:

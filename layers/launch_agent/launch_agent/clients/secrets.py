@@ -6,7 +6,8 @@ import time
 import boto3
 
 from launch_agent.clients.aws import CONFIG, translated
-from launch_agent.errors import AwsRefused, WandbKeyRejected
+from launch_agent.errors import AwsRefused, InvalidRunSpec, WandbKeyRejected
+from launch_agent.model import shown
 from launch_agent.safe_text import keep_secret
 
 _FRESH_SECONDS = 300
@@ -44,6 +45,35 @@ def _key_in(value: str) -> str:
     if isinstance(parsed, dict):
         return str(parsed.get("api_key") or parsed.get("WANDB_API_KEY") or "")
     return value.strip()
+
+
+class RunSecrets:
+    """The secrets that queues name for their containers."""
+
+    def __init__(self) -> None:
+        """Create the client; nothing is sent yet."""
+        self._secrets = boto3.client("secretsmanager", config=CONFIG)
+
+    def value(self, arn: str, key: str) -> str:
+        """Return a secret's value or, with `key`, that of a key of its JSON. It is hidden in all texts from now on.
+
+        Raises AwsThrottled, AwsRefused, and InvalidRunSpec if there is no such key.
+        """
+        with translated():
+            text = self._secrets.get_secret_value(SecretId=arn).get("SecretString", "")
+        keep_secret(text)
+        value = _value_of(text, key) if key else text
+        if not isinstance(value, str) or "\0" in value:
+            raise InvalidRunSpec([f"the secret {arn} has no text{f' under the key {shown(key)}' if key else ''}."])
+        keep_secret(value)
+        return value
+
+
+def _value_of(text: str, key: str) -> object:
+    try:
+        return json.loads(text)[key]
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def json_secret(secret_arn: str) -> object:

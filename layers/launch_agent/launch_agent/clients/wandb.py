@@ -2,11 +2,21 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.wandb_answers import Feature, ItemHolder, LaunchAgent, RunQueue, UploadSlots, at, parsed
+from launch_agent.clients.wandb_answers import (
+    Feature,
+    ItemHolder,
+    LaunchAgent,
+    QueueLists,
+    RunQueue,
+    UploadSlots,
+    at,
+    parsed,
+)
 from launch_agent.clients.wandb_leases import Leased, Leasing
 from launch_agent.errors import (
     InvalidLaunchConfig,
@@ -108,6 +118,13 @@ class Wandb:
     def report_status(self, agent_id: str, status: str) -> None:
         """Report the launch agent's status as its heartbeat: POLLING, RUNNING or KILLED."""
         self._graphql.execute(operations.update_launch_agent(agent_id, status))
+
+    def waiting(self, entity: str, queues: Sequence[str]) -> dict[str, dict[str, datetime]]:
+        """Return the items that wait in each queue, with when they were queued. Of each queue, 200 items are read."""
+        found = self._graphql.execute(operations.queue_items(entity, queues)).get("project") or {}
+        return {
+            queue: parsed(QueueLists, found.get(f"queue{number}") or {}).waiting for number, queue in enumerate(queues)
+        }
 
     def lease(self, agent_id: str, entity: str, queues: Sequence[str], *, room: int, status: str) -> Iterator[Leased]:
         """Report the agent's status, then yield at most `room` leased items, until the queues are empty.

@@ -1,10 +1,11 @@
 """Models of W&B's answers. An answer that does not match W&B's schema raises WandbRefused."""
 
 from collections.abc import Hashable, Mapping
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from launch_agent.errors import WandbRefused
 from launch_agent.model import Wire
@@ -41,6 +42,25 @@ class UploadSlots(Wire):
     files: tuple[UploadSlot, ...]
 
 
+class NewArtifact(Wire):
+    """A version of an artifact that was just created, or that was there already."""
+
+    id: str
+    state: str = ""
+
+
+class ManifestUpload(Wire):
+    """Where to upload a manifest, and the headers to send, as `Name:value`."""
+
+    url: str = Field(alias="uploadUrl")
+    headers: tuple[str, ...] = Field(alias="uploadHeaders", default=())
+
+    @property
+    def header_values(self) -> dict[str, str]:
+        """The headers by name."""
+        return {name: value for name, _, value in (header.partition(":") for header in self.headers)}
+
+
 class Feature(Wire):
     """A feature that the server may have."""
 
@@ -54,6 +74,39 @@ class ItemHolder(Wire):
     state: str
     run_id: str | None = Field(alias="associatedRunId", default=None)
     launch_agent_id: str | None = Field(alias="launchAgentId", default=None)
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+class QueuedItem(Wire):
+    """A run queue item, and when it was queued. W&B's times may lack their zone, which is UTC."""
+
+    id: str
+    state: str
+    queued_at: Annotated[datetime, AfterValidator(_in_utc)] = Field(alias="createdAt")
+
+
+class _QueuedEdge(Wire):
+    node: QueuedItem | None = None
+
+
+class _QueuedItems(Wire):
+    edges: tuple[_QueuedEdge | None, ...] = ()
+
+
+class QueueLists(Wire):
+    """Two lists of a queue's items, which may overlap."""
+
+    first: _QueuedItems = _QueuedItems()
+    last: _QueuedItems = _QueuedItems()
+
+    @property
+    def waiting(self) -> dict[str, datetime]:
+        """When the items of both were queued that no agent has leased, by their ids."""
+        nodes = [edge.node for edge in (*self.first.edges, *self.last.edges) if edge]
+        return {node.id: node.queued_at for node in nodes if node and node.state == "PENDING"}
 
 
 class _ArtifactType(Wire):

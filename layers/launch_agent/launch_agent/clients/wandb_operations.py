@@ -14,10 +14,15 @@ def viewer() -> Operation:
     return Operation("query Viewer { viewer { entity username } }", {}, repeatable=True)
 
 
+def entity(name: str) -> Operation:
+    """Ask for a user's or a team's entity."""
+    return Operation("query Entity($name: String!) { entity(name: $name) { id } }", {"name": name}, repeatable=True)
+
+
 def run_queues(entity: str) -> Operation:
-    """Ask for the run queues of an entity."""
+    """Ask for the run queues of an entity, and the id of each one's configuration."""
     document = """query RunQueues($entity: String!, $project: String!) {
-  project(entityName: $entity, name: $project) { runQueues { id name } }
+  project(entityName: $entity, name: $project) { runQueues { id name defaultResourceConfigID } }
 }"""
     return Operation(document, {"entity": entity, "project": LAUNCH_PROJECT}, repeatable=True)
 
@@ -117,6 +122,24 @@ def queue_item(entity: str, queue: str, item_id: str) -> Operation:
     return Operation(document, variables, repeatable=True)
 
 
+def queue_items(entity: str, queues: Sequence[str]) -> Operation:
+    """Ask for the first and the last 100 items of each of `queues`: W&B does not say which of them are the oldest.
+
+    The n-th answer is `queue<n>`.
+    """
+    parameters = "".join(f", $queue{n}: String!" for n in range(len(queues)))
+    fields = "{ edges { node { id state createdAt } } }"
+    lists = f"first: runQueueItems(first: 100) {fields} last: runQueueItems(last: 100) {fields}"
+    asked = "\n".join(f"    queue{n}: runQueue(name: $queue{n}) {{ {lists} }}" for n in range(len(queues)))
+    document = f"""query QueueItems($entity: String!, $project: String!{parameters}) {{
+  project(entityName: $entity, name: $project) {{
+{asked}
+  }}
+}}"""
+    names = {f"queue{n}": name for n, name in enumerate(queues)}
+    return Operation(document, {"entity": entity, "project": LAUNCH_PROJECT, **names}, repeatable=True)
+
+
 def run_spec(entity: str, queue: str, item_id: str) -> Operation:
     """Ask for the run spec of an item."""
     document = """query RunSpec($entity: String!, $project: String!, $queue: String!, $item: ID!) {
@@ -140,6 +163,39 @@ def resource_configuration(entity: str, configuration_id: str) -> Operation:
   entity(name: $entity) { defaultResourceConfig(id: $id) { config } }
 }"""
     return Operation(document, {"entity": entity, "id": configuration_id}, repeatable=True)
+
+
+def whole_resource_configuration(entity: str, configuration_id: str) -> Operation:
+    """Ask for a resource configuration with its resource and its template variables."""
+    document = """query WholeResourceConfiguration($entity: String!, $id: ID!) {
+  entity(name: $entity) { defaultResourceConfig(id: $id) { resource config templateVariables { name schema } } }
+}"""
+    return Operation(document, {"entity": entity, "id": configuration_id}, repeatable=True)
+
+
+def create_launch_project(entity: str) -> Operation:
+    """Create the launch project of an entity, which a new entity does not have. An existing one does not change."""
+    document = "mutation UpsertModel($input: UpsertModelInput!) { upsertModel(input: $input) { model { name } } }"
+    return Operation(document, {"input": {"name": LAUNCH_PROJECT, "entityName": entity}}, repeatable=True)
+
+
+def upsert_run_queue(entity: str, name: str, resource: str, config: str, variables: str) -> Operation:
+    """Create a run queue, or replace its configuration. `config` and `variables` are JSON, as the SDK sends them
+    (wandb/apis/public/api.py, `upsert_run_queue`).
+    """
+    document = """mutation UpsertRunQueue($input: UpsertRunQueueInput!) {
+  upsertRunQueue(input: $input) { success configSchemaValidationErrors }
+}"""
+    given = {
+        "entityName": entity,
+        "projectName": LAUNCH_PROJECT,
+        "queueName": name,
+        "resourceType": resource,
+        "resourceConfig": config,
+        "templateVariables": variables,
+        "prioritizationMode": "DISABLED",
+    }
+    return Operation(document, {"input": given}, repeatable=True)
 
 
 def fail_item(item_id: str, message: str, stage: str, files: Sequence[str]) -> Operation:
@@ -186,14 +242,22 @@ def server_features() -> Operation:
 
 
 def run_state(entity: str, project: str, run_id: str) -> Operation:
-    """Ask for the state of a run, whether it was stopped, and which run queue item it was launched for.
+    """Ask for the state of a run, whether it was stopped, its sweep, and which run queue item it was launched for.
 
     The wandb SDK stores that item as `launch_trace_id` in its own part of the config (wandb/sdk/wandb_run.py).
     """
     document = """query RunState($entity: String!, $project: String!, $run: String!) {
   project(entityName: $entity, name: $project) {
-    run(name: $run) { state stopped wandbConfig(keys: ["launch_trace_id"]) }
+    run(name: $run) { state stopped sweepName wandbConfig(keys: ["launch_trace_id"]) }
   }
+}"""
+    return Operation(document, {"entity": entity, "project": project, "run": run_id}, repeatable=True)
+
+
+def run_contents(entity: str, project: str, run_id: str) -> Operation:
+    """Ask for the config and the summary of a run, as JSON."""
+    document = """query RunContents($entity: String!, $project: String!, $run: String!) {
+  project(entityName: $entity, name: $project) { run(name: $run) { config summaryMetrics } }
 }"""
     return Operation(document, {"entity": entity, "project": project, "run": run_id}, repeatable=True)
 
@@ -238,3 +302,36 @@ def files_of_artifact(artifact_id: str, after: str | None) -> Operation:
   }
 }"""
     return Operation(document, {"id": artifact_id, "after": after}, repeatable=True)
+
+
+def create_artifact(artifact: dict[str, Any]) -> Operation:
+    """Create a version of an artifact; `artifact` is a CreateArtifactInput. Sent twice, it creates one version."""
+    document = """mutation CreateArtifact($input: CreateArtifactInput!) {
+  createArtifact(input: $input) { artifact { id state } }
+}"""
+    return Operation(document, {"input": artifact}, repeatable=True)
+
+
+def create_artifact_manifest(artifact_id: str, digest: str, entity: str, project: str, run_id: str) -> Operation:
+    """Announce the manifest of an artifact with this MD5, and ask for the address to upload it to."""
+    document = """mutation CreateArtifactManifest($input: CreateArtifactManifestInput!) {
+  createArtifactManifest(input: $input) { artifactManifest { id file { uploadUrl uploadHeaders } } }
+}"""
+    manifest = {
+        "artifactID": artifact_id,
+        "name": "wandb_manifest.json",
+        "type": "FULL",
+        "digest": digest,
+        "entityName": entity,
+        "projectName": project,
+        "runName": run_id,
+    }
+    return Operation(document, {"input": manifest}, repeatable=True)
+
+
+def commit_artifact(artifact_id: str) -> Operation:
+    """Make a version of an artifact visible. Its manifest has to be uploaded."""
+    document = """mutation CommitArtifact($input: CommitArtifactInput!) {
+  commitArtifact(input: $input) { artifact { id } }
+}"""
+    return Operation(document, {"input": {"artifactID": artifact_id}}, repeatable=True)

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 from pydantic import Field
 
 from launch_agent.model import Wire
+from launch_agent.remedies import ENDINGS, remedy
 
 BUILDER_ERROR = "launch-agent: error:"
 """The beginning of the line in which the builder says why there is no image."""
 
+_NO_BUILDS = "CodeBuild.AccountLimitExceededException"
+_STEP = re.compile(r"#\d+ [\d.]+ ")
+"""What BuildKit writes before each line of a RUN: its step, and the seconds."""
 _ID = re.compile(r'"Id"\s*:\s*"(?P<id>[^":]+:[0-9a-fA-F-]{36})"')
 
 
@@ -54,31 +58,29 @@ def build_id_in(cause: str) -> str | None:
 
 def explain(build: Build, log: Iterable[str]) -> str:
     """Return why a build ended without an image, from CodeBuild's answer and the last lines of the log."""
-    if build.status in _REASONS:
-        return _REASONS[build.status]
+    if build.status in ENDINGS:
+        return ENDINGS[build.status]
+    lines = list(log)
     phase = next((each for each in build.phases if each.status not in ("", "SUCCEEDED")), None)
     where = f" in phase {phase.name}" if phase else ""
     said = [context.message for context in phase.contexts if context.message] if phase else []
-    why = _builder_error(log) or " ".join(said) or "CodeBuild gives no reason."
-    return f"The image build failed{where}: {why} The end of its log is in error.log."
+    why = _builder_error(lines) or " ".join(said) or "CodeBuild gives no reason."
+    whole = f"The image build failed{where}: {why} The end of its log is in error.log."
+    return " ".join(filter(None, [_remedy_in(lines), whole]))
 
 
 def explain_without_build(error: str, cause: str) -> str:
     """Return why no build was started, from the error and the cause of the state."""
-    if error.endswith("AccountLimitExceededException"):
-        return (
-            f"AWS CodeBuild cannot start another build: {cause} Request a higher quota for concurrently running "
-            "builds in the Service Quotas console. In a new account it can be zero."
-        )
+    if error == _NO_BUILDS:
+        return f"AWS CodeBuild cannot start another build: {cause} {ENDINGS[_NO_BUILDS]}"
     return f"AWS CodeBuild did not build the image: {error}: {cause}"
 
 
-_REASONS = {
-    "FAULT": "AWS CodeBuild itself failed. Queue the run again.",
-    "STOPPED": "Someone stopped the image build.",
-    "TIMED_OUT": "The image build took longer than a build may take. Install fewer packages, or use a base image that "
-    "has them: builder.accelerator.base_image or builder.base_image in the queue's configuration.",
-}
+def _remedy_in(lines: Sequence[str]) -> str:
+    """Return what to do about the last cause in a log. uv breaks its sentences into lines."""
+    said = [_STEP.sub("", line).strip() for line in lines]
+    windows = (" ".join(said[start : start + 3]) for start in reversed(range(len(said))))
+    return next(filter(None, map(remedy, windows)), "")
 
 
 def _builder_error(log: Iterable[str]) -> str:

@@ -2,6 +2,8 @@
 (https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requests.html).
 """
 
+from typing import Any
+
 from pydantic import Field
 
 from launch_agent.model import Wire
@@ -20,17 +22,18 @@ class StackChange(Wire):
     stack_id: str = Field(alias="StackId")
     logical_id: str = Field(alias="LogicalResourceId")
     physical_id: str = Field(alias="PhysicalResourceId", default=_PHYSICAL_ID)
+    properties: dict[str, Any] = Field(alias="ResourceProperties", default_factory=dict, repr=False)
+    """The resource's properties in the template. CloudFormation sends every value as text."""
 
     @property
     def is_deletion(self) -> bool:
         """Whether the stack is deleted, or an update that brought the resource is rolled back."""
         return self.kind == "Delete"
 
-    @property
-    def answer(self) -> dict[str, str]:
-        """The answer that lets the stack go on."""
+    def answer(self, failure: str) -> dict[str, str]:
+        """Return the answer that lets the stack continue or, with a failure, makes it fail for this reason."""
         return {
-            "Status": "SUCCESS",
+            **({"Status": "FAILED", "Reason": failure} if failure else {"Status": "SUCCESS"}),
             "RequestId": self.request_id,
             "StackId": self.stack_id,
             "LogicalResourceId": self.logical_id,

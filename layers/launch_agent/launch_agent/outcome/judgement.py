@@ -10,6 +10,7 @@ from pydantic import Field, Json, model_validator
 
 from launch_agent.errors import ImageBuildFailed, RunNotSeen
 from launch_agent.model import Model, Wire
+from launch_agent.remedies import ENDINGS
 from launch_agent.training.training_job import TrainingEnd, Verdict
 
 STOPPED = "Stopped"
@@ -50,13 +51,7 @@ class Failure(Model):
         except ValueError:
             cause = None
         message = cause.get("errorMessage") if isinstance(cause, Mapping) else self.cause
-        return str(message or _WITHOUT_MESSAGE.get(self.error) or f"{self.error}, without a message.")
-
-
-_WITHOUT_MESSAGE = {
-    "States.Timeout": "The training job did not end within its time limits and one day of waiting in line, so it was "
-    "stopped. The SageMaker console has its log and status.",
-}
+        return str(message or ENDINGS.get(self.error) or f"{self.error}, without a message.")
 
 
 class OnItem(StrEnum):
@@ -92,6 +87,8 @@ class SeenRun(Wire):
     state: str | None = None
     stopped: bool = False
     """Whether someone stopped the run in W&B. The SDK in the container then interrupts the process at once."""
+    sweep: str | None = Field(alias="sweepName", default=None)
+    """The id of the sweep that the run belongs to."""
     own_config: Json[_OwnConfig] = Field(alias="wandbConfig", default=_OwnConfig())
     refusal: str = ""
     """W&B's message if the API key may not read the run."""
@@ -101,9 +98,13 @@ class SeenRun(Wire):
         """Whether its process has called wandb.init(); true also for a run that the API key may not read."""
         return bool(self.refusal) or self.state not in (None, "pending")
 
-    def may_be_written(self, item_id: str) -> bool:
-        """Whether the run has not begun, or belongs to this run queue item."""
-        return not self.has_begun or (not self.refusal and self.own_config.launch_trace_id == item_id)
+    def belongs_to(self, item_id: str) -> bool:
+        """Whether its config names this run queue item."""
+        return not self.refusal and self.own_config.launch_trace_id == item_id
+
+    def may_be_written(self, item_id: str, sweep_id: str | None) -> bool:
+        """Whether the run belongs to this run queue item, or has not begun and belongs to no other sweep."""
+        return self.belongs_to(item_id) if self.has_begun else self.sweep in (None, sweep_id)
 
 
 _SHOWN_WITHIN = timedelta(seconds=5)
@@ -126,6 +127,7 @@ def judge(
     has not appeared in W&B, for `grace` after a job completed, and for a few seconds after any other end.
     """
     unseen = expects_wandb_init and not run.has_begun
+    _await_last_words(end, run, now=now, grace=grace)
     wait = grace if end.verdict is Verdict.FINISHED else min(grace, _SHOWN_WITHIN)
     if unseen and end.container_ran and now < end.ended_at + wait:
         seconds = f"{wait.total_seconds():g} seconds"
@@ -141,6 +143,15 @@ def judge(
     # The run exists and W&B shows its own state; the item shows SageMaker's reason.
     on_item = OnItem.WARN if expects_wandb_init else OnItem.FAIL
     return Judgement(verdict=end.verdict, reason=end.reason, on_item=on_item)
+
+
+def _await_last_words(end: TrainingEnd, run: SeenRun, *, now: datetime, grace: timedelta) -> None:
+    """Raise RunNotSeen while W&B may still take in what the process of an ended training job has sent.
+
+    The last request of the wandb SDK ends the run. The run of a process that was killed goes on as running for minutes.
+    """
+    if run.state == "running" and end.container_ran and now < end.ended_at + min(grace, _SHOWN_WITHIN):
+        raise RunNotSeen("the training job has ended, and W&B still shows its run as running")
 
 
 _STOPPED_IN_WANDB = "The run was stopped in W&B, and its training job ended."

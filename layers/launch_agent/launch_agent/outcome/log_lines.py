@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from launch_agent.remedies import remedy
+
 _TRACEBACK = "Traceback (most recent call last):"
 _NOT_FOUND = (
     re.compile(r"(?:/\S*/)?(?:ba|da|z)?sh: (?:line )?(?:\d+: )?(?P<name>\S+): (?:command )?not found"),
@@ -23,9 +25,10 @@ def plain(line: str) -> str:
 
 
 def headline(reason: str, log_tails: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """Return the reason of a failure behind the line that matters, if the log of any host has one."""
+    """Return the reason of a failure behind the line that matters, if the log of any host has one, and what to do."""
     found = next(filter(None, (_line(lines) for _, lines in log_tails)), "")
-    return f"{found.rstrip('.')}. {reason}" if found else reason
+    todo = remedy(found)
+    return " ".join(filter(None, [f"{found.rstrip('.')}.", todo, reason])) if found else reason
 
 
 def _line(lines: Sequence[str]) -> str:

@@ -1,18 +1,12 @@
-"""What a user sees in W&B: messages and error.log of a queue item, and the run of an algorithm that cannot log."""
+"""What a queue item shows in W&B: its messages and error.log."""
 
-import json
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from launch_agent.deployment import Deployment
-from launch_agent.plan.launch_plan import LaunchPlan
-from launch_agent.run_queue.items import RunSpec
 from launch_agent.safe_text import MAX_TEXT, safe
-from launch_agent.training.training_job import TrainingEnd, Verdict
 
 LOG_FILE = "error.log"
-_RUN_STATES = {Verdict.FINISHED: "finished", Verdict.FAILED: "failed", Verdict.STOPPED: "killed"}
 
 
 def message(reason: str) -> str:
@@ -47,35 +41,28 @@ def interruption_warning() -> str:
     )
 
 
+def slot_warning(limit: int) -> str:
+    """Return what an item in the queue waits for while all slots are in use."""
+    return f"waiting for a slot: {limit} of {limit} slots in use. max_jobs in launch-config.yaml is their number."
+
+
+BUILDING = "building the image of the job. AWS CodeBuild has the log; the execution links to it."
+AWAITING_BUILD = "waiting for the image of the job, which another run is building."
+
+
+def waited_for(name: str) -> str:
+    """Return what follows the wait of a run: its training job."""
+    return f"The training job {name} has its instances."
+
+
 def capacity_warning(words: str) -> str:
     """Return what a launch waits for, in the same words at every try. `words` is SageMaker's message."""
-    quota = re.search(r"'([^']+ for [^']+ usage)'", words)
+    quota = re.search(r"'([^']+ usage)'", words)
     if quota:
         return f"waiting for quota: {quota[1]}. Request a higher quota in the Service Quotas console."
-    return f"waiting for capacity: {re.sub(r'[0-9]+ ', '', words)}"
+    return f"waiting for capacity: {re.sub(r'(?<![0-9])[0-9]+ ', '', words)}"
 
 
 def retry_warning(name: str) -> str:
     """Return the warning for a training job that another one follows."""
     return f"SageMaker itself failed while it ran the training job {name}. Another training job continues the run."
-
-
-def algorithm_run(spec: RunSpec, plan: LaunchPlan, end: TrainingEnd) -> dict[str, Any]:
-    """Return the UpsertBucketInput for the run of one of SageMaker's own algorithms, which cannot log to W&B.
-
-    Its `launch_trace_id` is the run queue item, as in a run that the wandb SDK creates.
-    """
-    config = {
-        **plan.training_request.get("HyperParameters", {}),
-        **(spec.overrides.run_config or {}),
-        "_wandb": {"launch_trace_id": plan.item.id},
-    }
-    return {
-        "name": plan.item.run_id,
-        "entityName": spec.entity,
-        "modelName": spec.project,
-        "displayName": spec.name,
-        "state": _RUN_STATES[end.verdict],
-        "config": json.dumps({key: {"value": value} for key, value in config.items()}),
-        "summaryMetrics": json.dumps(end.metrics),
-    }

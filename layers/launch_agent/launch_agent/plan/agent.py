@@ -1,5 +1,6 @@
 """What planning needs to know of the launch agent."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from launch_agent.deployment import Deployment
@@ -15,3 +16,5 @@ class Agent(NamedTuple):
     deployment: Deployment
     config: "LaunchConfig"
     shape: Shape
+    entry_point_of: Callable[[str], tuple[str, ...] | None] = lambda _: ()
+    """Returns the entry point in the configuration of an image; None if it is not known."""

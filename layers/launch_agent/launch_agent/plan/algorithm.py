@@ -23,6 +23,10 @@ class Algorithm(Model):
     job_image: str | None = None
     is_provided: bool
     """Whether it never calls wandb.init, so that the agent writes its run."""
+    takes_channel: bool
+    """Whether it may have an input channel of ours. Algorithms of SageMaker's, and algorithm resources, refuse channels
+    that they do not know.
+    """
 
 
 def algorithm(args: Mapping[str, Any], source: Source, block: QueueBlock) -> Algorithm:
@@ -31,11 +35,12 @@ def algorithm(args: Mapping[str, Any], source: Source, block: QueueBlock) -> Alg
     Raises UnsupportedJobSource if there is no image, and InvalidRunSpec if AlgorithmSpecification is not an object.
     """
     specification = _specification(args, source)
-    calls_init = block.settings.calls_wandb_init
+    calls_init, is_ready_made = block.settings.calls_wandb_init, _knows_nothing_of_wandb(specification, args)
     return Algorithm(
         specification=specification,
         job_image=source.image,
-        is_provided=not calls_init if calls_init is not None else _knows_nothing_of_wandb(specification, args),
+        is_provided=not calls_init if calls_init is not None else is_ready_made,
+        takes_channel=not is_ready_made,
     )
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from launch_agent.plan.fault import Fault
-from launch_agent.plan.run_environment import API_KEY, ARTIFACTS, BASE_URL, CONFIG, FILES, MAX_VALUE
+from launch_agent.plan.run_environment import API_KEY, ARTIFACTS, BASE_URL, CONFIG, FILES, MAX_VALUE, MOST_VARIABLES
 
-_MOST = 100
 _A_KEY = "x" * 40
 _PIECES = {"overrides.run_config": CONFIG, "overrides.files": FILES}
+_WITH_SH = "A container that starts through sh has no such limit: docs/configuration.md says when it does."
 _LEADS_ASIDE = frozenset(
     {
         BASE_URL,
@@ -36,14 +36,14 @@ def environment_faults(
             f"Environment.{ARTIFACTS}",
             f"overrides.artifacts makes {ARTIFACTS} {len(artifacts)} characters long. A variable can have at most "
             f"{MAX_VALUE}, and the wandb SDK cannot read this one in pieces. Override fewer artifacts, or name them "
-            "in the code with run.use_artifact.",
+            f"in the code with run.use_artifact. {_WITH_SH}",
         )
     if not has_own_key:
         yield from _leading_aside(own, computed)
 
 
 def _too_many(variables: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Fault]:
-    if len(variables) <= _MOST:
+    if len(variables) <= MOST_VARIABLES:
         return
     takes = {
         what: sum(bool(re.fullmatch(rf"{name}(_\d+)?", variable)) for variable in variables if variable not in own)
@@ -55,9 +55,9 @@ def _too_many(variables: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[
     most = f"{parts[0][1]} takes {parts[0][0]} of them"
     yield Fault(
         "Environment",
-        f"Environment would have {len(variables)} variables, and SageMaker allows {_MOST}: "
+        f"Environment would have {len(variables)} variables, and SageMaker allows {MOST_VARIABLES}: "
         f"{', '.join([most, *(f'{what} {count}' for count, what in parts[1:])])}. Override less, put the rest into a "
-        "file or an artifact that the code reads, or remove variables from the queue's Environment.",
+        f"file or an artifact that the code reads, or remove variables from the queue's Environment. {_WITH_SH}",
     )
 
 

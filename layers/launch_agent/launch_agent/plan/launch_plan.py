@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Literal
-from urllib.parse import quote
 
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.image.dockerfile import expected_choice
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model, shown
 from launch_agent.plan.agent import Agent
+from launch_agent.plan.delivery import Delivery, delivery_faults, delivery_of, gets_agents_key
 from launch_agent.plan.macros import Macros
 from launch_agent.plan.policy import policy_faults
 from launch_agent.plan.queue_block import RESOURCE, QueueBlock, queue_block, sagemaker_args
@@ -38,6 +39,10 @@ class LaunchPlan(Model):
     warnings: tuple[str, ...]
     build: BuildPlan | None = None
     """How to build the image, for a job that comes as code."""
+    delivery: Delivery | None = None
+    """How the container gets its API key; None if it gets none, or in its environment, as in plans of version 0.1.0."""
+    gets_agents_key: bool = False
+    """Whether the container gets the launch agent's own API key."""
     dockerfile: str | None = None
     """Which Dockerfile builds the image, and why."""
 
@@ -49,16 +54,16 @@ class LaunchPlan(Model):
             "image_ready": image != "to be built",
         }
 
-    def api_key(self, spec: RunSpec, agents: Callable[[], str]) -> str | None:
-        """Return the W&B API key for the container: the queue's, else the run spec's, else the launch agent's.
+    def api_key(self, spec: RunSpec, stacks: Callable[[], str]) -> str | None:
+        """Return the W&B API key for the container: the queue's, else the run spec's, else the stack's.
 
-        `agents` reads the launch agent's. A container that never calls wandb.init gets the queue's key or None.
+        `stacks` reads the stack's. A container that never calls wandb.init gets the queue's key or None.
         """
         environment = sagemaker_args(spec.resource_args.get(RESOURCE) or {}).get("Environment") or {}
         of_the_queue = environment.get(API_KEY)
         if of_the_queue or self.is_provided_algorithm:
             return of_the_queue or None
-        return spec.api_key.get_secret_value() if spec.api_key else agents()
+        return spec.api_key.get_secret_value() if spec.api_key else stacks()
 
     def with_image(self, address: str, note: ImageNote) -> "LaunchPlan":
         """Return the plan with the image that was built: its address by digest, and the entry point in the note."""
@@ -87,7 +92,10 @@ def plan_launch(
     source = source_of(spec, job, item, block, agent)
     request = training_request(source, item, block, agent.deployment)
     secure = secure_mode_faults(source, block, queue) if agent.config.secure_mode else ()
-    faults = [*block.faults(), *(fault.says for fault in secure), *request_faults(request, block, agent)]
+    delivery = delivery_of(request, block, agent)
+    first = chain(secure, delivery_faults(request, delivery, spec, agent))
+    of_request = map(block.in_own_words, request_faults(request, block, agent, delivery))
+    faults = [*block.faults(), *(fault.says for fault in first), *of_request]
     faults += policy_faults(source, request, item.queue, agent)
     if faults:
         raise InvalidRunSpec(faults, queue=item.queue)
@@ -95,20 +103,22 @@ def plan_launch(
         item=item,
         entity=spec.entity,
         project=spec.project,
-        run_url=_run_url(agent.deployment.wandb_base_url, spec, item.run_id),
+        run_url=agent.deployment.run_page(spec.entity, spec.project, item.run_id),
         image_uri=request.algorithm.specification.get("TrainingImage"),
         training_job_name=request.body["TrainingJobName"],
         training_request=request.body,
         time_limit_seconds=time_limit(request.body),
         is_provided_algorithm=request.algorithm.is_provided,
         expects_wandb_init=expects_wandb_init(request),
-        warnings=tuple(_warnings(request, block, spec)),
+        warnings=tuple(_warnings(request, block, spec, delivery)),
         build=source.build,
+        delivery=delivery,
+        gets_agents_key=gets_agents_key(request, spec, agent),
         dockerfile=expected_choice(source.build.recipe) if source.build else None,
     )
 
 
-def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec) -> Iterator[str]:
+def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec, delivery: Delivery | None) -> Iterator[str]:
     others = {key: value for key, value in block.args.items() if key != "Tags"}
     for name in sorted(request.macros.without_value(others)):
         yield f"{_why_visible(name)}; it is not replaced."
@@ -117,18 +127,30 @@ def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec) -> Ite
     for name in IDENTITY:
         if request.own_environment.get(name, request.environment[name]) != request.environment[name]:
             yield f"The queue's Environment.{name} is ignored: the run's own value is used."
-    if API_KEY in request.own_environment:
-        yield f"The queue's Environment.{API_KEY} is used. Everyone who can read the queue can read this key."
+    yield from _key_warnings(request, block, delivery)
     is_resource = "AlgorithmName" in request.algorithm.specification
     if is_resource and (request.algorithm.job_image or spec.overrides.entry_point or spec.overrides.args):
         yield "The queue names a SageMaker algorithm. The job's image, entry point and arguments are not used."
 
 
+def _key_warnings(request: TrainingRequest, block: QueueBlock, delivery: Delivery | None) -> Iterator[str]:
+    if API_KEY in request.own_environment:
+        yield f"The queue's Environment.{API_KEY} is used. Everyone who can read the queue can read this key."
+    if delivery and block.settings.start_through_sh and not delivery.through_sh:
+        yield (
+            "The launch agent does not know the command of this image, so it cannot set WANDB_API_KEY: the wandb SDK "
+            "reads the key from the file that NETRC names. If other code needs the variable, name the command in "
+            "AlgorithmSpecification.ContainerEntrypoint."
+        )
+    if not request.algorithm.takes_channel and (
+        API_KEY in request.own_environment or not request.algorithm.is_provided
+    ):
+        yield (
+            "SageMaker's algorithms take no other input channel, so the W&B API key is in the training job's "
+            "Environment. Everyone who can call sagemaker:DescribeTrainingJob can read it."
+        )
+
+
 def _why_visible(name: str) -> str:
     why = "has no value in this run" if name in Macros.model_fields else "is not a macro of this launch agent"
     return f"${{{shown(name)}}} {why}"
-
-
-def _run_url(base_url: str, spec: RunSpec, run_id: str) -> str:
-    app = "https://wandb.ai" if base_url.rstrip("/") == "https://api.wandb.ai" else base_url.rstrip("/")
-    return f"{app}/{quote(spec.entity)}/{quote(spec.project)}/runs/{quote(run_id)}"

@@ -1,5 +1,6 @@
 """`resource_args.sagemaker`: the block of a run spec that configures the training job, merged from queue and run."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ class Settings(Model):
 
     calls_wandb_init: bool | None = None
     """Whether the container calls wandb.init. If null, its image or algorithm decides."""
+    start_through_sh: bool = True
+    """Whether the container may start through /bin/sh, which sets variables that the request does not have."""
 
 
 class QueueBlock(NamedTuple):
@@ -33,6 +36,12 @@ class QueueBlock(NamedTuple):
     def args(self) -> dict[str, Any]:
         """The keys for CreateTrainingJob, in SageMaker's spelling, without nulls."""
         return sagemaker_args(self.raw)
+
+    def in_own_words(self, fault: str) -> str:
+        """Return a fault whose first word is a key, with that key as the queue spells it."""
+        spelt = re.match(r"\w+", fault)
+        own = {camel_case(key): shown(key) for key in self.raw}.get(spelt[0]) if spelt else None
+        return f"{own}{fault[spelt.end() :]}" if spelt and own else fault
 
     def faults(self) -> Iterator[str]:
         """Yield a fault for each key that is there in two spellings."""

@@ -72,8 +72,8 @@ def _instance_types(body: Mapping[str, Any]) -> Iterator[Fault]:
             continue
         better = text.strip().lower()
         better = better if better.startswith("ml.") else f"ml.{better}"
-        example = better if _TYPE.fullmatch(better) else "for example ml.g5.xlarge"
-        yield Fault(path, f'{path} is "{shown(text)}", which is not a SageMaker instance type. Write {example}.')
+        todo = f"Did you mean {better}?" if _TYPE.fullmatch(better) else "Write for example ml.g5.xlarge."
+        yield Fault(path, f'{path} is "{shown(text)}", which is not a SageMaker instance type. {todo}')
 
 
 def _instances(config: Mapping[str, Any]) -> Iterator[Fault]:

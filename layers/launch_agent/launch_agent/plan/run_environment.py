@@ -6,6 +6,7 @@ the API key, which `start_training` adds.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ CONFIG, FILES, ARTIFACTS = "WANDB_CONFIG", "WANDB_LAUNCH_FILE_OVERRIDES", "WANDB
 
 MAX_VALUE = 512
 """The longest value of a variable that SageMaker accepts, in characters."""
+
+MOST_VARIABLES = 100
+"""How many variables SageMaker accepts."""
 
 _JOB_SLOT = "_wandb_job"
 
@@ -57,6 +61,27 @@ def final_environment(planned: Mapping[str, Any], *, api_key: Any, again: bool) 
     """
     resumed = {RESUME: "allow"} if again else {}
     return {**resumed, **planned, **({API_KEY: api_key} if api_key else {})}
+
+
+def with_run_config(
+    variables: Mapping[str, Any], added: Mapping[str, Any], *, most: int | None = MOST_VARIABLES
+) -> dict[str, Any]:
+    """Return the variables with more keys in the run's config, which the SDK writes with wandb.init.
+
+    Keys that the config has are not changed. If the config is not an object, or if there would be more than `most`
+    variables, returns the variables as they are.
+    """
+    own = {name: value for name, value in variables.items() if re.fullmatch(rf"{CONFIG}(_\d+)?", name)}
+    pieces = sorted((int(name.rpartition("_")[2]), value) for name, value in own.items() if name != CONFIG)
+    try:
+        known = json.loads(own.get(CONFIG) or "".join(value for _, value in pieces) or "{}")
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        return dict(variables)
+    rest = {name: value for name, value in variables.items() if name not in own}
+    changed = {**rest, **_pieces(CONFIG, {**added, **known})}
+    return changed if most is None or len(changed) <= most else dict(variables)
 
 
 def _pieces(name: str, value: Mapping[str, Any] | None) -> dict[str, str]:

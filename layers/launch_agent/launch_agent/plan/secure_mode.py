@@ -15,15 +15,16 @@ from launch_agent.plan.source import Source
 
 _VARIABLE = re.compile(r"\{\{[^{}]*\}\}")
 _ALGORITHM = "AlgorithmSpecification"
-_OF_ALGORITHM = ("AlgorithmName", "ContainerArguments", "ContainerEntrypoint", "TrainingImage", "TrainingImageConfig")
+_OF_ALGORITHM = re.compile("AlgorithmName|ContainerArguments|ContainerEntrypoint|TrainingImage|TrainingImageConfig")
 _BLOCKS = ("DebugRuleConfigurations", "ProfilerRuleConfigurations", "RemoteDebugConfig")
-_VARIABLES = (
-    *("BASH_ENV", "ENV", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "PYTHONBREAKPOINT", "PYTHONHOME"),
-    *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE", "SAGEMAKER_PROGRAM", "SAGEMAKER_SUBMIT_DIRECTORY"),
+_VARIABLES = re.compile(
+    "(BASH|GCONV_|GIT_|GLIBC_|JAVA_|JDK_|LD_|NODE_|OPENSSL_|PERL5|PIP_|PYTHON|RUBY|SAGEMAKER_|SHELL|SM_|UV_|ZDOT|_JAVA_).*"
+    "|BROWSER|CUDA_INJECTION64_PATH|ENV|IFS|PATH|PROMPT_COMMAND|PS[0-4]|.*_PLUGIN"
 )
 """Variables that make another program, or other code, run in the same image."""
-_HYPERPARAMETERS = ("sagemaker_program", "sagemaker_submit_directory")
-"""Hyperparameters that make SageMaker's own images run other code."""
+_HARMLESS = ("PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "PYTHONUTF8")
+_HYPERPARAMETERS = re.compile("sagemaker_.*", re.DOTALL)
+"""Hyperparameters that make SageMaker's own images run other code, or run it otherwise."""
 
 
 def secure_mode_faults(source: Source, block: QueueBlock, queue: Mapping[str, Any] | None) -> Iterator[Fault]:
@@ -62,16 +63,17 @@ def _what_runs(raw: Mapping[str, Any]) -> dict[str, Any]:
         picked["builder"] = raw["builder"]
     for key, names in nested.items():
         inner = args.get(key)
-        if isinstance(inner, Mapping):
-            picked |= {f"{key}.{shown(name)}": inner[name] for name in names if inner.get(name) not in (None, "")}
+        for name, value in inner.items() if isinstance(inner, Mapping) else ():
+            if names.fullmatch(name) and name not in _HARMLESS and value not in (None, ""):
+                picked[f"{key}.{shown(name)}"] = value
     return picked
 
 
 def _is_from(template: Any, value: Any) -> bool:
     """Whether a value is the queue's own, or differs from it only in the values of its template variables."""
     if isinstance(template, str) and _VARIABLE.search(template):
-        fixed = [re.escape(part) for part in _VARIABLE.split(template)]
-        return not any(fixed) or (isinstance(value, str) and bool(re.fullmatch(".*".join(fixed), value)))
+        fixed = _VARIABLE.split(template)
+        return not any(fixed) or (isinstance(value, str) and _fits(fixed, value))
     if isinstance(template, Mapping) and isinstance(value, Mapping):
         return template.keys() == value.keys() and all(_is_from(template[key], value[key]) for key in template)
     if isinstance(template, list) and isinstance(value, list):
@@ -79,3 +81,14 @@ def _is_from(template: Any, value: Any) -> bool:
             _is_from(one, other) for one, other in zip(template, value, strict=True)
         )
     return bool(template == value)
+
+
+def _fits(fixed: list[str], text: str) -> bool:
+    """Whether a text has these parts, from its beginning to its end and in this order, on the same lines."""
+    first, *others, last = fixed
+    at = len(first) if text.startswith(first) else len(text) + 1
+    for part in others:
+        found = text.find(part, at)
+        at = found + len(part) if found >= 0 else len(text) + 1
+    same_lines = text.count("\n") == sum(part.count("\n") for part in fixed)
+    return at <= len(text) - len(last) and text.endswith(last) and same_lines

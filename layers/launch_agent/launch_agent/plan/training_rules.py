@@ -13,12 +13,13 @@ from typing import Any
 from launch_agent.deployment import ecr_address
 from launch_agent.model import shown
 from launch_agent.plan.agent import Agent
+from launch_agent.plan.delivery import Delivery, start_of
 from launch_agent.plan.environment_rules import environment_faults
 from launch_agent.plan.fault import Fault
 from launch_agent.plan.queue_block import QueueBlock
 from launch_agent.plan.request_shape import Reading, shape_faults
 from launch_agent.plan.resource_rules import EXAMPLE, resource_faults
-from launch_agent.plan.run_environment import API_KEY, final_environment
+from launch_agent.plan.run_environment import API_KEY, MAX_VALUE
 from launch_agent.plan.training_request import MAX_NAME, TrainingRequest, legal_training_job_name
 
 _EXAMPLES = {
@@ -48,17 +49,20 @@ _READING = Reading(
     answers=ANSWERS,
 )
 _ANY_KEY = "x" * 40
+_ANY_FOLDER = "s3://bucket/folder/"
 _MAX_TAGS = 50
 _OFFLINE_MODES = ("offline", "disabled", "dryrun")
 _TEMPLATE_VARIABLE = re.compile(r"\{\{\s{0,9}([\w.-]{1,80})\s{0,9}\}\}")
 
 
-def request_faults(request: TrainingRequest, block: QueueBlock, agent: Agent) -> list[str]:
+def request_faults(request: TrainingRequest, block: QueueBlock, agent: Agent, delivery: Delivery | None) -> list[str]:
     """Return every fault of a request as it will be submitted, with the variables that are added at the start."""
     body, own_key = request.body, request.own_environment.get(API_KEY)
     if isinstance(body["Environment"], Mapping):
         key = None if request.algorithm.is_provided and not own_key else own_key or _ANY_KEY
-        body = {**body, "Environment": final_environment(body["Environment"], api_key=key, again=True)}
+        # A key that is not a key shows its fault in Environment.
+        given = delivery if key is None or (isinstance(key, str) and len(key) <= MAX_VALUE) else None
+        body = start_of(body, given, folder=_ANY_FOLDER, api_key=key, again=True).request
     first = [*missing_blocks(body, block.queue), *_environment(body, request)]
     rules = [*_template_variables(body), *_name(body, block), *_tags(body), *rule_faults(body, request, agent)]
     better_said = tuple(f"{fault.at} " for fault in chain(first, rules) if fault.at)
@@ -107,7 +111,10 @@ def _environment(body: Mapping[str, Any], request: TrainingRequest) -> Iterator[
     own = request.own_environment
     variables = _block(body, "Environment")
     return environment_faults(
-        variables, own=own, computed=request.environment, has_own_key=bool(own.get(API_KEY)) or API_KEY not in variables
+        variables,
+        own=own,
+        computed=request.environment,
+        has_own_key=bool(own.get(API_KEY)) or request.algorithm.is_provided,
     )
 
 

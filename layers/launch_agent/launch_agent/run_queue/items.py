@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 
@@ -36,6 +36,14 @@ class ItemRef(Model):
     id: str
     queue: str
     entity: str
+    run_id: str
+
+
+class RunPath(NamedTuple):
+    """Where a run is in W&B."""
+
+    entity: str
+    project: str
     run_id: str
 
 

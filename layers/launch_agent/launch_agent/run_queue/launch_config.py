@@ -109,6 +109,10 @@ class LaunchConfig(Model):
     max_jobs: int = Field(default=1, ge=-1)
     max_schedulers: int = Field(default=1, ge=-1)
     secure_mode: bool = False
+    api_key_delivery: Literal["channel", "environment"] = "channel"
+    allow_agent_key: bool = True
+    log_model_artifact: bool = True
+    """Whether the model in S3 becomes an artifact of the run. `wandb launch-agent` does not know this key."""
     stopped_run_timeout: int = Field(default=60, ge=0)
     verbosity: int = Field(default=0, ge=0, le=2)
     environment: Environment | None = None
@@ -149,7 +153,12 @@ class LaunchConfig(Model):
         return (self.builder and self.builder.platform) or "linux/amd64"
 
     def warnings(self) -> Iterator[str]:
-        """Yield a warning for each key that has no effect, with the reason."""
+        """Yield a warning for each key that has no effect, with the reason, and for one that shows API keys."""
+        if self.api_key_delivery == "environment":
+            yield (
+                "api_key_delivery is environment: everyone who can call sagemaker:DescribeTrainingJob can read the W&B "
+                "API key of each container."
+            )
         for key, why in _WITHOUT_EFFECT.items():
             if self.builder and getattr(self.builder, key.replace("-", "_")) is not None:
                 yield f"builder.{key} has no effect: {why}."
@@ -172,6 +181,8 @@ _EXAMPLES = {
     "max_jobs": "max_jobs: 4, or -1 for no limit",
     "max_schedulers": "max_schedulers: 1, or -1 for no limit",
     "stopped_run_timeout": "stopped_run_timeout: 60",
+    "api_key_delivery": "api_key_delivery: channel",
+    "allow_agent_key": "allow_agent_key: false",
     "environment.region": "environment: {type: aws, region: us-east-1}",
     "environment.type": "environment: {type: aws, region: us-east-1}",
     "registry.type": "registry: {type: ecr}",

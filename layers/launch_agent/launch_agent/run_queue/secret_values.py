@@ -8,7 +8,7 @@ _TELLING = re.compile("key|token|secret|passw|pwd|pin|cred|auth|dsn|private", re
 """A variable with one of these words in its name has a secret value, however short or plain the value is."""
 _PLAIN = re.compile(r"[A-Za-z]{0,11}|[a-z]{2}(-[a-z]+)+-\d|.{0,5}", re.DOTALL)
 """A word, a region, or a value so short that it would be found in other text."""
-_MACRO = re.compile(r"\$\{\w*\}")
+_MACRO = re.compile(r"\$\{(?:\w*|secret:[^{}]*)\}")
 _OPTION = re.compile(r"--?(?P<name>[\w.-]+)(=(?P<value>.*))?", re.DOTALL)
 
 

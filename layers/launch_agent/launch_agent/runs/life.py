@@ -43,7 +43,7 @@ class Change(NamedTuple):
     """Whether the record has to be of an earlier attempt; otherwise it has to be of the same attempt."""
 
 
-_ONLY_WHILE_UNREPORTED = ("spec", "plan", "task_token", "open")
+_ONLY_WHILE_UNREPORTED = ("spec", "plan", "task_token", "open", "credentials")
 _OF_AN_EARLIER_ATTEMPT = ("stop_requested_at", "ended_at", "ttl")
 _OF_AN_EARLIER_LAUNCH = (
     *_OF_AN_EARLIER_ATTEMPT,
@@ -51,6 +51,7 @@ _OF_AN_EARLIER_LAUNCH = (
     "capacity_awaited_since",
     "outcome",
     "training_job_name",
+    "waits_for",
 )
 
 LIFE = {

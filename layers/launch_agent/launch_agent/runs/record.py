@@ -1,7 +1,5 @@
 """The record of a run: what this application stores about a run queue item from its lease to its outcome."""
 
-import hashlib
-import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,8 +10,6 @@ from launch_agent.runs.life import RunState
 if TYPE_CHECKING:  # a poll needs no plan, and plans are half of what it would import
     from launch_agent.plan.launch_plan import LaunchPlan
 
-_MAX_ID_IN_NAME = 75  # of the 80 characters that Step Functions allows; the number of the attempt needs the rest
-
 
 class RunRecord(Model):
     """One run. Its only secret is the task token, which it has only while it is open."""
@@ -23,6 +19,7 @@ class RunRecord(Model):
     state: RunState
     attempt: int
     execution_name: str
+    execution_arn: str | None = None  # None in version 0.1.0. Delete with tests/upgrade/0.1.0.
     launch_agent_id: str
     launch_agent_name: str
     opened_at: datetime
@@ -35,12 +32,16 @@ class RunRecord(Model):
     training_job_name: str | None = None
     """The training job whose end answers the task token. The job may not exist yet."""
     task_token: str | None = None
+    credentials: str | None = None
+    """The folder of the credentials bucket with what the container gets. It may not have been stored yet."""
     jobs_without_capacity: frozenset[str] = frozenset()
     jobs_sagemaker_failed: frozenset[str] = frozenset()
     """Training jobs that failed and were tried again, by the reason for the retry."""
     capacity_awaited_since: datetime | None = None
     warned: frozenset[str] = frozenset()
     """The warnings that are on the queue item. The same warning has the same text at every try."""
+    waits_for: str | None = None
+    """What the queue item says that the run waits for."""
     stop_requested_at: datetime | None = None
     """When a poll first saw that someone stopped the run in W&B."""
     refusals: int = 0
@@ -92,17 +93,5 @@ class AgentRecord(Model):
     schedulers_open: int = 0
     changed_at: datetime | None = None
     """When a slot was last taken or freed."""
-
-
-def execution_name(item_id: str, attempt: int) -> str:
-    """Return the name of an item's execution: the item's id, so that the console finds it, and from attempt 2 a number.
-
-    Step Functions sends no logs of an execution to CloudWatch Logs if its name has other characters than letters,
-    digits, - and _ (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html). W&B's ids
-    are base64; the name omits the padding. For any other id, the name has the first 50 characters with - in place of
-    others, and a hash, so that two items never have the same name.
-    """
-    name = item_id.rstrip("=")
-    if len(name) > _MAX_ID_IN_NAME or len(item_id) % 4 or not re.fullmatch("[A-Za-z0-9]+={0,2}", item_id):
-        name = f"{re.sub('[^A-Za-z0-9_-]', '-', name)[:50]}-{hashlib.sha256(item_id.encode()).hexdigest()[:16]}"
-    return name if attempt == 1 else f"{name}-{attempt}"
+    told_to_wait: frozenset[str] = frozenset()
+    """The items in the queues that say that they wait for a slot."""

@@ -3,9 +3,9 @@
 An execution does this at its end, and a sweep does it for an execution that could not. A repeated call changes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aws_lambda_powertools import Logger
 
@@ -19,12 +19,16 @@ from launch_agent.errors import (
     WandbRefused,
 )
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
+from launch_agent.operations.metrics import BY_VERDICT, Metric
+from launch_agent.outcome.events import run_ended
 from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
 from launch_agent.outcome.log_lines import headline, plain
-from launch_agent.outcome.report import LOG_FILE, algorithm_run, error_log, links, message
-from launch_agent.plan.launch_plan import LaunchPlan
-from launch_agent.run_queue.items import ItemRef, parse_run_spec
+from launch_agent.outcome.report import LOG_FILE, error_log, links, message
+from launch_agent.run_queue.items import ItemRef
+from launch_agent.runs.execution import execution_output
 from launch_agent.runs.record import RunDetails, RunRecord
+from launch_agent.steps.announcing import announce
+from launch_agent.steps.results import Results
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
 
@@ -34,9 +38,7 @@ Found = TypeVar("Found")
 Tails = list[tuple[str, list[str]]]
 Words = Callable[[str, Tails], str]
 _PASSING = {kind.__name__ for kind in Transient.__subclasses__()}
-_RUN_OF_ANOTHER = (
-    "Its metrics are not in W&B: the run {} existed before and was not changed. Queue the run with another run id."
-)
+_NOT_OPEN = "The run is not open here."
 
 
 def _reason_alone(reason: str, _: Tails) -> str:
@@ -65,30 +67,56 @@ class Ending:
         """With `without_key`, a run ends without a report to W&B if W&B rejects the API key."""
         self._clients, self._wandb, self._runs = clients, clients.wandb, clients.runs
         self._refusals: tuple[type[LaunchError], ...] = (WandbRefused, *([WandbKeyRejected] if without_key else []))
+        self._results = Results(clients, self._refusals)
 
     def end(
         self, item_id: str, *, execution_arn: str, training: TrainingEnd | None = None, failure: Failure | None = None
-    ) -> dict[str, str]:
-        """Report how an item's run ended, from its training job or a failure. Close it, and return verdict and reason.
+    ) -> dict[str, Any]:
+        """Report how a run ended, from its training job or a failure. Close it, and return the output of the execution.
 
         Raises RunNotSeen while the run of an ended training job may still appear in W&B.
         """
         record = self._runs.get(item_id)
-        if record is None or not record.is_unreported:
-            return (record and record.outcome) or _outcome(Verdict.NOT_LAUNCHED, "The run is not open here.")
+        if record is None:
+            return _outcome(Verdict.NOT_LAUNCHED, _NOT_OPEN)
+        outcome = self._end(record, execution_arn, training, failure)
+        return execution_output(record, outcome, self._clients.env.deployment)
+
+    def _end(
+        self, record: RunRecord, execution_arn: str, training: TrainingEnd | None, failure: Failure | None
+    ) -> dict[str, str]:
+        """Do it, and return the outcome."""
+        if not record.is_unreported:
+            return record.outcome or _outcome(Verdict.NOT_LAUNCHED, _NOT_OPEN)
         if not self._is_ours(record):
             self._runs.give_back(record, refusal=_refusal_in(failure))
             return _outcome(Verdict.NOT_LAUNCHED, "The item was not acknowledged. It returns to its queue.")
         job = self._leave_no_job(record) if failure else None
         # Before the report: W&B may be unavailable for days, and a run may still appear.
         self._runs.end(record)
-        run = _Run(record, _optional(lambda: self._runs.details(item_id)) or RunDetails(), execution_arn)
+        if record.credentials:
+            folder = record.credentials
+            _optional(lambda: self._clients.credentials_bucket.delete(folder))
+        run = _Run(record, _optional(lambda: self._runs.details(record.item.id)) or RunDetails(), execution_arn)
         result = self._report(run, training, failure, job)
-        self._runs.close(record, result)
+        if self._runs.close(record, result):  # by this call, not by another one at the same time
+            self._count(result, failure)
+            announce(self._clients, run_ended(record, result, execution_arn, self._clients.env.deployment))
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
         return result
 
-    def end_for(self, execution: Execution, record: RunRecord) -> dict[str, str]:
+    def _count(self, outcome: Mapping[str, str], failure: Failure | None) -> None:
+        """Write the metrics of a run that was closed."""
+        metrics: dict[Metric, float] = {BY_VERDICT[Verdict(outcome["verdict"])]: 1}
+        if "billable_seconds" in outcome:
+            metrics[Metric.BILLABLE_SECONDS] = int(outcome["billable_seconds"])
+        if "estimated_cost_usd" in outcome:
+            metrics[Metric.ESTIMATED_COST] = float(outcome["estimated_cost_usd"])
+        if failure and failure.stage == "build" and not failure.is_stop:
+            metrics[Metric.BUILDS_FAILED] = 1
+        self._clients.metrics.put(metrics)
+
+    def end_for(self, execution: Execution, record: RunRecord) -> dict[str, Any]:
         """Report and close a run whose execution ended without doing so, whether or not its training job still runs."""
         return self.end(record.item.id, execution_arn=execution.arn, failure=_failure_of(execution))
 
@@ -115,12 +143,12 @@ class Ending:
         if failure and not training:
             training = _end_in_spite_of(failure, job)
         if training:
-            return self._report_end(run, training)
+            return self._report_end(run, training, job or self._job_of(run.record))
         if failure:
-            return self._report_failure(run, failure)
+            return self._report_failure(run, failure) | ({"training_job_name": job.name} if job else {})
         raise ValueError("needs the end of a training job or a failure")
 
-    def _report_end(self, run: _Run, end: TrainingEnd) -> dict[str, str]:
+    def _report_end(self, run: _Run, end: TrainingEnd, job: TrainingJob | None) -> dict[str, str]:
         """Report the end of a training job. Raises RunNotSeen while its run may still appear in W&B."""
         plan, seen = run.details.plan, self._seen(run.record)
         judgement = judge(
@@ -131,12 +159,12 @@ class Ending:
             now=datetime.now(UTC),
             grace=self._clients.env.wandb_init_grace,
         ).also(seen.refusal)
-        if plan and plan.is_provided_algorithm:
-            judgement = judgement.also(self._write_algorithm_run(run, plan, seen, end))
+        results = self._results.finish(run.record, run.details, seen, end=end, job=job)
+        judgement = judgement.also(results.note)
         if judgement.on_item is not OnItem.LEAVE:
             words = headline if end.verdict is Verdict.FAILED else _reason_alone
             self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item, words=words)
-        return _outcome(judgement.verdict, judgement.reason)
+        return _outcome(judgement.verdict, judgement.reason) | _facts(end, results.dollars)
 
     def _seen(self, record: RunRecord) -> SeenRun:
         """Return the run in W&B. Before it is planned, its project is not known, so it cannot be looked up."""
@@ -150,16 +178,6 @@ class Ending:
     def _job_of(self, record: RunRecord) -> TrainingJob | None:
         return _optional(lambda: self._clients.sagemaker.job_of(record))
 
-    def _write_algorithm_run(self, run: _Run, plan: LaunchPlan, seen: SeenRun, end: TrainingEnd) -> str:
-        """Write the run of an algorithm that cannot log to W&B; return why that is not possible, or an empty text."""
-        if not seen.may_be_written(run.item.id):
-            return "" if seen.refusal else _RUN_OF_ANOTHER.format(run.item.run_id)
-        try:
-            self._wandb.write_run(algorithm_run(parse_run_spec(run.details.spec), plan, end))
-        except self._refusals as error:
-            return f"Its metrics are not in W&B: {error}"
-        return ""
-
     def _report_failure(self, run: _Run, failure: Failure) -> dict[str, str]:
         """Report why the launch failed."""
         build = run.details.plan.build if run.details.plan else None
@@ -168,6 +186,7 @@ class Ending:
         if build:
             tag = build.tag
             _optional(lambda: self._clients.image_claims.release(tag, run.item.id))
+        self._results.abandon(run.record, run.details, Verdict.STOPPED if failure.is_stop else Verdict.NOT_LAUNCHED)
         if failure.is_stop:
             return self._report_stop(run, failure)
         reason = f"{failure.error}: {failure.reason}"
@@ -257,6 +276,13 @@ def _refusal_in(failure: Failure | None) -> str:
 def _outcome(verdict: Verdict, reason: str) -> dict[str, str]:
     """Return the outcome, for the record and as the execution's output."""
     return {"verdict": verdict.value, "reason": message(reason)}
+
+
+def _facts(end: TrainingEnd, dollars: float | None) -> dict[str, str]:
+    """Return what the outcome says of the training job, as far as it is known."""
+    numbers = {"billable_seconds": end.billable_seconds, "estimated_cost_usd": dollars}
+    known = {name: str(number) for name, number in numbers.items() if number is not None}
+    return {"training_job_name": end.training_job_name, **known}
 
 
 def _end_in_spite_of(failure: Failure, job: TrainingJob | None) -> TrainingEnd | None:

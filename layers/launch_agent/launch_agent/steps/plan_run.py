@@ -1,6 +1,7 @@
 """Acknowledges the item within its lease, then decides everything about its run before anything is submitted."""
 
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,15 @@ from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, InvalidRunSpec, LeaseLost, WandbRefused
 from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan, ImageNote
 from launch_agent.model import Model
+from launch_agent.operations.metrics import Metric
+from launch_agent.outcome.report import AWAITING_BUILD, BUILDING
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.buckets import bucket_faults
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
 from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import parse_run_spec
 from launch_agent.runs.record import RunRecord
-from launch_agent.steps.warning import warn
+from launch_agent.steps.warning import renew_waiting, warn
 from launch_agent.wiring import Clients
 
 if TYPE_CHECKING:
@@ -80,15 +83,28 @@ class PlanRun:
         if spec.job and not spec.image:
             job = Job(*self._artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project))
         queue = self._wandb.queue_block(record.item) if self._config.secure_mode else None
-        plan = plan_launch(
-            spec, job, record.item, Agent(self._clients.env.deployment, self._config, self._shape), queue
-        )
+        agent = Agent(self._clients.env.deployment, self._config, self._shape, self._entry_point_of)
+        plan = plan_launch(spec, job, record.item, agent, queue)
         self._check_buckets(plan)
-        if plan.warnings:
-            warn(self._clients, record.item, "\n".join(plan.warnings), "agent")
+        warnings = [*plan.warnings, *self._key_warning(plan)]
+        if warnings:
+            warn(self._clients, record.item, "\n".join(warnings), "agent")
         self._runs.planned(plan)
         logger.info("run planned", run_id=record.item.run_id, training_job_name=plan.training_job_name)
         return plan
+
+    def _entry_point_of(self, image: str) -> tuple[str, ...] | None:
+        return self._clients.image_configs.entry_point(image)
+
+    def _key_warning(self, plan: LaunchPlan) -> Iterator[str]:
+        """Yield a warning, once for each queue, if containers get the launch agent's own API key."""
+        item = plan.item
+        if plan.gets_agents_key and self._runs.agents.warned(item.entity, item.queue):
+            yield (
+                f'Containers of queue "{item.queue}" get the launch agent\'s own W&B API key, and everyone who can '
+                "queue a run can use it. Deploy the stack with the parameter RunApiKeySecretArn, for example with the "
+                "key of a service account. This warning is put on one item of the queue only."
+            )
 
     def _check_buckets(self, plan: LaunchPlan) -> None:
         """Raise InvalidRunSpec where a bucket is missing or elsewhere: SageMaker says so when the job has been paid."""
@@ -99,7 +115,11 @@ class PlanRun:
     def _claim_or_reuse_image(self, record: RunRecord, plan: LaunchPlan, build: BuildPlan) -> dict[str, Any]:
         """Use the image if a build reported it and the repository has it. Otherwise order its build, once for all."""
         claim = self._claim(record, build)
-        return self._reuse_image(record, plan, claim.image) if claim.image else self._order_build(plan, build, claim)
+        if claim.image:
+            return self._reuse_image(record, plan, claim.image)
+        ordered = self._order_build(plan, build, claim)
+        renew_waiting(self._clients, record, BUILDING, stage="build")
+        return ordered
 
     def _claim(self, record: RunRecord, build: BuildPlan) -> "ImageClaim":
         """Return the claim of the image: one with an image that exists, or this item's own, to order the build.
@@ -111,22 +131,18 @@ class PlanRun:
         claim = claims.find(tag)
         if claim and claim.image and self._clients.image_repository.has(claim.image.digest):
             return claim
-        if claim is None or self._may_be_replaced(record, claim):
+        # A claim with an image that the repository does not have any more is replaced, too.
+        if claim is None or claim.image or self._has_failed(record, claim):
             claim = claims.claim(tag, me, after=claim)
         if claim and claim.owner == me and claim.image is None:
             return claim
         if claim:
             self._runs.awaits_build(me, claim.owner)
+            renew_waiting(self._clients, record, AWAITING_BUILD, stage="build")
         raise ImageBeingBuilt(f"the image {build.image} is being built for run queue item {claim and claim.owner}")
 
-    def _may_be_replaced(self, record: RunRecord, claim: "ImageClaim") -> bool:
-        """Whether a claim has no image that exists, and will not get one."""
-        if claim.image or claim.owner == record.item.id:
-            return claim.image is not None or claim.failure is not None
-        return self._has_failed(record, claim)
-
     def _has_failed(self, record: RunRecord, claim: "ImageClaim") -> bool:
-        """Whether another item's build ended without an image.
+        """Whether a build ended without an image.
 
         Raises ImageBuildFailed if that is the build this item waited for.
         """
@@ -141,6 +157,7 @@ class PlanRun:
         ordered = build.model_copy(update={"token": token})
         self._runs.planned(plan.model_copy(update={"build": ordered}))
         logger.info("image to be built", image=build.image)
+        self._clients.metrics.count(Metric.BUILDS_STARTED)
         key = self._clients.build_bucket.store_plan(ordered)
         return plan.summary(image="to be built") | {"build": {"plan_key": key, **BUILD_HOSTS[build.recipe.platform]}}
 
@@ -150,4 +167,5 @@ class PlanRun:
             warn(self._clients, record.item, "\n".join(image.warnings), "build")
         plan = plan.with_image(self._clients.image_repository.at(image.digest), image)
         self._runs.planned(plan)
+        self._clients.metrics.count(Metric.IMAGES_REUSED)
         return plan.summary(image="reused")

@@ -12,11 +12,14 @@ from launch_agent import __version__
 from launch_agent.clients.executions import execution_arn
 from launch_agent.clients.wandb_answers import LaunchAgent
 from launch_agent.clients.wandb_leases import Leased
-from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbRefused
+from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbKeyRejected, WandbRefused
+from launch_agent.operations.metrics import Metric
 from launch_agent.outcome.judgement import STOPPED
+from launch_agent.outcome.report import slot_warning
 from launch_agent.run_queue.items import ItemRef, QueueItem, Slot, derived_run_id
+from launch_agent.runs.execution import execution_input, execution_name
 from launch_agent.runs.life import RunState
-from launch_agent.runs.record import AgentRecord, RunRecord, execution_name
+from launch_agent.runs.record import AgentRecord, RunRecord
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
@@ -26,6 +29,9 @@ _MAX_REFUSALS = 3
 
 _LEAVE_OFF_MILLISECONDS = 15_000
 """A poll that has less time left opens no further item."""
+
+_MOST_TOLD = 20
+"""How many items of each queue are told that they wait."""
 
 MAX_LEASED = 100
 """The most items that one poll leases: each has to be acknowledged before its lease of about a minute ends."""
@@ -48,14 +54,24 @@ class PollQueues:
         The status is REGISTERING while another call registers the agent. If items could not be opened because of errors
         of AWS or W&B, raises the first of these errors, after it has opened the others.
         """
+        try:
+            return self._poll(milliseconds_left)
+        except WandbKeyRejected:
+            self._clients.metrics.count(Metric.KEY_REFUSED)
+            raise
+
+    def _poll(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
         agent = self._agent()
         if not agent:
             return {"status": "REGISTERING", "opened": []}
         if agent.stop_polling:
             return {"status": "KILLED", "opened": []}
         status = "RUNNING" if agent.jobs_open + agent.schedulers_open else "POLLING"
+        room = self._room(agent)
+        if room < 1:
+            self._tell_to_wait(agent)
         leased = self._wandb.lease(
-            agent.launch_agent_id, agent.entity, _in_turn(self._config.queues), room=self._room(agent), status=status
+            agent.launch_agent_id, agent.entity, _in_turn(self._config.queues), room=room, status=status
         )
         opened, failures = [], []
         for each in takewhile(lambda _: milliseconds_left() > _LEAVE_OFF_MILLISECONDS, leased):
@@ -74,7 +90,7 @@ class PollQueues:
         item = ItemRef(
             id=leased.item.id, queue=leased.queue, entity=agent.entity, run_id=derived_run_id(leased.item.id)
         )
-        logger.append_keys(run_queue_item_id=item.id)
+        logger.append_keys(run_queue_item_id=item.id, run_id=leased.item.run_id)
         known = self._runs.get(item.id)
         reason = _reason_to_refuse(leased, known)
         try:
@@ -186,6 +202,26 @@ class PollQueues:
         logger.warning("polling was stopped in W&B" if stop else "polling was resumed in W&B")
         return changed
 
+    def _tell_to_wait(self, agent: AgentRecord) -> None:
+        """Put on the first items of the queues that they wait for a slot. Each says so once."""
+        try:
+            waiting = self._waiting(agent.entity)
+            new = [item for item in waiting if item.id not in agent.told_to_wait]
+            if new:
+                # First: W&B may keep every warning, and a call that fails is not worth two.
+                self._runs.agents.told_to_wait(agent.entity, {item.id for item in waiting})
+            for item in new:
+                self._wandb.warn(item, slot_warning(self._config.max_jobs), "agent")
+        except LaunchError:
+            logger.warning("some items do not say that they wait for a slot", exc_info=True)
+
+    def _waiting(self, entity: str) -> list[ItemRef]:
+        return [
+            ItemRef(id=item_id, queue=queue, entity=entity, run_id=derived_run_id(item_id))
+            for queue, queued in self._wandb.waiting(entity, self._config.queues).items()
+            for item_id in sorted(queued, key=lambda each: queued[each])[:_MOST_TOLD]
+        ]
+
     def _room(self, agent: AgentRecord) -> int:
         """Return how many items this poll may lease."""
         limit = self._config.limit(Slot.JOB)
@@ -199,20 +235,24 @@ class PollQueues:
         if known and known.is_open:
             # Its lease ended before it was acknowledged, and this poll leased it again: the same execution continues.
             self._runs.leased_again(known.item.id, agent)
-            return self._start(known)
-        record = _new_record(agent, leased.queue, leased.item, attempt=known.attempt + 1 if known else 1)
+            return self._start(known, leased.item.run_spec)
+        attempt = known.attempt + 1 if known else 1
+        record = _new_record(agent, leased.queue, leased.item, attempt=attempt, machine=self._state_machine_arn)
+        if record.item.id in agent.told_to_wait:
+            record = record.model_copy(update={"waits_for": slot_warning(self._config.max_jobs)})
         opened = self._runs.open(record, spec=leased.item.run_spec, limit=self._config.limit(record.slot))
         if not opened:
             logger.info("item left to its lease: no slot is free, or its run has ended")
-        return opened and self._start(record)
+        return opened and self._start(record, leased.item.run_spec)
 
-    def _start(self, record: RunRecord) -> bool:
+    def _start(self, record: RunRecord, spec: Any) -> bool:
         """Start the execution of an open run; return whether this call started it.
 
         If AWS refuses that, frees the slot and raises AwsRefused.
         """
+        given = execution_input(record.item, spec, self._clients.env.deployment)
         try:
-            started = self._executions.start(self._state_machine_arn, record)
+            started = self._executions.start(self._state_machine_arn, record.execution_name, given)
         except AwsRefused:
             # The item is not the cause, so it returns to its queue every time until someone allows the call.
             self._runs.give_back(record)
@@ -237,13 +277,15 @@ def _in_turn(queues: list[str]) -> list[str]:
     return queues[first:] + queues[:first]
 
 
-def _new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int) -> RunRecord:
+def _new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int, machine: str) -> RunRecord:
+    name = execution_name(item.id, item.run_id, attempt)
     return RunRecord(
         item=ItemRef(id=item.id, queue=queue, entity=agent.entity, run_id=item.run_id),
         slot=item.slot,
         state=RunState.OPEN,
         attempt=attempt,
-        execution_name=execution_name(item.id, attempt),
+        execution_name=name,
+        execution_arn=execution_arn(machine, name),
         launch_agent_id=agent.launch_agent_id,
         launch_agent_name=agent.launch_agent_name,
         opened_at=datetime.now(UTC),

@@ -18,6 +18,8 @@ class Task(Model):
     run_queue_item_id: str
     execution_arn: str
     redrives: int
+    task_token: str | None = None
+    """None from an execution of version 0.1.0. Delete that with tests/upgrade/0.1.0."""
 
 
 class RelaunchRun:
@@ -28,10 +30,23 @@ class RelaunchRun:
         self._clients, self._runs = clients, clients.runs
 
     def relaunch(self, task: Task) -> None:
-        """Open the run again if its execution was redriven since the launch failed. Otherwise raises LaunchFailed.
+        """Open the run again if its execution was redriven since the launch failed. Otherwise fail the execution.
 
-        Raises NoSlotFree while all slots are in use.
+        Raises NoSlotFree while all slots are in use, and LaunchFailed if the task has no token.
         """
+        try:
+            self._open_if_redriven(task)
+        except LaunchFailed as error:
+            if task.task_token is None:
+                raise
+            # Not raised: the cause of the execution would be JSON with a stack trace.
+            self._clients.task_tokens.fail(task.task_token, error=LaunchFailed.__name__, cause=str(error))
+        else:
+            if task.task_token:
+                self._clients.task_tokens.answer(task.task_token, {})
+
+    def _open_if_redriven(self, task: Task) -> None:
+        """Open the run again, or raise LaunchFailed."""
         record = self._runs.get(task.run_queue_item_id)
         if record is None or record.execution_name != task.execution_arn.rpartition(":")[2]:
             raise LaunchFailed("Another execution owns this run queue item now.")

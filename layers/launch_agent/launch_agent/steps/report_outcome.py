@@ -1,5 +1,7 @@
 """Frees the slot of a run that is over, reports to W&B, then closes the run. A repeated call changes nothing."""
 
+from typing import Any
+
 from launch_agent.model import Model
 from launch_agent.outcome.judgement import Failure
 from launch_agent.steps.ending import Ending
@@ -23,8 +25,8 @@ class ReportOutcome:
         """Create the clients."""
         self._ending = Ending(clients)
 
-    def report(self, task: Task) -> dict[str, str]:
-        """Return `verdict` and `reason`."""
+    def report(self, task: Task) -> dict[str, Any]:
+        """Return the execution's output."""
         return self._ending.end(
             task.run_queue_item_id, execution_arn=task.execution_arn, training=task.training, failure=task.failure
         )

@@ -3,9 +3,9 @@
 from aws_lambda_powertools import Logger
 
 from launch_agent.operations.repair import OrphanJob, is_orphan
-from launch_agent.outcome.report import interruption_warning
+from launch_agent.outcome.report import interruption_warning, waited_for
 from launch_agent.steps.resuming import Resuming
-from launch_agent.steps.warning import warn_once
+from launch_agent.steps.warning import renew_waiting, warn_once
 from launch_agent.training.status_event import StatusEvent
 from launch_agent.training.training_job import VERDICTS, TrainingJob, item_in
 from launch_agent.wiring import Clients
@@ -42,6 +42,8 @@ class ResumeRun:
             self._clients.sagemaker.stop(job.name)
             logger.warning("stopped a training job that no run waits for")
             return
+        if job.started_at and record.training_job_name == job.name:
+            renew_waiting(self._clients, record, waited_for(job.name), over=True)
         self._resuming.resume(record, job)
         if job.secondary_status == "Interrupted":
             warn_once(self._clients, record, interruption_warning())

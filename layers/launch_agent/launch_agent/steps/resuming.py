@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from launch_agent.outcome.report import capacity_warning, retry_warning
 from launch_agent.runs.record import RunRecord
-from launch_agent.steps.warning import warn_once
+from launch_agent.steps.warning import renew_waiting, warn_once
 from launch_agent.training.retries import RetryReason, may_try_again, retry_reason_of
 from launch_agent.training.training_job import TrainingEnd, TrainingJob
 from launch_agent.wiring import Clients
@@ -37,7 +37,10 @@ class Resuming:
             return
         self._runs.training_job_failed(record.item.id, training_job_name=job.name, reason=reason, at=now)
         self._tokens.fail(record.task_token, error=reason.value, cause=end.reason)
-        warn_once(self._clients, record, _warning_of(reason, job))
+        if reason is RetryReason.SAGEMAKER:
+            warn_once(self._clients, record, retry_warning(job.name))
+        else:
+            renew_waiting(self._clients, record, capacity_warning(job.failure_reason or job.name))
 
     def _reason_to_retry(self, record: RunRecord, job: TrainingJob, now: datetime) -> RetryReason | None:
         """Return why a run whose training job has ended is tried again with another one; None if it is not."""
@@ -52,10 +55,3 @@ class Resuming:
             capacity_wait=self._clients.env.capacity_wait,
         )
         return reason if again else None
-
-
-def _warning_of(reason: RetryReason, job: TrainingJob) -> str:
-    """Return the warning that says why another training job follows."""
-    if reason is RetryReason.SAGEMAKER:
-        return retry_warning(job.name)
-    return capacity_warning(job.failure_reason or job.name)

@@ -1,6 +1,10 @@
-"""Stores the task token, then submits the training job. Adds the API key, which no earlier step has."""
+"""Stores the container's credentials and the task token, then submits the training job.
 
-from collections.abc import Collection, Iterator
+No earlier step has the API key.
+"""
+
+import secrets
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import chain, count, islice
 from typing import Any, NoReturn
@@ -12,19 +16,27 @@ from launch_agent.errors import (
     CapacityUnavailable,
     CapacityWaitEnded,
     ImageBuildFailed,
+    InvalidRunSpec,
     TrainingJobRejected,
 )
 from launch_agent.image.dockerfile import is_entry_point_of
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model
+from launch_agent.operations.metrics import Metric
+from launch_agent.outcome.events import run_launched
 from launch_agent.outcome.report import capacity_warning
+from launch_agent.outcome.results import config_keys
+from launch_agent.plan.delivery import start_of
 from launch_agent.plan.launch_plan import LaunchPlan
-from launch_agent.plan.run_environment import final_environment
+from launch_agent.plan.run_environment import MOST_VARIABLES, with_run_config
+from launch_agent.plan.secret_references import filled
 from launch_agent.plan.training_request import alternative_training_job_name
 from launch_agent.run_queue.items import parse_run_spec
-from launch_agent.runs.record import RunRecord
+from launch_agent.runs.record import RunDetails, RunRecord
+from launch_agent.steps.announcing import announce
+from launch_agent.steps.results import Results
 from launch_agent.steps.resuming import Resuming
-from launch_agent.steps.warning import warn_once
+from launch_agent.steps.warning import renew_waiting
 from launch_agent.training.retries import RetryReason, may_try_again
 from launch_agent.wiring import Clients
 
@@ -48,7 +60,7 @@ class StartTraining:
     def __init__(self, clients: Clients) -> None:
         """Create the clients."""
         self._clients, self._runs, self._sagemaker = clients, clients.runs, clients.sagemaker
-        self._agent_api_key = clients.agent_api_key
+        self._api_key, self._bucket = clients.container_api_key, clients.credentials_bucket
 
     def start(self, task: Task) -> dict[str, str]:
         """Submit or adopt the run's training job, and return its name. Its end answers the task token."""
@@ -57,9 +69,14 @@ class StartTraining:
         if record is None or details.plan is None:
             raise TrainingJobRejected(_NO_PLAN)
         plan = self._pin_built_image(details.plan, details.plan.build)
-        request = {**plan.training_request, "Environment": self._environment(record, details.spec, plan)}
+        if plan.delivery:
+            record = self._with_folder(record)
         for name in _names(plan, record.ended_jobs):
-            if self._submit({**request, "TrainingJobName": name}, record, task):
+            named = self._with_links({**plan.training_request, "TrainingJobName": name}, record, plan)
+            # Before the task token is stored: the run could end before it has begun.
+            Results(self._clients).begin(record, RunDetails(details.spec, plan), named)
+            if self._submit(self._request(named, record, details.spec, plan), record, task):
+                announce(self._clients, run_launched(record, name, self._clients.env.deployment))
                 return {"training_job_name": name}
         raise TrainingJobRejected(
             f'the name "{plan.training_job_name}" and {_NAMES_TRIED - 1} alternatives are taken by other training '
@@ -74,6 +91,9 @@ class StartTraining:
         name = request["TrainingJobName"]
         # Token first: a job that ends at once can send its event before this function returns.
         if not self._runs.awaiting(task.run_queue_item_id, training_job_name=name, task_token=task.task_token):
+            if record.credentials:
+                # The run was closed while they were being stored.
+                self._bucket.delete(record.credentials)
             raise TrainingJobRejected(_ENDED)
         try:
             created = self._sagemaker.create(request)
@@ -82,6 +102,8 @@ class StartTraining:
             return self._adopt(task) or self._wait_for_capacity(record, error)
         if created:
             logger.info("training job created", training_job_name=name)
+            seconds = (datetime.now(UTC) - record.opened_at).total_seconds()
+            self._clients.metrics.put({Metric.RUNS_LAUNCHED: 1, Metric.SECONDS_TO_LAUNCH: seconds})
         if created or self._adopt(task):
             return True
         if name == record.training_job_name and not self._sagemaker.is_known_not_ours(name):
@@ -98,13 +120,14 @@ class StartTraining:
         Raises CapacityWaitEnded if the run has waited for `CapacityWaitHours`.
         """
         now, env = datetime.now(UTC), self._clients.env
+        self._clients.metrics.count(Metric.CAPACITY_REFUSALS)
         since = self._runs.refused(record.item.id, at=now)
         wait = env.capacity_wait
         if not may_try_again(RetryReason.CAPACITY, capacity_awaited_since=since, now=now, capacity_wait=wait):
             raise CapacityWaitEnded(
                 f"SageMaker had no room for the training job for {env.capacity_wait_hours:g} hours: {error}"
             ) from None
-        warn_once(self._clients, record, capacity_warning(str(error)))
+        renew_waiting(self._clients, record, capacity_warning(str(error)))
         raise error
 
     def _pin_built_image(self, plan: LaunchPlan, build: BuildPlan | None) -> LaunchPlan:
@@ -135,11 +158,49 @@ class StartTraining:
             image = bucket.note_by_tag(build.tag, digest=pushed.digest) if pushed else None
         return image
 
-    def _environment(self, record: RunRecord, spec: Any, plan: LaunchPlan) -> dict[str, str]:
-        """Return the container's environment with its API key."""
-        key = plan.api_key(parse_run_spec(spec), self._agent_api_key)
-        again = bool(record.ended_jobs or record.redrives)
-        return final_environment(plan.training_request["Environment"], api_key=key, again=again)
+    def _with_folder(self, record: RunRecord) -> RunRecord:
+        """Return the record with the name of its folder, which is recorded before anything is in the folder.
+
+        Raises TrainingJobRejected if the run has ended.
+        """
+        item_id = record.item.id
+        if record.credentials or self._runs.stores_credentials(item_id, folder := secrets.token_hex(16)):
+            return record if record.credentials else record.model_copy(update={"credentials": folder})
+        changed = self._runs.open_run(item_id)
+        if changed is None:
+            raise TrainingJobRejected(_ENDED)
+        return changed
+
+    def _request(self, planned: Mapping[str, Any], record: RunRecord, spec: Any, plan: LaunchPlan) -> dict[str, Any]:
+        """Store the container's credentials in the run's folder, if it has one; return the request to submit."""
+        folder = record.credentials or ""
+        start = start_of(
+            planned,
+            plan.delivery,
+            folder=self._bucket.uri(folder),
+            api_key=plan.api_key(parse_run_spec(spec), self._api_key),
+            again=bool(record.ended_jobs or record.redrives),
+            fill=self._fill,
+        )
+        self._bucket.store(folder, start.files)
+        return start.request
+
+    def _fill(self, value: str) -> str:
+        """Return the value of a variable with the secrets that it names. Raises InvalidRunSpec for one not allowed."""
+        allowed = self._clients.env.run_secret_arns
+        try:
+            return filled(value, allowed, lambda named: self._clients.run_secrets.value(named.arn, named.key))
+        except LookupError:
+            raise InvalidRunSpec([f"{value} names a secret that RunSecretArns does not list."]) from None
+
+    def _with_links(self, request: dict[str, Any], record: RunRecord, plan: LaunchPlan) -> dict[str, Any]:
+        """Return the request with the training job in the run's config, which the container's wandb.init writes."""
+        if plan.is_provided_algorithm:
+            return request
+        keys = config_keys(self._clients.env.deployment, record, request)
+        # NETRC or the API key, and WANDB_RESUME, are added later.
+        most = None if plan.delivery and plan.delivery.through_sh else MOST_VARIABLES - 2
+        return {**request, "Environment": with_run_config(request["Environment"], keys, most=most)}
 
     def _adopt(self, task: Task) -> bool:
         """Adopt the training job that an earlier try created; if it has ended, answer the task token.

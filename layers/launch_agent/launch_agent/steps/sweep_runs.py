@@ -1,6 +1,7 @@
 """Runs every five minutes, and whenever an execution fails: repairs what a lost event left undone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -9,8 +10,10 @@ from aws_lambda_powertools import Logger
 
 from launch_agent.clients.executions import Execution, execution_arn
 from launch_agent.errors import AwsRefused, LaunchError
+from launch_agent.operations.metrics import Metric, open_runs, waiting
 from launch_agent.operations.repair import OrphanJob, Repair, is_orphan, needs_check, repair_of, wrong_counts
 from launch_agent.run_queue.items import Slot
+from launch_agent.runs.execution import execution_input
 from launch_agent.runs.record import RunRecord
 from launch_agent.steps.ending import Ending
 from launch_agent.steps.resuming import Resuming
@@ -62,6 +65,9 @@ class SweepRuns:
         if work and len(done) == len(work):
             _attempt(partial(self._runs.save_sweep_cursor, ""), "the cursor")
         _attempt(partial(self._count_slots, unreported, listed_at), "the count of slots")
+        _attempt(partial(self._measure, unreported, done), "the metrics")
+        if milliseconds_left() >= _LEAVE_OFF_MILLISECONDS:
+            _attempt(self._measure_queues, "the metrics of the queues")
         failed = sum(str(each).startswith(_FAILED) for each in done.values())
         return {"open_runs": len(unreported), "done": done, "failed": failed, "left": len(work) - len(done)}
 
@@ -102,8 +108,12 @@ class SweepRuns:
         """Start the execution of an open run. If AWS refuses that, raises AwsRefused, and frees the slot of an item
         that is not acknowledged.
         """
+        spec = None
+        with suppress(AwsRefused):  # then the input shows less
+            spec = self._runs.details(record.item.id).spec
+        given = execution_input(record.item, spec, self._clients.env.deployment)
         try:
-            self._executions.start(self._state_machine_arn, record)
+            self._executions.start(self._state_machine_arn, record.execution_name, given)
         except AwsRefused:
             if not record.acked:
                 self._runs.give_back(record)
@@ -122,16 +132,34 @@ class SweepRuns:
 
     def _stop_orphan(self, job: OrphanJob) -> str | None:
         """Stop a training job in progress that no open run waits for; return what was done, or None."""
+        logger.append_keys(run_queue_item_id=job.item_id)
         record = self._runs.get(job.item_id)
         name = job.training_job_name
         if record is None:
-            logger.warning("left a training job running: it has this stack's name, but no record", name=name)
+            logger.warning(
+                "left a training job running: it has this stack's name, but no record", training_job_name=name
+            )
             return None
         if not is_orphan(job, record):
             return None
         self._sagemaker.stop(name)
-        logger.warning("stopped a training job that no run waits for", name=name)
+        logger.warning("stopped a training job that no run waits for", training_job_name=name)
         return "stopped"
+
+    def _measure(self, unreported: list[RunRecord], done: Mapping[str, str | None]) -> None:
+        """Write the metrics of the runs without an outcome and of the repairs."""
+        metrics, repairs = self._clients.metrics, [each for each in done.values() if each]
+        if repairs:
+            metrics.put({Metric.SWEEP_REPAIRS: len(repairs)})
+        for counted, number in open_runs(unreported).items():
+            metrics.put({Metric.OPEN_RUNS: number}, **counted._asdict())
+
+    def _measure_queues(self) -> None:
+        """Write the metrics of the items that wait in W&B."""
+        entity = self._config.entity or self._clients.wandb.default_entity()
+        queues = self._clients.wandb.waiting(entity, self._config.queues).values()
+        queued_at = [time for queued in queues for time in queued.values()]
+        self._clients.metrics.put(waiting(queued_at, datetime.now(UTC)))
 
     def _count_slots(self, unreported: Iterable[RunRecord], listed_at: datetime) -> None:
         """Correct the count of slots in use if it is not the number of open runs that were listed at `listed_at`.
@@ -161,6 +189,8 @@ def _attempt(repair: Callable[[], str | None], key: str) -> str | None:
     except Exception as error:
         logger.exception("left to the next sweep", key=key)
         return f"{_FAILED}{type(error).__name__}"
+    finally:
+        logger.remove_keys(["run_queue_item_id"])  # what is logged next is about another run
 
 
 def _listed(entries: Iterable[Entry]) -> list[Entry]:

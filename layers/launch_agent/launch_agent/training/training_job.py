@@ -9,6 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from launch_agent.model import Model, Wire
+from launch_agent.remedies import ENDINGS, remedy
+from launch_agent.training.container import without_start
+from launch_agent.training.instances import Resources
 from launch_agent.training.retries import NEVER_STARTED
 
 
@@ -83,6 +86,10 @@ class Algorithm(Wire):
     entry_point: tuple[str, ...] = Field(alias="ContainerEntrypoint", default=())
 
 
+class _Model(Wire):
+    uri: str = Field(alias="S3ModelArtifacts", default="")
+
+
 class TrainingJob(Wire):
     """A training job as DescribeTrainingJob or an event shows it
     (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html).
@@ -97,7 +104,12 @@ class TrainingJob(Wire):
     modified_at: Instant = Field(alias="LastModifiedTime")
     started_at: Instant | None = Field(alias="TrainingStartTime", default=None)
     ended_at: Instant | None = Field(alias="TrainingEndTime", default=None)
+    training_seconds: int | None = Field(alias="TrainingTimeInSeconds", default=None)
     billable_seconds: int | None = Field(alias="BillableTimeInSeconds", default=None)
+    resources: Resources = Field(alias="ResourceConfig", default=Resources())
+    is_spot: bool = Field(alias="EnableManagedSpotTraining", default=False)
+    model: _Model = Field(alias="ModelArtifacts", default=_Model())
+    """Where the model is. SageMaker gives the place even if the container left no model."""
     algorithm: Algorithm = Field(alias="AlgorithmSpecification", default=Algorithm())
     metrics: tuple[Metric, ...] = Field(alias="FinalMetricDataList", default=())
     transitions: tuple[Transition, ...] = Field(alias="SecondaryStatusTransitions", default=())
@@ -134,6 +146,7 @@ class TrainingEnd(Model):
     reason: str
     container_ran: bool
     ended_at: datetime
+    billable_seconds: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
 
     @property
@@ -153,24 +166,12 @@ class TrainingEnd(Model):
             reason=_reason(job),
             container_ran=job.started_at is not None and not job.found_no_command,
             ended_at=job.ended_at or job.modified_at,
+            billable_seconds=job.billable_seconds,
             metrics={metric.name: metric.value for metric in job.metrics},
         )
 
 
 _MAX_FAILURE_REASON = 1_024  # SageMaker cuts a longer one
-_STOPPED_BY = {
-    "MaxRuntimeExceeded": "SageMaker stopped it at StoppingCondition.MaxRuntimeInSeconds. Raise that limit in "
-    "the queue's configuration, or save checkpoints and queue the run again.",
-    "MaxWaitTimeExceeded": "SageMaker had no spot capacity until StoppingCondition.MaxWaitTimeInSeconds. Raise "
-    "that limit, choose another instance type, or turn EnableManagedSpotTraining off.",
-}
-_ADVICE = {
-    "CapacityError": "AWS has no capacity for this instance type. Queue the run again later, or choose another type.",
-    "InternalServerError": "SageMaker itself failed. Queue the run again. With a RetryStrategy in the queue's "
-    "configuration, SageMaker tries again by itself.",
-    "AlgorithmError": "The job's code failed. The end of its log is in error.log.",
-    "ClientError": "The job's configuration is wrong. Check its image, data, network, and the permissions of its role.",
-}
 
 
 def _reason(job: TrainingJob) -> str:
@@ -178,11 +179,13 @@ def _reason(job: TrainingJob) -> str:
         return "The training job completed."
     if job.verdict is Verdict.STOPPED:
         never_ran = job.started_at is None and job.billable_seconds in (None, 0)
-        by = _STOPPED_BY.get(job.secondary_status, "Someone stopped it." if not never_ran else "It never started.")
+        by = ENDINGS.get(job.secondary_status, "Someone stopped it." if not never_ran else "It never started.")
         return f"The training job was stopped. {by}"
     kind, _, _ = job.failure_reason.partition(":")
     is_cut = len(job.failure_reason) >= _MAX_FAILURE_REASON
     reason = f"{job.failure_reason}..." if is_cut else job.failure_reason.rstrip(".") or "SageMaker gave no reason"
-    command = shlex.join(job.algorithm.entry_point) or "the image's own entry point"
+    command = shlex.join(without_start(job.algorithm.entry_point)) or "the image's own entry point"
     missing = f"A command was not found: the container runs {command}." if job.found_no_command else ""
-    return " ".join(filter(None, [f"The training job failed: {reason}.", missing, _ADVICE.get(kind, "")]))
+    known, general = remedy(job.failure_reason), ENDINGS.get(kind, "")
+    advice = [known, general] if kind == "AlgorithmError" or not known else [known]
+    return " ".join(filter(None, [f"The training job failed: {reason}.", missing, *advice]))
