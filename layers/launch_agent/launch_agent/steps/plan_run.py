@@ -17,8 +17,9 @@ from launch_agent.plan.agent import Agent
 from launch_agent.plan.buckets import bucket_faults
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
 from launch_agent.plan.source import Job
-from launch_agent.run_queue.items import parse_run_spec
+from launch_agent.run_queue.items import Slot, parse_run_spec
 from launch_agent.runs.record import RunRecord
+from launch_agent.steps.planning_sweeps import plan_sweep
 from launch_agent.steps.warning import renew_waiting, warn
 from launch_agent.wiring import Clients
 
@@ -56,6 +57,8 @@ class PlanRun:
         if record is None:
             raise LeaseLost(f"run queue item {task.run_queue_item_id} is not open here")
         self._acknowledge(record)
+        if record.slot is Slot.SCHEDULER:
+            return plan_sweep(self._clients, record)
         details = self._runs.details(record.item.id)
         plan = details.plan or self._decide(record, details.spec)
         return self._claim_or_reuse_image(record, plan, plan.build) if plan.build else plan.summary(image="given")

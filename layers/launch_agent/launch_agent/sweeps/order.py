@@ -5,15 +5,18 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
+import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from launch_agent.errors import InvalidRunSpec
-from launch_agent.model import Model, Wire, faults_of, kind
+from launch_agent.model import Model, Wire, faults_of, json_fault, kind
 from launch_agent.run_queue.items import RunSpec
 
 DEFAULT_WORKERS, MAX_WORKERS = 8, 500
 _PROGRAM = "${program}"
 _DEFAULT_PRIORITY = 2
+_LONGEST_CONFIG = 500_000
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Order(Model):
@@ -34,6 +37,8 @@ class Order(Model):
     command: tuple[Any, ...] = ()
     program: str | None = None
     run_cap: int | None = None
+    runs_before: int = 0
+    """How many runs of the sweep count for the run cap already."""
 
 
 class _Overrides(Wire):
@@ -71,7 +76,21 @@ class SweepConfig(Wire):
     run_cap: Annotated[int | None, Field(ge=1), BeforeValidator(_run_cap)] = None
 
 
-def parse_order(spec: RunSpec, config: object, *, earlier: Mapping[str, Any] | None = None) -> Order:
+def read_config(text: str) -> Any:
+    """Parse a sweep's configuration, which W&B stores as YAML. Raises InvalidRunSpec."""
+    try:
+        value = yaml.load(text, Loader=_LOADER) if len(text) <= _LONGEST_CONFIG else None  # noqa: S506 - a safe loader
+        fault = json_fault(value) if value else f"it has more than {_LONGEST_CONFIG:,} characters."
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError, RecursionError):
+        fault = "it is not YAML."
+    if fault:
+        raise InvalidRunSpec([f"the sweep's configuration cannot be read: {fault} Create the sweep again."])
+    return value
+
+
+def parse_order(
+    spec: RunSpec, config: object, *, earlier: Mapping[str, Any] | None = None, runs_before: int = 0
+) -> Order:
     """Return what a scheduler item and its sweep's configuration ask for.
 
     `earlier` is the configuration of the sweep's earlier scheduler, whose `launch` block is used if the item has none:
@@ -107,6 +126,7 @@ def parse_order(spec: RunSpec, config: object, *, earlier: Mapping[str, Any] | N
         command=tuple(sweep.command or ()),
         program=sweep.program,
         run_cap=sweep.run_cap,
+        runs_before=runs_before,
     )
 
 

@@ -1,5 +1,6 @@
 """What is remembered of a sweep between two steps of its scheduler."""
 
+from datetime import datetime
 from typing import Any
 
 from launch_agent.model import Model
@@ -47,6 +48,9 @@ class SweepRecord(Model):
     """
     pushing: tuple[str, ...] = ()
     """The runs that the last step queued. If it did not store their items, a later step looks for them in the queue."""
+    pushing_since: datetime | None = None
     is_used_up: bool = False
     """Whether W&B has no further run for the sweep."""
+    complete_at: datetime | None = None
+    """When a step last did all that it had to. Stored about once an hour if nothing else changes."""
     end: SweepEnd | None = None

@@ -6,6 +6,7 @@ before it could store an answer, so that no run is lost and none is queued twice
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from launch_agent.model import shown
@@ -18,6 +19,7 @@ from launch_agent.training.training_job import Verdict
 _DEAD = ("finished", "failed", "crashed", "killed", "preempted")
 _CANCELED = ("CANCELED", "CANCELLED", "STOPPED")
 _CRASHED = ("CRASHED", "FAILED")
+_BLOCKED_AFTER, _COMPLETE_STORED_EVERY = timedelta(days=1), timedelta(hours=1)
 _WAITING = (None, "pending")
 """The states of a run that no process has begun."""
 
@@ -118,6 +120,23 @@ def find(record: SweepRecord, items: Mapping[str, str]) -> SweepRecord:
     """Return the record with the run queue items that were found for runs. Those without an item are queued again."""
     runs = tuple(_with_item(run, items[run.run_id]) if run.run_id in items else run for run in record.runs)
     return record.model_copy(update={"runs": runs, "pushing": ()})
+
+
+def begun(order: Order, record: SweepRecord | None, *, now: datetime) -> SweepRecord:
+    """Return the record of a scheduler that starts. One whose execution was redriven goes on with its runs."""
+    if record is None:
+        return SweepRecord(counted=order.runs_before, complete_at=now)
+    return record.model_copy(update={"end": None, "is_used_up": False, "complete_at": now})
+
+
+def is_blocked(record: SweepRecord, *, now: datetime) -> bool:
+    """Whether no step of a sweep was complete for a day."""
+    return record.complete_at is None or now > record.complete_at + _BLOCKED_AFTER
+
+
+def is_due(record: SweepRecord, *, now: datetime) -> bool:
+    """Whether a step that changes nothing else has to store that it was complete."""
+    return record.complete_at is None or now > record.complete_at + _COMPLETE_STORED_EVERY
 
 
 def register(order: Order, record: SweepRecord, agents: Mapping[int, str]) -> SweepRecord:
