@@ -192,7 +192,8 @@ class AdvanceSweeps:
         if why:
             step = wind_down(record, crashed(why), step.fail, step.notes)
             record, unknown = step.record, ()
-        complete_at = record.complete_at if unknown or record.asking else datetime.now(UTC)
+        is_complete = not (unknown or record.asking or record.end)  # one that has ended waits for its execution
+        complete_at = datetime.now(UTC) if is_complete else record.complete_at
         update = {"pushing": unknown, "complete_at": complete_at}
         saved = self._runs.sweeps.save(sweep.stored, record.model_copy(update=update), keep=False)
         return sweep._replace(stored=saved, step=step) if saved else None
