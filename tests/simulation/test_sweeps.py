@@ -10,7 +10,7 @@ from local.wandb.queues import ItemState
 from local.wandb.sweeps import Sweep
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site, WandbOutage
 from tests.simulation.training import Script
-from tests.simulation.world import DAY, ENTITY, HOUR, JOB, MINUTE, World, world
+from tests.simulation.world import DAY, ENTITY, HOUR, IMAGE, JOB, MINUTE, World, world
 
 
 def ended_well(made: World, *, within: float = DAY) -> None:
@@ -174,8 +174,6 @@ def test_a_sweep_of_a_job_that_comes_as_code_builds_its_image_once() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"job": JOB}, "a job of its own"),
-        ({"docker": {"docker_image": "image"}}, "a job of its own"),
         ({"run_id": "unknown1"}, "does not exist"),
         ({"overrides": {"args": []}}, "no --queue"),
     ],
@@ -192,6 +190,32 @@ def test_a_scheduler_that_cannot_start_fails_with_words(change: dict[str, Any], 
         assert says in outcome["reason"]
         assert item.state is ItemState.FAILED
         assert sweep.state == ("PENDING" if "run_id" in change else "CRASHED")
+
+
+@pytest.mark.parametrize("source", [{"job": JOB}, {"docker": {"docker_image": IMAGE}}])
+def test_a_scheduler_that_is_a_job_is_a_training_job_on_a_small_instance(source: dict[str, Any]) -> None:
+    with world(6, NoFaults(), config={"schedulers": {"instance_type": "ml.t3.medium"}}) as made:
+        sweep = made.sweep(method="custom")
+        item = made.scheduler_of(sweep)
+        arguments = {"sweep_id": sweep.name, "queue": "sagemaker"}
+        item.run_spec.update(
+            {**source, "resource": "local-container", "overrides": {"run_config": {"sweep_args": arguments}}}
+        )
+        slots = 0
+        while not made.is_idle:
+            made.clock.run(MINUTE)
+            agent = made.stacks["launch"].table.items[f"agent#{ENTITY}"]
+            slots = max(slots, int(agent.get("schedulers_open", {"N": "0"})["N"]))
+        (job,) = made.jobs(item)
+        outcome = made.outcome(item)
+        assert outcome
+        assert (outcome["verdict"], slots) == ("finished", 1)
+        resources = job.request["ResourceConfig"]
+        assert (resources["InstanceType"], resources["InstanceCount"]) == ("ml.t3.medium", 1)
+        environment = job.request["Environment"]
+        config = "".join(environment[name] for name in sorted(environment) if name.startswith("WANDB_CONFIG"))
+        assert json.loads(config)["sweep_args"] == arguments
+        assert environment["WANDB_RUN_ID"] == sweep.name
 
 
 def test_an_item_that_names_a_sweep_that_runs_changes_nothing_of_it() -> None:

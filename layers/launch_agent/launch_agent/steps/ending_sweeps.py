@@ -45,7 +45,8 @@ def end_failed_sweep(clients: Clients, record: RunRecord, failure: Failure | Non
         return None
     stored, order = clients.runs.sweeps.get(record.item.id), clients.runs.details(record.item.id).order
     if stored is None or order is None:
-        _fail_pending(clients, record)
+        if failure:
+            _fail_pending(clients, record)
         return None
     if stored.record.end or failure is None:
         return stored.record.end

@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from launch_agent.errors import InvalidRunSpec, UnsupportedJobSource, WandbRefused
+from launch_agent.errors import InvalidRunSpec, WandbRefused
 from launch_agent.run_queue.items import RunSpec, parse_run_spec
 from launch_agent.runs.record import RunRecord
 from launch_agent.sweeps.order import Order, parse_order, read_config
@@ -20,7 +20,7 @@ _TIME_LIMIT_SECONDS = 360 * 24 * 3600
 def plan_sweep(clients: Clients, record: RunRecord) -> dict[str, Any]:
     """Return the summary of a scheduler's plan. What it is asked to do is stored.
 
-    Raises UnsupportedJobSource, InvalidRunSpec, and JobArtifactNotFound if the job of its runs cannot be read.
+    Raises InvalidRunSpec, and JobArtifactNotFound if the job of its runs cannot be read.
     """
     details = clients.runs.details(record.item.id)
     order = details.order
@@ -60,11 +60,6 @@ def _show_run(clients: Clients, order: Order, spec: Any) -> None:
 
 
 def _decide(clients: Clients, spec: RunSpec) -> Order:
-    if spec.job or spec.image:
-        raise UnsupportedJobSource(
-            "the scheduler of this sweep is a job of its own, which needs a launch agent with a server. Remove "
-            "scheduler.job and scheduler.docker_image from the sweep's file, or run `wandb launch-agent` for its queue."
-        )
     sweep_id = spec.run_id or ""
     found = clients.wandb_sweeps.find(spec.entity, spec.project, sweep_id)
     if found is None:
