@@ -79,6 +79,22 @@ def test_a_random_sweep_ends_at_its_run_cap() -> None:
         assert outcome_of(made, sweep) == ("finished", "The sweep has reached its run cap of 5.")
 
 
+def test_the_schedulers_run_shows_what_was_queued_and_why_the_sweep_ended() -> None:
+    with world(3, NoFaults()) as made:
+        sweep = made.sweep()
+        ended_well(made)
+        run = sweep.project.runs_by_id[sweep.name]
+        assert (run.state, run.job_type, run.display_name) == (
+            "finished",
+            "sweep-controller",
+            f"Scheduler.{sweep.name}",
+        )
+        assert run.summary == {"runs_queued": 3, "runs_live": 0}
+        lines = (run.notes or "").splitlines()
+        assert f"Run {sweep.made[0].name} is queued: {{'lr': 0.1}}." in lines[0]
+        assert lines[-1].endswith("All runs of the sweep have ended.")
+
+
 def test_runs_that_fail_free_their_worker() -> None:
     with world(3, NoFaults(), script=lambda _: Script(failure="AlgorithmError: exit code 1")) as made:
         sweep = made.sweep()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch_agent.sweeps.record import SweepEnd, SweepRecord, SweepRun
-from launch_agent.sweeps.scheduler import Seen, crashed, look, obey, register, state_to_write, stopped, wind_down
+from launch_agent.sweeps.scheduler import Seen, crashed, look, noted, obey, register, state_to_write, stopped, wind_down
 from launch_agent.training.training_job import Verdict
 from tests.sweeps.server import EXIT, FINISHED, NOTHING, Died, Scheduler, Server, order, runs
 
@@ -216,6 +217,16 @@ def test_a_run_that_may_be_queued_is_stopped_at_the_end() -> None:
     record = obey(order(), SweepRecord(), {0: [RUN]}, RUNNING).record.model_copy(update={"pushing": ("run1",)})
     step = wind_down(record, stopped("why"))
     assert (step.stop, step.fail) == (("run1",), ())
+
+
+def test_the_log_has_the_last_lines_and_the_end_once() -> None:
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    record = noted(SweepRecord(), [f"line {n}" for n in range(60)], now=now)
+    assert (len(record.log), record.log[-1]) == (50, "2026-01-02 03:04:05 line 59")
+    end = stopped("why")
+    ended = noted(record.model_copy(update={"end": end}), [end.reason], now=now)
+    assert ended.log[-2:] == ("2026-01-02 03:04:05 line 59", "2026-01-02 03:04:05 why")
+    assert noted(ended, [end.reason], now=now) == ended
 
 
 def test_an_agent_that_w_and_b_has_forgotten_is_registered_again() -> None:

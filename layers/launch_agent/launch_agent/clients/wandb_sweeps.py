@@ -205,6 +205,21 @@ class WandbSweeps:
             ]
             dict(self._each(operations.upsert_runs(inputs), "run", "bucket"))
 
+    def show(self, sweeps: Sequence[tuple[Order, SweepRecord]]) -> None:
+        """Show on the runs of schedulers what they have queued and wait for; their logs are the runs' notes."""
+        inputs = [
+            {
+                "name": order.sweep_id,
+                "entityName": order.entity,
+                "modelName": order.project,
+                "summaryMetrics": json.dumps({"runs_queued": len(record.queued), "runs_live": len(record.runs)}),
+                "notes": "\n".join(record.log),
+            }
+            for order, record in sweeps
+        ]
+        for chunk in _chunks(inputs, _RUNS_CHANGED):
+            dict(self._each(operations.upsert_runs(chunk), "run", "bucket"))
+
     def state(self, order: Order) -> tuple[str, str | None]:
         """Return the storage id and the state of a sweep; an empty id and None if it does not exist."""
         path = (order.entity, order.project, order.sweep_id)

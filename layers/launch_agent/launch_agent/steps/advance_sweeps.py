@@ -28,6 +28,7 @@ from launch_agent.sweeps.scheduler import (
     find,
     is_due,
     look,
+    noted,
     obey,
     register,
     take_up,
@@ -110,6 +111,8 @@ class AdvanceSweeps:
         obeyed = _each(lambda sweep: self._obey(sweep, commands), claimed, failures)
         items = dict(self._wandb.push([push for sweep in obeyed for push in _pushes(sweep)]))
         pushed = _each(lambda sweep: self._store_items(sweep, items), obeyed, failures)
+        going_on = [sweep for sweep in pushed if not sweep.record.end and any(sweep.step.notes)]
+        self._wandb.show([(sweep.order, sweep.record) for sweep in going_on])
         _each(self._finish, pushed, failures)
         if failures:
             raise failures[0]
@@ -195,7 +198,8 @@ class AdvanceSweeps:
         is_complete = not (unknown or record.asking or record.end)  # one that has ended waits for its execution
         complete_at = datetime.now(UTC) if is_complete else record.complete_at
         update = {"pushing": unknown, "complete_at": complete_at}
-        saved = self._runs.sweeps.save(sweep.stored, record.model_copy(update=update), keep=False)
+        record = noted(record.model_copy(update=update), step.notes, now=datetime.now(UTC))
+        saved = self._runs.sweeps.save(sweep.stored, record, keep=False)
         return sweep._replace(stored=saved, step=step) if saved else None
 
     def _finish(self, sweep: Sweep) -> None:
@@ -207,7 +211,7 @@ class AdvanceSweeps:
             self._wandb.stop(order, step.stop)
             self._wandb.write_runs(order, step.fail, "failed")
             return
-        end_sweep(self._clients, order, step)
+        end_sweep(self._clients, order, step._replace(record=sweep.record))
         if sweep.stored.task_token:
             outcome = {"verdict": end.verdict.value, "reason": end.reason, "runs_queued": len(sweep.record.queued)}
             self._clients.task_tokens.answer(sweep.stored.task_token, outcome)

@@ -1,6 +1,7 @@
 """Ends the scheduler of a sweep: stops its runs if they are to stop, and writes how the sweep ended to W&B."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -12,7 +13,7 @@ from launch_agent.run_queue.items import Slot, parse_run_spec
 from launch_agent.runs.record import RunRecord
 from launch_agent.sweeps.order import Order
 from launch_agent.sweeps.record import SweepEnd
-from launch_agent.sweeps.scheduler import Step, crashed, state_to_write, stopped, wind_down
+from launch_agent.sweeps.scheduler import Step, crashed, noted, state_to_write, stopped, wind_down
 from launch_agent.training.training_job import Verdict
 from launch_agent.wiring import Clients
 
@@ -32,6 +33,7 @@ def end_sweep(clients: Clients, order: Order, step: Step) -> None:
     sweeps.stop(order, step.stop)
     sweeps.write_runs(order, step.fail, "failed")
     _write_state(clients, order, end)
+    sweeps.show([(order, noted(step.record, step.notes, now=datetime.now(UTC)))])
     sweeps.write_runs(order, [order.sweep_id], _RUN_STATES[end.verdict])
     logger.info("sweep ended", sweep_id=order.sweep_id, verdict=end.verdict.value, reason=end.reason)
 

@@ -53,4 +53,6 @@ class SweepRecord(Model):
     """Whether W&B has no further run for the sweep."""
     complete_at: datetime | None = None
     """When a step last did all that it had to. Stored about once an hour if nothing else changes."""
+    log: tuple[str, ...] = ()
+    """The last lines about what happened, with their times."""
     end: SweepEnd | None = None

@@ -20,6 +20,7 @@ _DEAD = ("finished", "failed", "crashed", "killed", "preempted")
 _CANCELED = ("CANCELED", "CANCELLED", "STOPPED")
 _CRASHED = ("CRASHED", "FAILED")
 _BLOCKED_AFTER, _COMPLETE_STORED_EVERY = timedelta(days=1), timedelta(hours=1)
+_LOG_LINES = 50
 _WAITING = (None, "pending")
 """The states of a run that no process has begun."""
 
@@ -127,6 +128,13 @@ def begun(order: Order, record: SweepRecord | None, *, now: datetime) -> SweepRe
     if record is None:
         return SweepRecord(counted=order.runs_before, complete_at=now)
     return record.model_copy(update={"end": None, "is_used_up": False, "complete_at": now})
+
+
+def noted(record: SweepRecord, notes: Sequence[str], *, now: datetime) -> SweepRecord:
+    """Return the record with the notes of a step in its log. The end of a sweep is noted once."""
+    lines = [f"{now:%Y-%m-%d %H:%M:%S} {note}" for note in notes if note]
+    is_repeated = bool(record.end and record.log and record.log[-1].endswith(record.end.reason))
+    return record if is_repeated else record.model_copy(update={"log": (*record.log, *lines)[-_LOG_LINES:]})
 
 
 def is_blocked(record: SweepRecord, *, now: datetime) -> bool:
