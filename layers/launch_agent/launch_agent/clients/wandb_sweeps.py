@@ -4,17 +4,26 @@ import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
-
-from pydantic import AwareDatetime, Field, Json
+from typing import Any, TypeVar
 
 from launch_agent.clients import sweep_operations as operations
-from launch_agent.clients.answers import Answer
 from launch_agent.clients.graphql import GraphqlClient, Operation
 from launch_agent.clients.wandb_answers import at, parsed
 from launch_agent.clients.wandb_operations import LAUNCH_PROJECT
+from launch_agent.clients.wandb_sweep_answers import (
+    AgentEdge,
+    FoundSweep,
+    ItemPage,
+    QueuedItem,
+    Run,
+    Sweep,
+    command_of,
+    commands_in,
+    shown_sweeps,
+    values_in,
+    waits,
+)
 from launch_agent.errors import WandbRefused
-from launch_agent.model import Wire
 from launch_agent.sweeps.order import Order
 from launch_agent.sweeps.push import Push
 from launch_agent.sweeps.record import SweepRecord
@@ -24,72 +33,6 @@ Each = TypeVar("Each")
 _RUNS_ASKED, _AGENTS_ASKED, _RUNS_PUSHED, _RUNS_CHANGED = 100, 50, 10, 50
 _MOST_PAGES = 50
 _CLOCKS_DIFFER_BY = timedelta(minutes=2)
-
-
-class FoundSweep(NamedTuple):
-    """A sweep before its scheduler starts."""
-
-    state: str
-    config: str
-    """YAML."""
-    runs: int
-    """How many of its runs count for the run cap: all but killed and crashed ones that logged nothing."""
-    earlier: Mapping[str, Any]
-    """The configuration of its earlier scheduler's run."""
-
-
-class _Run(Wire):
-    name: str = ""
-    state: str | None = None
-    lines: int = Field(alias="historyLineCount", default=0)
-    config: Json[dict[str, Any]] | None = None
-
-    @property
-    def counts(self) -> bool:
-        return self.lines > 0 or self.state not in ("killed", "crashed")
-
-
-class _RunEdge(Wire):
-    node: _Run
-
-
-class _Runs(Wire):
-    edges: tuple[_RunEdge, ...] = ()
-
-
-class _Sweep(Wire):
-    state: str
-    config: str
-    runs: _Runs = _Runs()
-
-
-class _Agent(Wire):
-    id: str
-    runs: _Runs = _Runs()
-
-
-class _AgentEdge(Wire):
-    node: _Agent
-
-
-class _QueueItem(Wire):
-    id: str
-    created_at: AwareDatetime = Field(alias="createdAt")
-    run_spec: Any = Field(alias="runSpec", default=None)
-
-
-class _ItemEdge(Wire):
-    node: _QueueItem
-
-
-class _PageInfo(Wire):
-    end: str | None = Field(alias="endCursor", default=None)
-    has_next: bool = Field(alias="hasNextPage", default=False)
-
-
-class _ItemPage(Wire):
-    edges: tuple[_ItemEdge, ...] = ()
-    info: _PageInfo = Field(alias="pageInfo", default=_PageInfo())
 
 
 class WandbSweeps:
@@ -104,10 +47,10 @@ class WandbSweeps:
         found = self._graphql.execute(operations.sweep(entity, project, sweep_id))
         if not at(found, "project", "sweep"):
             return None
-        sweep = parsed(_Sweep, at(found, "project", "sweep"))
-        run = parsed(_Run, at(found, "project", "run") or {})
+        sweep = parsed(Sweep, at(found, "project", "sweep"))
+        run = parsed(Run, at(found, "project", "run") or {})
         counted = sum(edge.node.counts for edge in sweep.runs.edges)
-        return FoundSweep(sweep.state, sweep.config, counted, _values(run.config or {}))
+        return FoundSweep(sweep.state, sweep.config, counted, values_in(run.config or {}))
 
     def see(self, sweeps: Sequence[tuple[Order, SweepRecord]]) -> list[Seen | None]:
         """Return each sweep as W&B shows it; None if W&B does not show it.
@@ -128,7 +71,7 @@ class WandbSweeps:
             answer = None
         if len(group) > 1 and (answer is None or answer.errors or answer.unread):
             return [seen for each in group for seen in self._see_group([each])]
-        return list(_shown(group, answer)) if answer else [None]
+        return list(shown_sweeps(group, answer)) if answer else [None]
 
     def register(self, order: Order, workers: Sequence[int]) -> dict[int, str]:
         """Register a sweep agent for each of these workers; return their ids."""
@@ -147,14 +90,14 @@ class WandbSweeps:
         """
         for chunk in _chunks(agents, _AGENTS_ASKED):
             for n, commands in self._each(operations.sweep_heartbeats(chunk), "agent", "commands"):
-                yield chunk[n], _commands(commands)
+                yield chunk[n], commands_in(commands)
 
     def given(self, order: Order) -> dict[str, list[Command]]:
         """Return the agents of a sweep, each with a `run` command for each of its last runs that has not begun."""
         operation = operations.runs_of_sweep_agents(order.entity, order.project, order.sweep_id)
         found = at(self._graphql.execute(operation), "project", "sweep", "agents", "edges")
-        agents = [edge.node for edge in parsed(list[_AgentEdge], found or [])]
-        return {agent.id: [_command(edge.node) for edge in agent.runs.edges if _waits(edge.node)] for agent in agents}
+        agents = [edge.node for edge in parsed(list[AgentEdge], found or [])]
+        return {agent.id: [command_of(edge.node) for edge in agent.runs.edges if waits(edge.node)] for agent in agents}
 
     def items_of(self, order: Order, record: SweepRecord) -> dict[str, str]:
         """Return the run queue items of the runs that a step was queueing, by run. Raises WandbRefused if unsure."""
@@ -168,11 +111,11 @@ class WandbSweeps:
                 found[str(run_id)] = item.id
         return found
 
-    def _items(self, order: Order) -> Iterator[_QueueItem]:
+    def _items(self, order: Order) -> Iterator[QueuedItem]:
         after = None
         for _ in range(_MOST_PAGES):
             answer = self._graphql.execute(operations.queue_page(order.queue_entity, order.queue, after))
-            page = parsed(_ItemPage, at(answer, "project", "runQueue", "runQueueItems") or {})
+            page = parsed(ItemPage, at(answer, "project", "runQueue", "runQueueItems") or {})
             yield from (edge.node for edge in page.edges)
             after = page.info.end
             if not page.info.has_next:
@@ -263,52 +206,6 @@ def _asking(group: Sequence[tuple[Order, SweepRecord]]) -> Operation:
         [(order.entity, order.project, run.run_id) for order, run in live],
         [(order.queue_entity, order.queue, str(run.item_id)) for order, run in live],
     )
-
-
-def _shown(group: Sequence[tuple[Order, SweepRecord]], answer: Answer) -> Iterator[Seen | None]:
-    """Yield what an answer shows of each sweep. In an answer with errors, what is missing may exist."""
-    is_whole, first = not answer.errors and not answer.unread, 0
-    for n, (_, record) in enumerate(group):
-        sweep, live = at(answer.data, f"sweep{n}", "sweep"), [run for run in record.runs if run.item_id]
-        runs = {run.run_id: at(answer.data, f"run{first + m}", "run", "state") for m, run in enumerate(live)}
-        items = {
-            str(run.item_id): at(answer.data, f"item{first + m}", "runQueue", "runQueueItem", "state")
-            for m, run in enumerate(live)
-        }
-        first += len(live)
-        if not sweep and not is_whole:
-            yield None
-            continue
-        expected = at(sweep, "runCountExpected")
-        yield Seen(
-            str(sweep["state"]) if sweep else None,
-            {run: state for run, state in runs.items() if state or is_whole},
-            {item: state for item, state in items.items() if state or is_whole},
-            is_stopped=bool(at(answer.data, f"sweep{n}", "run", "stopped")),
-            has_all_runs=bool(expected) and (at(sweep, "runCount") or 0) >= expected,
-        )
-
-
-def _commands(text: Any) -> list[Command]:
-    """Parse the commands of a heartbeat. What cannot be read is a command that the scheduler does not know."""
-    try:
-        value = json.loads(text) if isinstance(text, str) else text
-    except ValueError:
-        value = [{}]
-    return [each if isinstance(each, Mapping) else {} for each in (value if isinstance(value, list) else [{}])]
-
-
-def _waits(run: _Run) -> bool:
-    return bool(run.name) and run.state in (None, "pending")
-
-
-def _command(run: _Run) -> Command:
-    return {"type": "run", "run_id": run.name, "args": {k: {"value": v} for k, v in _values(run.config or {}).items()}}
-
-
-def _values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's config without the wandb SDK's own part."""
-    return {k: v.get("value") if isinstance(v, Mapping) else v for k, v in config.items() if k != "_wandb"}
 
 
 def _input(push: Push) -> dict[str, Any]:
