@@ -24,6 +24,7 @@ from launch_agent.clients.wandb_sweep_answers import (
     waits,
 )
 from launch_agent.errors import WandbRefused
+from launch_agent.safe_text import safe
 from launch_agent.sweeps.order import Order
 from launch_agent.sweeps.push import Push
 from launch_agent.sweeps.record import SweepRecord
@@ -32,6 +33,7 @@ from launch_agent.sweeps.scheduler import Command, Seen
 Each = TypeVar("Each")
 _RUNS_ASKED, _AGENTS_ASKED, _RUNS_PUSHED, _RUNS_CHANGED = 100, 50, 10, 50
 _MOST_PAGES = 50
+_LONGEST_NOTES = 10_000
 _CLOCKS_DIFFER_BY = timedelta(minutes=2)
 
 
@@ -156,7 +158,7 @@ class WandbSweeps:
                 "entityName": order.entity,
                 "modelName": order.project,
                 "summaryMetrics": json.dumps({"runs_queued": len(record.queued), "runs_live": len(record.runs)}),
-                "notes": "\n".join(record.log),
+                "notes": safe("\n".join(record.log), limit=_LONGEST_NOTES),
             }
             for order, record in sweeps
         ]

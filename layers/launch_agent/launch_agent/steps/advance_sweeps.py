@@ -15,6 +15,7 @@ from launch_agent.errors import AwsThrottled, InvalidRunSpec, LaunchError, Wandb
 from launch_agent.model import Model
 from launch_agent.run_queue.items import Slot
 from launch_agent.runs.record import RunRecord
+from launch_agent.safe_text import safe
 from launch_agent.steps.ending_sweeps import end_sweep
 from launch_agent.sweeps.order import Order
 from launch_agent.sweeps.push import Push
@@ -198,7 +199,8 @@ class AdvanceSweeps:
         is_complete = not (unknown or record.asking or record.end)  # one that has ended waits for its execution
         complete_at = datetime.now(UTC) if is_complete else record.complete_at
         update = {"pushing": unknown, "complete_at": complete_at}
-        record = noted(record.model_copy(update=update), step.notes, now=datetime.now(UTC))
+        notes = [safe(note) for note in step.notes]
+        record = noted(record.model_copy(update=update), notes, now=datetime.now(UTC))
         saved = self._runs.sweeps.save(sweep.stored, record, keep=False)
         return sweep._replace(stored=saved, step=step) if saved else None
 

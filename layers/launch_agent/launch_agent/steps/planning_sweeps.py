@@ -43,7 +43,8 @@ def plan_sweep(clients: Clients, record: RunRecord) -> dict[str, Any]:
 
 def _show_run(clients: Clients, order: Order, spec: Any) -> None:
     """Show the scheduler's own run in W&B. A scheduler that resumes the sweep reads its configuration."""
-    given = {**(parse_run_spec(spec).overrides.run_config or {}), "launch": order.launch}
+    launch = {key: value for key, value in order.launch.items() if key != "_wandb_api_key"}
+    given = {**(parse_run_spec(spec).overrides.run_config or {}), "launch": launch}
     run = {
         "name": order.sweep_id,
         "entityName": order.entity,
