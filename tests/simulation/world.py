@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -165,6 +166,7 @@ class World:
         self.stacks: dict[str, Stack] = {}
         self.others = Others(clock, self.training, self.server, self.stacks, self.found.other.append)
         self._raw: dict[bytes, bytes] = {}
+        self._has_sweeps = False
         self._heard: set[tuple[str, ...]] = set()
         with answered(self, self):
             for number in range(stacks):
@@ -217,7 +219,6 @@ class World:
         )
         stack = self.stacks[name] = Stack(name, Table(runs_table()), functions, machine)
         self._every(self._poll_every, lambda: self._schedule(stack, "poll_queues"))
-        self._every(self._poll_every, lambda: self._schedule(stack, "advance_sweeps"))
         self._every(5 * self._poll_every, lambda: self._schedule(stack, "sweep_runs"))
 
     def _schedule(self, stack: Stack, function: str) -> None:
@@ -399,8 +400,15 @@ class World:
             "overrides": {"entry_point": ["wandb", "scheduler", name], "args": args, "run_config": run_config},
         }
         order = {"queue": QUEUE, "run_queue_project": "model-registry", "run_spec": json.dumps(spec)}
+        self._advance_sweeps()
         given = {"entityName": ENTITY, "projectName": PROJECT, "config": json.dumps(config)}
         return upsert_sweep(self.server.state, {**given, "launchScheduler": json.dumps(order), "state": "PENDING"})
+
+    def _advance_sweeps(self) -> None:
+        """Begin the schedule of sweeps. A world without sweeps leaves it out: its function would do nothing there."""
+        for stack in () if self._has_sweeps else self.stacks.values():
+            self._every(self._poll_every, partial(self._schedule, stack, "advance_sweeps"))
+        self._has_sweeps = True
 
     def scheduler_of(self, sweep: Sweep) -> RunQueueItem:
         """Return the run queue item of a sweep's scheduler."""
@@ -717,14 +725,18 @@ class Tasks:
 @contextmanager
 def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: Any) -> Iterator[World]:
     """Create a world in virtual time."""
+    recursion_limit = sys.getrecursionlimit()  # functions and jsonata change it, and Hypothesis minds that
     with tempfile.TemporaryDirectory() as folder, Clock(seed, begins) as clock, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [folder, *sys.path])  # for launch-config.yaml
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws its delays from the process's generator
         made = World(clock, faults, folder=Path(folder), **different)
         patch.setattr(metrics, "print", made.measured, raising=False)
-        with answered(made, made):
-            yield made
+        try:
+            with answered(made, made):
+                yield made
+        finally:
+            sys.setrecursionlimit(recursion_limit)
 
 
 def price_of(instance_type: str, dollars: str) -> dict[str, Any]:
