@@ -587,8 +587,7 @@ class World:
         """
         for item in self.server.state.items.values():
             self._check_item(item, refused=refused)
-        for sweep in self.server.state.project(ENTITY, PROJECT).sweeps.values():
-            self._check_sweep(sweep, refused=refused)
+        self._check_sweeps(refused=refused)
         for stack in self.stacks.values():
             self._check_stack(stack)
             if stack.is_deleted and not refused:
@@ -619,6 +618,10 @@ class World:
             self.found.doubled.append(f"item {item.id} was trained {len(completed)} times")
         if not refused and _spec(item).get("uri") != SCHEDULER_URI:
             self._check_report(item, outcome, completed)
+
+    def _check_sweeps(self, *, refused: bool) -> None:
+        for sweep in self.server.state.project(ENTITY, PROJECT).sweeps.values():
+            self._check_sweep(sweep, refused=refused)
 
     def _check_sweep(self, sweep: Sweep, *, refused: bool) -> None:
         """Check that each run of a sweep was queued once, and that nothing waits for a sweep that is over."""
