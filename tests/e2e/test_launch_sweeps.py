@@ -51,11 +51,15 @@ def test_a_grid_is_trained_by_two_workers(app: Application, client: Client) -> N
 
 def test_a_sweep_that_is_paused_and_resumed_ends_at_its_run_cap(app: Application, client: Client) -> None:
     parameters = {"lr": {"min": 0.0, "max": 1.0}}
+    go_on = client.home / "go-on"  # the client needs some seconds to pause a sweep, so its run waits for this file
+    waits = f"[time.sleep(0.1) for _ in iter(lambda: os.path.exists({str(go_on)!r}), True)]"
+    script = f"import os, time; {waits}; {_LOGS}"
     sweep, item = launched(
-        app, client, _LOGS, method="random", run_cap=2, parameters=parameters, scheduler={"num_workers": 1}
+        app, client, script, method="random", run_cap=2, parameters=parameters, scheduler={"num_workers": 1}
     )
     wait_for(lambda: sweep.made)
     client.run("wandb", "sweep", "--pause", f"{ENTITY}/sweeps/{sweep.name}")
+    go_on.touch()
     assert app.outcome(item, within=120)["verdict"] == "finished"
     assert (sweep.state, len(sweep.made)) == ("PAUSED", 1)
     client.run("wandb", "launch-sweep", "--resume_id", sweep.name, "-q", QUEUE, "-e", ENTITY, "-p", "sweeps")
