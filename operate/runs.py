@@ -14,6 +14,7 @@ _PHASES = {
     "Image ready?": "planning",
     "Build image": "building the image",
     "Train": "starting",
+    "Run sweep": "queueing runs",
 }
 _WAITS = {"CapacityUnavailable": "waiting for capacity", "ImageBeingBuilt": "waiting for the image"}
 _LAST_EVENTS = 100

@@ -13,6 +13,7 @@ NAMES = (
     "plan_run",
     "start_training",
     "resume_run",
+    "advance_sweeps",
     "report_outcome",
     "relaunch_run",
     "sweep_runs",

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from local.demo import screen
 from local.demo.git_server import GitServer, git_server, make_repository
+from local.demo.sweep import run_sweep
 from local.stack import ROOT, WANDB_PYTHON, Deployed, printed_by, timed
 from operate.runs import Runs, WatchedRun
 
@@ -199,6 +200,13 @@ def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Con
     console.print()
     console.print(screen.table([row.line for row in rows]))
     return rows
+
+
+def sweep_demo(deployed: Deployed, home: Path, console: Console) -> bool:
+    """Run the demo's sweep, and show what won; return whether all its runs finished."""
+    image = deployed.cloud.put_image("demo:train", image_of("train.py"))
+    with timed("a sweep of four runs, two at a time, with wandb launch-sweep", partial(console.print, soft_wrap=True)):
+        return run_sweep(deployed, home, console, lambda command: _client(deployed, home, command), _WANDB, image)
 
 
 def _details(deployed: Deployed, row: Row) -> screen.Details:

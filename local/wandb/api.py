@@ -293,24 +293,17 @@ class Mutation:
     # --- sweeps
     def upsert_sweep(self, input: dict[str, Any]) -> dict[str, Any]:
         """Create or change a sweep."""
-        return {"sweep": sweeps.upsert_sweep(self._state, input), "configValidationWarnings": []}
+        sweep = sweeps.upsert_sweep(self._state, input)
+        return {"sweep": sweep, "configValidationWarnings": sweep.warnings}
 
     def create_agent(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Register a worker of a sweep's scheduler."""
-        project = self._state.find_project(input.get("entityName"), input.get("projectName"))
-        sweep = project.sweep(input["sweep"]) if project else None
-        if sweep is None:
-            raise Refused(f"sweep {input['sweep']} not found", 404)
-        agent_id = opaque("Agent", self._state.number())
-        self._state.sweep_agents[agent_id] = sweep
-        return {"agent": {"id": agent_id}}
+        """Register an agent of a sweep."""
+        return {"agent": sweeps.create_agent(self._state, input)}
 
     def agent_heartbeat(self, input: dict[str, Any]) -> dict[str, Any]:
-        """Answer a worker's heartbeat with its next commands."""
-        sweep = self._state.sweep_agents.get(input["id"])
-        if sweep is None:
-            raise Refused("agent not found", 404)
-        return {"agent": {"id": input["id"]}, "commands": json.dumps(sweep.next_commands())}
+        """Answer an agent's heartbeat with its next commands."""
+        agent, commands = sweeps.heartbeat(self._state, input)
+        return {"agent": agent, "commands": json.dumps(commands)}
 
 
 def _note(given: dict[str, Any]) -> dict[str, Any]:

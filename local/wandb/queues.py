@@ -197,7 +197,8 @@ class RunQueue:
 
     def push(self, spec: dict[str, Any], priority: int | None, values: Mapping[str, Any]) -> RunQueueItem:
         """Store an item: the queue's configuration, overridden by the pushed spec. Raises Refused."""
-        if priority is not None and self.prioritization_mode == "DISABLED":
+        # Schedulers of sweeps send the default priority to every queue.
+        if priority not in (None, DEFAULT_PRIORITY) and self.prioritization_mode == "DISABLED":
             raise Refused(f"queue {self.name} does not support priorities")
         stored = dict(spec)
         config = self.state.resource_configs.get(self.default_resource_config_id or "")

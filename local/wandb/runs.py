@@ -256,10 +256,18 @@ class Run:
             self.state = "running"
         for name, chunk in body.get("files", {}).items():
             self._append(name, chunk.get("offset", 0), chunk.get("content", []))
+        sweep = self.project.sweep(self.sweep_name) if self.sweep_name else None
+        if sweep:
+            sweep.judge(self)
         if body.get("complete"):
             self.exitcode = int(body.get("exitcode") or 0)
             self.state = "finished" if self.exitcode == 0 else "killed" if self.stopped else "failed"
         return {"exitcode": None, "limits": {}, "stopped": self.stopped}
+
+    def best_until(self, metric: str, sign: float, step: int) -> float | None:
+        """Return the smallest value of `sign` times a metric in its first rows; None if it has fewer rows with it."""
+        values = [sign * row[metric] for row in self.rows if isinstance(row.get(metric), int | float)]
+        return min(values[:step]) if len(values) >= step else None
 
     def _append(self, name: str, offset: int, lines: list[str]) -> None:
         if name == "wandb-history.jsonl":

@@ -3,13 +3,13 @@
 import itertools
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from local.wandb.answers import Refused, connection, opaque, timestamp
 from local.wandb.artifacts import Artifact, Collection
 from local.wandb.queues import LaunchAgent, ResourceConfig, RunQueue, RunQueueItem
 from local.wandb.runs import Run
-from local.wandb.sweeps import Sweep
+from local.wandb.sweeps import Sweep, SweepAgent
 
 LAUNCH_PROJECT = "model-registry"
 
@@ -31,6 +31,8 @@ class Behaviour:
     """A running run that sends no heartbeat for longer has crashed."""
     pop_by_strangers: bool = True
     """A pop without a launch agent, or by one not registered for the queue."""
+    end_of_grid: Literal["finished", "exit", "nothing"] = "finished"
+    """What an agent gets when its sweep is used up: the sweep is finished, or only an exit, or no command."""
 
 
 @dataclass
@@ -155,7 +157,7 @@ class State:
         self.resource_configs: dict[str, ResourceConfig] = {}
         self.items: dict[str, RunQueueItem] = {}
         self.agents: dict[str, LaunchAgent] = {}
-        self.sweep_agents: dict[str, Sweep] = {}
+        self.sweep_agents: dict[str, SweepAgent] = {}
         self.artifacts: dict[str, Artifact] = {}
         self.storage: dict[str, bytes] = {}
 

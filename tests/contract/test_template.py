@@ -62,7 +62,7 @@ FUNCTION_ROLES = [name for name in resources("AWS::IAM::Role") if name.endswith(
 # --- several stacks in one account
 def test_schedules_are_named_by_their_stack() -> None:
     schedules = deployed("AWS::Scheduler::Schedule")
-    assert len(schedules) == 2
+    assert len(schedules) == 3
     # Without a name, CloudFormation makes one from the names of the stack and the schedule.
     assert all("Name" not in each for each in schedules.values())
 
@@ -234,9 +234,11 @@ def test_a_function_reaches_the_items_of_the_table_that_its_step_is_about(role: 
         for key in operator["dynamodb:LeadingKeys"]
     }
     checks, retires = role == "CheckSetupFunctionRole", role == "RetireAgentFunctionRole"
-    counts_slots = not checks and role not in ("StartTrainingFunctionRole", "ResumeRunFunctionRole")
+    counts_slots = not checks and role not in (
+        *("StartTrainingFunctionRole", "ResumeRunFunctionRole", "AdvanceSweepsFunctionRole"),
+    )
     builds = not (checks or retires) and role not in (
-        *("PollQueuesFunctionRole", "ResumeRunFunctionRole", "RelaunchRunFunctionRole"),
+        *("PollQueuesFunctionRole", "ResumeRunFunctionRole", "RelaunchRunFunctionRole", "AdvanceSweepsFunctionRole"),
     )
     sweeps = role == "SweepRunsFunctionRole"
     prices = role in ("ReportOutcomeFunctionRole", "SweepRunsFunctionRole")

@@ -9,7 +9,7 @@ import pytest
 from graphql import GraphQLSchema, OperationDefinitionNode, build_schema, parse, validate
 from graphql.execution.values import get_variable_values
 
-from launch_agent.clients import wandb_operations
+from launch_agent.clients import sweep_operations, wandb_operations
 from launch_agent.clients.graphql import Operation
 
 SAMPLES: dict[Any, list[Any]] = {
@@ -18,6 +18,7 @@ SAMPLES: dict[Any, list[Any]] = {
     Sequence[str]: [["a", "b", "a"], []],
     Sequence[tuple[str, str, str]]: [[("entity", "project", "run"), ("entity", "project", "other")], []],
     dict[str, Any]: [{"name": "run"}],
+    Sequence[dict[str, Any]]: [[{"name": "run"}, {"name": "other"}]],
 }
 
 
@@ -33,9 +34,10 @@ def schema() -> GraphQLSchema:
 
 
 def operations() -> list[Callable[..., Operation]]:
-    """All functions of the module that return an operation, so that a new one is tested automatically."""
-    made = inspect.getmembers(wandb_operations, inspect.isfunction)
-    return [function for _, function in made if get_type_hints(function).get("return") is Operation]
+    """All functions that return an operation, so that a new one is tested automatically."""
+    made = [pair for module in (wandb_operations, sweep_operations) for pair in inspect.getmembers(module)]
+    functions = [value for name, value in made if inspect.isfunction(value) and not name.startswith("_")]
+    return [function for function in functions if get_type_hints(function).get("return") is Operation]
 
 
 def variants(function: Callable[..., Operation]) -> list[Operation]:
@@ -47,6 +49,10 @@ def variants(function: Callable[..., Operation]) -> list[Operation]:
         full = empty = [ARTIFACT]
     if function in (wandb_operations.update_and_pop, wandb_operations.queue_items):
         empty[-1] = ["a"]  # without a queue, this document is not sent
+    if function is sweep_operations.push_runs:
+        full = [[{"entityName": "team", "projectName": "p", "queueName": "q", "runSpec": "{}", "priority": 2}]]
+    if inspect.getmodule(function) is sweep_operations and function is not sweep_operations.queue_page:
+        return [function(*full)]  # nothing is sent for no sweep, run or agent
     return [function(*full), function(*empty)]
 
 

@@ -14,7 +14,7 @@ import pytest
 from launch_agent.builder import docker
 from local.aws.iam import Denied
 from local.aws.pseudo import build_pseudo_image
-from local.aws.registry_client import RegistryClient
+from local.aws.registry_client import MIRROR, RegistryClient
 from local.demo.git_server import make_repository
 from local.pins import digest_of
 from local.stack import ROOT, STACK_NAME, deploy_built
@@ -265,8 +265,12 @@ def test_where_registries_limit_pulls_the_image_is_built_all_the_same(
 
 def test_a_registry_tells_which_image_a_tag_stands_for(app: Application) -> None:
     cloud, repository = app.deployed.cloud, app.deployed.outputs["ImageRepository"].partition("/")[2]
-    reference = f"{cloud.url.removeprefix('http://')}/mirror/public.ecr.aws/docker/library/python:{PYTHON}-slim-trixie"
-    assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest_of(reference))
+    ecr = cloud.client("ecr")
+    token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    ecr.create_repository(repositoryName=f"{MIRROR}ghcr.io/demo/tool")
+    digest = RegistryClient(cloud.url, f"Basic {token}").push(f"{MIRROR}ghcr.io/demo/tool", "1", [], {})
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+    assert digest_of(f"{cloud.url.removeprefix('http://')}/{MIRROR}ghcr.io/demo/tool:1") == digest
     with pytest.raises(ValueError, match="requires a sign-in"):
         digest_of(f"{cloud.url.removeprefix('http://')}/{repository}:none")
 

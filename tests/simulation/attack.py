@@ -241,6 +241,37 @@ def _fails(failure: str, *, pending: float = 30, times: int = 1) -> Callable[[di
     return script
 
 
+def _sweep(made: World) -> RunQueueItem:
+    """A grid of three with two workers."""
+    return made.scheduler_of(made.sweep())
+
+
+def _sweep_that(happens: str) -> Callable[[World], RunQueueItem]:
+    """Create a sweep to which something happens when its first run trains."""
+
+    def act(made: World) -> RunQueueItem:
+        sweep = made.sweep()
+        item = made.scheduler_of(sweep)
+
+        def look() -> None:
+            if any(run.state == "running" for run in sweep.made):
+                if happens == "stopped in the console":
+                    made.stop_in_console(item)
+                elif happens == "scheduler stopped":
+                    made.stop_in_wandb(item)
+                elif happens == "deleted":
+                    del sweep.project.sweeps[sweep.name]
+                else:
+                    sweep.change(happens)
+            else:
+                made.clock.after(1, look)
+
+        look()
+        return item
+
+    return act
+
+
 def scenarios() -> dict[str, Scenario]:
     """Return new scenarios, by name. They cannot be reused, because some have counters."""
     lost = {"delivery": Delivery(dropped=1)}
@@ -303,6 +334,12 @@ def scenarios() -> dict[str, Scenario]:
         "no event arrives, and SageMaker fails": Scenario(
             _run, "finished", {**lost, "script": _fails("InternalServerError: sorry")}
         ),
+        "sweep": Scenario(_sweep, "finished", {}),
+        "sweep canceled": Scenario(_sweep_that("CANCELED"), "stopped", {}),
+        "sweep paused": Scenario(_sweep_that("PAUSED"), "finished", {}),
+        "sweep deleted": Scenario(_sweep_that("deleted"), "stopped", {}),
+        "sweep whose scheduler is stopped in W&B": Scenario(_sweep_that("scheduler stopped"), "stopped", {}),
+        "sweep that is stopped in the console": Scenario(_sweep_that("stopped in the console"), "stopped", {}),
         "a stray training job": Scenario(_stray, "finished", {}, until=lambda made: "stray" in made.training.jobs),
     }
 

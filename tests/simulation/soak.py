@@ -11,13 +11,14 @@ import time
 from typing import Any
 
 from local.wandb.queues import RunQueueItem
+from local.wandb.sweeps import Sweep
 from tests.simulation.faults import Fault, RandomFaults, WandbOutage
 from tests.simulation.hostile import KINDS
 from tests.simulation.training import Script
 from tests.simulation.world import DAY, HOUR, JOB, MINUTE, Delivery, Found, World, world
 
 MAX_JOBS, QUOTA, STACKS = 40, 36, 1
-FAULT_RATE, HOSTILE = 0.02, 0.05
+FAULT_RATE, HOSTILE, SWEEPS = 0.02, 0.05, 0.02
 DELIVERY = Delivery(dropped=0.03, twice=0.05, late=0.02)
 _ENDS: tuple[tuple[float, dict[str, Any]], ...] = (
     (0.80, {}),
@@ -52,6 +53,7 @@ class Soak:
         self._items, self._seed = items, seed
         self._draws = random.Random(seed)
         self.faults = WandbOutage(RandomFaults(seed, rate=FAULT_RATE), Fault.BROKEN)
+        self._queued = 0
         self.verdicts: dict[str, int] = {}
         self.virtual_days = 0.0
 
@@ -71,26 +73,41 @@ class Soak:
             self._push(made, self._items)
             self._outage(made)
             within = 2 * DAY + self._items / MAX_JOBS * HOUR
-            made.run_until_idle(within=within, until=lambda: len(made.server.state.items) == self._items)
+            made.run_until_idle(within=within, until=lambda: self._queued == self._items)
             self.virtual_days = (made.clock.now - begun) / DAY
             found = made.check()
-            found.lost.extend(["an item that was not queued"] * (self._items - len(made.server.state.items)))
+            found.lost.extend(["an item that was not queued"] * (self._items - self._queued))
             self.verdicts = dict(made.verdicts())
             return found
 
     def _push(self, made: World, left: int) -> None:
         """Queue some items, schedule the rest for later, and let users stop some of them."""
         for _ in range(min(left, 2 * MAX_JOBS)):
-            item = self._push_one(made)
+            item, self._queued = self._push_one(made), self._queued + 1
             if self._draws.random() < 0.05:
                 self._stop(made, item)
         if left > 2 * MAX_JOBS:
             made.clock.after(HOUR, lambda: self._push(made, left - 2 * MAX_JOBS))
 
     def _push_one(self, made: World) -> RunQueueItem:
+        if self._draws.random() < SWEEPS:
+            return self._create_sweep(made)
         if self._draws.random() < HOSTILE:
             return self._draws.choice(list(KINDS.values()))(made)
         return made.push(job=JOB, **base_image(self._draws)) if self._draws.random() < 0.2 else made.push()
+
+    def _create_sweep(self, made: World) -> RunQueueItem:
+        """Create a sweep that a user may pause or cancel, and return its scheduler's item."""
+        parameters = {"lr": {"values": list(range(self._draws.randint(1, 12)))}}
+        sweep = made.sweep(parameters=parameters, workers=self._draws.randint(1, 4))
+        if self._draws.random() < 0.2:
+            state = self._draws.choice(["PAUSED", "CANCELED", "FINISHED"])
+            made.clock.after(self._draws.uniform(0, 2 * HOUR), lambda: self._change(sweep, state))
+        return made.scheduler_of(sweep)
+
+    def _change(self, sweep: Sweep, state: str) -> None:
+        if sweep.state in ("PENDING", "RUNNING"):
+            sweep.change(state)
 
     def _stop(self, made: World, item: RunQueueItem) -> None:
         stop = self._draws.choice([made.stop_in_wandb, made.stop_in_console, made.stop_job])

@@ -79,6 +79,10 @@ def always(function: str, service: str, operation: str, fault: Fault) -> Callabl
     return lambda: FaultsAt(Site(function, service, operation), fault, times=math.inf)
 
 
+def _sweep(made: World) -> None:
+    made.sweep()
+
+
 def _run(made: World) -> None:
     made.push()
 
@@ -141,6 +145,7 @@ FIRES: dict[str, tuple[Callable[[World], None], Callable[[], Faults], dict[str, 
     "StatusEventsFail": (_one_by_one, always("resume_run", "dynamodb", "UpdateItem", Fault.BROKEN), {}),
     "ReportsFail": (_many, always("report_outcome", "wandb", "RunState", Fault.BROKEN), {"max_jobs": 24}),
     "RelaunchesFail": (_redriven, NoFaults, {**LONG, "max_jobs": 1}),
+    "SweepStepsFail": (_sweep, always("advance_sweeps", "dynamodb", "Query", Fault.BROKEN), {}),
     "SweepsFail": (_run, always("sweep_runs", "dynamodb", "Query", Fault.BROKEN), {}),
 }
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +20,14 @@ from typing import Any
 import pytest
 
 from launch_agent.clients import metrics, secrets
+from launch_agent.run_queue.items import SCHEDULER_URI
 from local.wandb import WandbServer
 from local.wandb.answers import Refused as WandbRefused
 from local.wandb.answers import opaque
 from local.wandb.artifacts import Artifact, Collection, Manifest, content_path
 from local.wandb.queues import ItemState, RunQueueItem
 from local.wandb.runs import Run
+from local.wandb.sweeps import Sweep, upsert_sweep
 from tests.documents import MACHINE, runs_table
 from tests.golden.cases import load
 from tests.handlers import properties_of
@@ -112,6 +115,7 @@ class World:
         folder: Path,
         stacks: int = 1,
         max_jobs: int = 4,
+        max_schedulers: int = 2,
         secure_mode: bool = False,
         config: Mapping[str, Any] | None = None,
         quota: int = 100,
@@ -124,7 +128,9 @@ class World:
     ) -> None:
         """Create a world; the arguments are its differences from an undisturbed one."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
-        self._config = {"max_jobs": max_jobs, "secure_mode": secure_mode, "stopped_run_timeout": 30}
+        self.max_schedulers = max_schedulers
+        limits = {"max_jobs": max_jobs, "max_schedulers": max_schedulers}
+        self._config = {**limits, "secure_mode": secure_mode, "stopped_run_timeout": 30}
         self._config |= config or {}
         self._duplicated, self._poll_every = duplicated, poll_every
         self.found = Found()
@@ -162,6 +168,7 @@ class World:
         self.stacks: dict[str, Stack] = {}
         self.others = Others(clock, self.training, self.server, self.stacks, self.found.other.append)
         self._raw: dict[bytes, bytes] = {}
+        self._has_sweeps = False
         self._heard: set[tuple[str, ...]] = set()
         with answered(self, self):
             for number in range(stacks):
@@ -377,6 +384,44 @@ class World:
         spec = {"entity": ENTITY, "project": PROJECT, "_wandb_api_key": KEY_OF_RUN, **source, **spec}
         return self.server.state.items[self.server.push(QUEUE, spec)]
 
+    def sweep(self, *, workers: int = 2, launch: dict[str, Any] | None = None, **config: Any) -> Sweep:
+        """Create a sweep as `wandb launch-sweep` does: W&B queues its scheduler. By default it is a grid of three."""
+        parameters = {"lr": {"values": [0.1, 0.2, 0.3]}}
+        config = {"method": "grid", "image_uri": IMAGE, "parameters": parameters, **config}
+        name = "WANDB_SWEEP_ID"
+        args = ["--queue", f"'{QUEUE}'", "--project", f"'{PROJECT}'", "--author", "'me'", "--image_uri", IMAGE]
+        run_config = {"scheduler": {"num_workers": workers}, **({"launch": launch} if launch else {})}
+        spec = {
+            "uri": SCHEDULER_URI,
+            "entity": ENTITY,
+            "project": PROJECT,
+            "run_id": name,
+            "name": f"Scheduler.{name}",
+            "docker": {},
+            "git": {},
+            "resource": "local-process",
+            "overrides": {"entry_point": ["wandb", "scheduler", name], "args": args, "run_config": run_config},
+        }
+        order = {"queue": QUEUE, "run_queue_project": "model-registry", "run_spec": json.dumps(spec)}
+        self._advance_sweeps()
+        given = {"entityName": ENTITY, "projectName": PROJECT, "config": json.dumps(config)}
+        return upsert_sweep(self.server.state, {**given, "launchScheduler": json.dumps(order), "state": "PENDING"})
+
+    def _advance_sweeps(self) -> None:
+        """Begin the schedule of sweeps. A world without sweeps leaves it out: its function would do nothing there."""
+        for stack in () if self._has_sweeps else self.stacks.values():
+            self._every(self._poll_every, partial(self._schedule, stack, "advance_sweeps"))
+        self._has_sweeps = True
+
+    def scheduler_of(self, sweep: Sweep) -> RunQueueItem:
+        """Return the run queue item of a sweep's scheduler."""
+        (item,) = (each for each in self.server.state.items.values() if _run_id(each) == sweep.name)
+        return item
+
+    def items_of(self, sweep: Sweep) -> list[RunQueueItem]:
+        """Return the run queue items of a sweep's runs."""
+        return [each for each in self.server.state.items.values() if _spec(each).get("sweep_id") == sweep.name]
+
     def push_raw(self, spec: Any, *, run_name_refused: bool = False) -> RunQueueItem:
         """Queue any JSON, without the server's checks. The server can refuse the run's name later."""
         number = self.server.state.number()
@@ -511,6 +556,8 @@ class World:
         counted = sum(int(agent.get(name, {"N": "0"})["N"]) for name in ("jobs_open", "schedulers_open"))
         if counted != len(stack.open):
             self.found.leaked.append(f"{counted} slots are in use, {len(stack.open)} runs are open")
+        if int(agent.get("schedulers_open", {"N": "0"})["N"]) > self.max_schedulers:
+            self.found.other.append(f"{agent['schedulers_open']} schedulers are open, {self.max_schedulers} may be")
         if int(agent.get("jobs_open", {"N": "0"})["N"]) > self.max_jobs:
             self.found.other.append(f"{len(stack.open)} runs are open, {self.max_jobs} may be")
 
@@ -543,6 +590,7 @@ class World:
         """
         for item in self.server.state.items.values():
             self._check_item(item, refused=refused)
+        self._check_sweeps(refused=refused)
         for stack in self.stacks.values():
             self._check_stack(stack)
             if stack.is_deleted and not refused:
@@ -571,8 +619,26 @@ class World:
         completed = [job for job in jobs if job.shown["TrainingJobStatus"] == "Completed"]
         if len(completed) > 1:
             self.found.doubled.append(f"item {item.id} was trained {len(completed)} times")
-        if not refused:
+        if not refused and _spec(item).get("uri") != SCHEDULER_URI:
             self._check_report(item, outcome, completed)
+
+    def _check_sweeps(self, *, refused: bool) -> None:
+        for sweep in self.server.state.project(ENTITY, PROJECT).sweeps.values():
+            self._check_sweep(sweep, refused=refused)
+
+    def _check_sweep(self, sweep: Sweep, *, refused: bool) -> None:
+        """Check that each run of a sweep was queued once, and that nothing waits for a sweep that is over."""
+        queued = Counter(_run_id(item) for item in self.items_of(sweep))
+        for run, times in queued.items():
+            if times > 1:
+                self.found.doubled.append(f"run {run} of sweep {sweep.name} was queued {times} times")
+        lost = [run.name for run in sweep.made if run.name not in queued and run.state in ("pending", "running")]
+        if lost and not refused:
+            self.found.lost.append(f"runs {lost} of sweep {sweep.name}, which is {sweep.state}, were not queued")
+        if sweep.live and not refused:
+            self.found.leaked.append(f"runs {[run.name for run in sweep.live]} of sweep {sweep.name} are live")
+        if sweep.state in ("RUNNING", "PENDING") and not refused:
+            self.found.leaked.append(f"sweep {sweep.name} is {sweep.state}")
 
     def _check_report(self, item: RunQueueItem, outcome: Mapping[str, str], completed: list[Job]) -> None:
         verdict, is_failed = outcome["verdict"], item.state is ItemState.FAILED
@@ -619,7 +685,7 @@ class World:
         for execution in stack.machine.running.values():
             self.found.leaked.append(f"execution {execution.name} runs, in state {execution.state}")
         for key, item in stack.table.items.items():
-            kept = {"spec", "plan", "task_token", "open", "credentials"} & item.keys()
+            kept = {"spec", "plan", "order", "task_token", "open", "credentials"} & item.keys()
             run = stack.table.items.get(key.removesuffix("#details"))
             if key.startswith("run#") and kept and (run is None or run["state"]["S"] != "open"):
                 self.found.secrets.append(f"{key} has {sorted(kept)}, and the run is not open")
@@ -628,6 +694,14 @@ class World:
     def verdicts(self) -> Counter[str]:
         outcomes = (self.outcome(item) for item in self.server.state.items.values())
         return Counter(outcome["verdict"] if outcome else "none" for outcome in outcomes)
+
+
+def _spec(item: RunQueueItem) -> Mapping[str, Any]:
+    return item.run_spec if isinstance(item.run_spec, dict) else {}
+
+
+def _run_id(item: RunQueueItem) -> Any:
+    return _spec(item).get("run_id")
 
 
 class _WithoutAck(RunQueueItem):
@@ -658,14 +732,18 @@ class Tasks:
 @contextmanager
 def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: Any) -> Iterator[World]:
     """Create a world in virtual time."""
+    recursion_limit = sys.getrecursionlimit()  # functions and jsonata change it, and Hypothesis minds that
     with tempfile.TemporaryDirectory() as folder, Clock(seed, begins) as clock, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [folder, *sys.path])  # for launch-config.yaml
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws its delays from the process's generator
         made = World(clock, faults, folder=Path(folder), **different)
         patch.setattr(metrics, "print", made.measured, raising=False)
-        with answered(made, made):
-            yield made
+        try:
+            with answered(made, made):
+                yield made
+        finally:
+            sys.setrecursionlimit(recursion_limit)
 
 
 def price_of(instance_type: str, dollars: str) -> dict[str, Any]:

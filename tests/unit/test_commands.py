@@ -63,6 +63,12 @@ def test_overrides_queued_from_windows_are_read_the_same_way() -> None:
     )
 
 
+def test_numbers_in_a_command_are_strings() -> None:
+    overrides = {"entry_point": ["python", "train.py", "--seed", 1, 0.5]}
+    read = parse_run_spec({"entity": "e", "project": "p", "overrides": overrides}).overrides
+    assert read.entry_point == ["python", "train.py", "--seed", "1", "0.5"]
+
+
 def test_the_script_of_a_windows_notebook_is_found_by_its_path() -> None:
     assert source(entrypoint=["python.exe", "notebooks\\train.ipynb"], notebook=True).entrypoint == [
         "python",

@@ -7,6 +7,7 @@
 - `image`: what goes into an image, and why a build failed
 - `training`: a SageMaker training job, and when it is retried
 - `plan`: everything that is decided about a run before anything is submitted
+- `sweeps`: the scheduler of a sweep: what it queues and stops, and when it ends
 - `runs`: the record of a run, and its states
 - `outcome`: how a run ended, what the user sees, and the events of this application
 - `operations`: what a sweep repairs, what is checked before there are runs, and the metrics

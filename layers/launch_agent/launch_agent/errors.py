@@ -6,7 +6,8 @@
       `ImageBeingBuilt`, `NoSlotFree`, `RunNotSeen`
   - `Permanent`: someone has to change something first; the state machine reports it.
     - `InvalidRunSpec`, `UnsupportedJobSource`, `JobArtifactNotFound`, `ImageBuildFailed`, `TrainingJobRejected`,
-      `CapacityWaitEnded`, `LaunchFailed`, `WandbRefused`, `AwsRefused`, `InvalidLaunchConfig`, `UnreadableEvent`
+      `CapacityWaitEnded`, `SweepBlocked`, `LaunchFailed`, `WandbRefused`, `AwsRefused`, `InvalidLaunchConfig`,
+      `UnreadableEvent`
   - `LeaseLost`: another launch agent has the item; there is nothing to do.
 
 docs/errors.md explains each of them, and what to do.
@@ -96,6 +97,10 @@ class TrainingJobRejected(Permanent):
 
 class CapacityWaitEnded(Permanent):
     """SageMaker had no room for the training job for `CapacityWaitHours`."""
+
+
+class SweepBlocked(Permanent):
+    """W&B or AWS refused the steps of a sweep for a day."""
 
 
 class LaunchFailed(Permanent):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.task_tokens import TaskTokens
     from launch_agent.clients.wandb import Wandb
     from launch_agent.clients.wandb_runs import WandbRuns
+    from launch_agent.clients.wandb_sweeps import WandbSweeps
     from launch_agent.run_queue.launch_config import LaunchConfig
 
 
@@ -113,6 +114,13 @@ class Clients:
         from launch_agent.clients.model_artifacts import ModelArtifacts
 
         return ModelArtifacts(self.graphql)
+
+    @cached_property
+    def wandb_sweeps(self) -> "WandbSweeps":
+        """W&B's sweeps."""
+        from launch_agent.clients.wandb_sweeps import WandbSweeps
+
+        return WandbSweeps(self.graphql)
 
     @cached_property
     def artifacts(self) -> "Artifacts":

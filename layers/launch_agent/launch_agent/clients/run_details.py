@@ -17,9 +17,11 @@ from launch_agent.safe_text import keep_secret
 
 if TYPE_CHECKING:
     from launch_agent.plan.launch_plan import LaunchPlan
+    from launch_agent.sweeps.order import Order
 
 _MAX_PACKED = 300_000  # an item can have 400 KB, and the plan needs room too
 _DETAILS = ("spec", "plan")
+_FORGOTTEN = (*_DETAILS, "order")
 _TOO_LONG = "It is too long: DynamoDB stores at most 400 KB. Put large data into an artifact."
 
 
@@ -39,7 +41,8 @@ class Details:
         if not found.keys() >= set(_DETAILS):
             # Version 0.1.0 stored both in the run's own record. Delete with tests/upgrade/0.1.0.
             found = {**in_record(), **found}
-        details = RunDetails(spec=_unpacked(found, "spec"), plan=_plan(_unpacked(found, "plan")))
+        order = _order(_unpacked(found, "order"))
+        details = RunDetails(spec=_unpacked(found, "spec"), plan=_plan(_unpacked(found, "plan")), order=order)
         keep_secret(*secret_values(details.spec))
         return details
 
@@ -52,15 +55,19 @@ class Details:
         if len(packed) > _MAX_PACKED:
             raise InvalidRunSpec([_TOO_LONG])
         keep_secret(*secret_values(spec))
-        return self._table.change(_key(item_id), set_={"spec": packed}, remove=("plan", "ttl"))
+        return self._table.change(_key(item_id), set_={"spec": packed}, remove=("plan", "order", "ttl"))
 
     def planning(self, plan: "LaunchPlan") -> Any:
         """Return the change that stores a plan."""
         return self._table.change(_key(plan.item.id), set_={"plan": _pack(plan.model_dump(mode="json"))})
 
+    def ordering(self, item_id: str, order: "Order") -> Any:
+        """Return the change that stores what a sweep's scheduler is asked to do."""
+        return self._table.change(_key(item_id), set_={"order": _pack(order.model_dump(mode="json"))})
+
     def forgetting(self, item_id: str, *, at: datetime) -> Any:
-        """Return the change that deletes a run's spec and plan."""
-        return self._table.change(_key(item_id), set_={"ttl": int(at.timestamp())}, remove=_DETAILS)
+        """Return the change that deletes a run's spec, plan and order."""
+        return self._table.change(_key(item_id), set_={"ttl": int(at.timestamp())}, remove=_FORGOTTEN)
 
 
 @contextmanager
@@ -84,6 +91,17 @@ def _plan(stored: Any) -> "LaunchPlan | None":
 
     try:
         return LaunchPlan.model_validate(stored)
+    except ValidationError:
+        return None
+
+
+def _order(stored: Any) -> "Order | None":
+    if not stored:
+        return None
+    from launch_agent.sweeps.order import Order
+
+    try:
+        return Order.model_validate(stored)
     except ValidationError:
         return None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from launch_agent.clients.agents import Agents
 from launch_agent.clients.run_details import Details, that_fits
+from launch_agent.clients.sweep_records import SweepRecords
 from launch_agent.clients.table import Table
 from launch_agent.runs.life import LIFE, Change, Event, RunState
 from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord
@@ -19,6 +20,7 @@ from launch_agent.training.retries import RetryReason
 
 if TYPE_CHECKING:
     from launch_agent.plan.launch_plan import LaunchPlan
+    from launch_agent.sweeps.order import Order
 
 _KEEP_CLOSED = timedelta(days=30)
 _JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
@@ -33,7 +35,7 @@ class Runs:
     def __init__(self, table: str, details_table: str) -> None:
         """The arguments are the names of the tables Runs and RunDetails."""
         self._table, self._details = Table(table), Details(details_table)
-        self.agents = Agents(self._table)
+        self.agents, self.sweeps = Agents(self._table), SweepRecords(self._table)
 
     def get(self, item_id: str) -> RunRecord | None:
         """Return the record of a run queue item, or None."""
@@ -89,15 +91,22 @@ class Runs:
 
     def planned(self, plan: "LaunchPlan") -> None:
         """Store the plan of an open run. Raises InvalidRunSpec if it does not fit into an item of the table."""
+        self._planned(plan.item.id, plan.entity, plan.project, self._details.planning(plan))
+
+    def sweep_planned(self, item_id: str, order: "Order") -> None:
+        """Store what an open sweep scheduler is asked to do. Raises InvalidRunSpec as `planned` does."""
+        self._planned(item_id, order.entity, order.project, self._details.ordering(item_id, order))
+
+    def _planned(self, item_id: str, entity: str, project: str, stored: Any) -> None:
         where = self._table.change(
-            _run_key(plan.item.id),
-            set_={"entity": plan.entity, "project": plan.project},
+            _run_key(item_id),
+            set_={"entity": entity, "project": project},
             condition="#state = :open",
             known={"open": RunState.OPEN.value},
             names=("state",),
         )
         with that_fits():
-            self._table.make(where, self._details.planning(plan))
+            self._table.make(where, stored)
 
     def awaits_build(self, item_id: str, owner: str) -> None:
         """Record which item builds the image that a run waits for."""

@@ -85,10 +85,7 @@ def source_of(spec: RunSpec, job: Job | None, item: ItemRef, block: QueueBlock, 
 def check_kind(spec: RunSpec) -> None:
     """Raise UnsupportedJobSource for a sweep scheduler, and for a run spec with another resource than SageMaker."""
     if spec.uri == SCHEDULER_URI:
-        raise UnsupportedJobSource(
-            "the item is a sweep scheduler, which needs a launch agent with a server. Run `wandb launch-agent` for "
-            "the scheduler's queue. The runs of the sweep can still use this queue."
-        )
+        raise UnsupportedJobSource("the item is a sweep scheduler, which is not planned as a run.")
     if spec.resource not in (None, RESOURCE):
         raise UnsupportedJobSource(
             f'the item is for the resource "{spec.resource}". This launch agent runs items for "{RESOURCE}" only. '

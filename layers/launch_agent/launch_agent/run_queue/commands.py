@@ -15,7 +15,12 @@ _OF_WINDOWS = {"py": "python", "pythonw": "python"}
 
 
 def _command(value: object) -> object:
-    """Convert a command. A value that is not a list of strings is returned as it is; validation refuses it."""
+    """Convert a command. A value that is not a list of strings is returned as it is; validation refuses it.
+
+    A sweep's command may have numbers, such as `[python, train.py, --seed, 1]`: they become strings.
+    """
+    if isinstance(value, list):
+        value = [str(part) if isinstance(part, int | float) else part for part in value]
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
         return value
     parts = [_program(value[0]), *value[1:]] if value else []

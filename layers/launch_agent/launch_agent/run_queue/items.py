@@ -152,6 +152,11 @@ class RunSpec(Wire):
         """The image that the spec itself names."""
         return self.docker.docker_image or self.image_uri
 
+    @property
+    def is_own_scheduler(self) -> bool:
+        """Whether it is a sweep scheduler that is a job of its own."""
+        return self.uri == SCHEDULER_URI and bool(self.job or self.image)
+
 
 def parse_run_spec(raw: object) -> RunSpec:
     """Parse the run spec of a queue item. Raises InvalidRunSpec with every fault."""

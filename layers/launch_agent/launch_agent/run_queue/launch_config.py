@@ -101,6 +101,12 @@ class Builder(Model):
     kaniko_image: str | None = Field(alias="kaniko-image", default=None)
 
 
+class Schedulers(Model):
+    """The `schedulers` block: sweep schedulers that are jobs of their own. Not a key of `wandb launch-agent`."""
+
+    instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+
+
 class LaunchConfig(Model):
     """A parsed launch-config.yaml. A limit of -1 means no limit."""
 
@@ -119,6 +125,7 @@ class LaunchConfig(Model):
     registry: Registry | None = None
     builder: Builder | None = None
     policy: Policy | None = None
+    schedulers: Schedulers = Schedulers()
 
     @field_validator("policy")
     @classmethod
@@ -186,6 +193,7 @@ _EXAMPLES = {
     "environment.region": "environment: {type: aws, region: us-east-1}",
     "environment.type": "environment: {type: aws, region: us-east-1}",
     "registry.type": "registry: {type: ecr}",
+    "schedulers.instance_type": "schedulers: {instance_type: ml.m5.large}",
     "builder.type": "builder: {type: docker}, or {type: noop} for existing images only",
     "builder.platform": "builder: {platform: linux/amd64}",
 }

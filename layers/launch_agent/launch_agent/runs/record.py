@@ -9,6 +9,7 @@ from launch_agent.runs.life import RunState
 
 if TYPE_CHECKING:  # a poll needs no plan, and plans are half of what it would import
     from launch_agent.plan.launch_plan import LaunchPlan
+    from launch_agent.sweeps.order import Order
 
 
 class RunRecord(Model):
@@ -79,6 +80,8 @@ class RunDetails(NamedTuple):
     spec: Any = None
     plan: "LaunchPlan | None" = None
     """None before the run is planned, and for a plan of an older version that this version cannot read."""
+    order: "Order | None" = None
+    """What a sweep's scheduler is asked to do; None for any other run, and before it is planned."""
 
 
 class AgentRecord(Model):

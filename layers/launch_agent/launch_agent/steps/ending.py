@@ -28,7 +28,9 @@ from launch_agent.run_queue.items import ItemRef
 from launch_agent.runs.execution import execution_output
 from launch_agent.runs.record import RunDetails, RunRecord
 from launch_agent.steps.announcing import announce
+from launch_agent.steps.ending_sweeps import end_failed_sweep, end_pending_run
 from launch_agent.steps.results import Results
+from launch_agent.sweeps.record import SweepEnd
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
 
@@ -98,7 +100,8 @@ class Ending:
             folder = record.credentials
             _optional(lambda: self._clients.credentials_bucket.delete(folder))
         run = _Run(record, _optional(lambda: self._runs.details(record.item.id)) or RunDetails(), execution_arn)
-        result = self._report(run, training, failure, job)
+        sweep = self._end_sweep(record, failure)
+        result = self._report_sweep(run, sweep) if sweep else self._report(run, training, failure, job)
         if self._runs.close(record, result):  # by this call, not by another one at the same time
             self._count(result, failure)
             announce(self._clients, run_ended(record, result, execution_arn, self._clients.env.deployment))
@@ -115,6 +118,20 @@ class Ending:
         if failure and failure.stage == "build" and not failure.is_stop:
             metrics[Metric.BUILDS_FAILED] = 1
         self._clients.metrics.put(metrics)
+
+    def _end_sweep(self, record: RunRecord, failure: Failure | None) -> SweepEnd | None:
+        """Return how the sweep of a scheduler ended, or None."""
+        try:
+            return end_failed_sweep(self._clients, record, failure)
+        except self._refusals:
+            logger.exception("the sweep is left as it is in W&B")
+            return None
+
+    def _report_sweep(self, run: _Run, end: SweepEnd) -> dict[str, str]:
+        """Report how a sweep ended. The run of its scheduler shows that, and the item says why it failed."""
+        if end.verdict is Verdict.FAILED:
+            self._tell(run, end.reason, stage="agent", on_item=OnItem.FAIL)
+        return _outcome(end.verdict, end.reason)
 
     def end_for(self, execution: Execution, record: RunRecord) -> dict[str, Any]:
         """Report and close a run whose execution ended without doing so, whether or not its training job still runs."""
@@ -231,6 +248,8 @@ class Ending:
         kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
         try:
             put(run.item, message(words(reason, tails)), stage, self._attach(run.record, kind, text))
+            if on_item is OnItem.FAIL:
+                end_pending_run(self._clients, run.record, run.details.spec)
         except self._refusals:
             logger.exception("W&B refused the report")
 

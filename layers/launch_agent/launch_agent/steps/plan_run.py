@@ -16,9 +16,11 @@ from launch_agent.outcome.report import AWAITING_BUILD, BUILDING
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.buckets import bucket_faults
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
+from launch_agent.plan.own_scheduler import as_run
 from launch_agent.plan.source import Job
-from launch_agent.run_queue.items import parse_run_spec
+from launch_agent.run_queue.items import Slot, parse_run_spec
 from launch_agent.runs.record import RunRecord
+from launch_agent.steps.planning_sweeps import plan_sweep
 from launch_agent.steps.warning import renew_waiting, warn
 from launch_agent.wiring import Clients
 
@@ -57,6 +59,8 @@ class PlanRun:
             raise LeaseLost(f"run queue item {task.run_queue_item_id} is not open here")
         self._acknowledge(record)
         details = self._runs.details(record.item.id)
+        if record.slot is Slot.SCHEDULER and not parse_run_spec(details.spec).is_own_scheduler:
+            return plan_sweep(self._clients, record)
         plan = details.plan or self._decide(record, details.spec)
         return self._claim_or_reuse_image(record, plan, plan.build) if plan.build else plan.summary(image="given")
 
@@ -82,7 +86,11 @@ class PlanRun:
         job = None
         if spec.job and not spec.image:
             job = Job(*self._artifacts.job_with_code(spec.job, entity=spec.entity, project=spec.project))
-        queue = self._wandb.queue_block(record.item) if self._config.secure_mode else None
+        queue = None
+        if self._config.secure_mode or spec.is_own_scheduler:
+            queue = self._wandb.queue_block(record.item)
+        if spec.is_own_scheduler:
+            spec = as_run(spec, queue, instance_type=self._config.schedulers.instance_type)
         agent = Agent(self._clients.env.deployment, self._config, self._shape, self._entry_point_of)
         plan = plan_launch(spec, job, record.item, agent, queue)
         self._check_buckets(plan)

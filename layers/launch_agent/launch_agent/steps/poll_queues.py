@@ -1,7 +1,7 @@
 """Runs every minute: sends the heartbeat, stops runs that were stopped in W&B, leases items, starts executions."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -70,9 +70,7 @@ class PollQueues:
         room = self._room(agent)
         if room < 1:
             self._tell_to_wait(agent)
-        leased = self._wandb.lease(
-            agent.launch_agent_id, agent.entity, _in_turn(self._config.queues), room=room, status=status
-        )
+        leased = self._lease(agent, room, status)
         opened, failures = [], []
         for each in takewhile(lambda _: milliseconds_left() > _LEAVE_OFF_MILLISECONDS, leased):
             try:
@@ -84,6 +82,21 @@ class PollQueues:
         if failures:
             raise failures[0]
         return {"status": status, "opened": opened}
+
+    def _lease(self, agent: AgentRecord, room: int, status: str) -> Iterator[Leased]:
+        """Yield the leased items. A scheduler takes no room: for each, another item is leased.
+
+        Otherwise schedulers that wait for a slot would be leased again and again in the place of jobs.
+        """
+        queues = _in_turn(self._config.queues)
+        while True:
+            schedulers = 0
+            for each in self._wandb.lease(agent.launch_agent_id, agent.entity, queues, room=room, status=status):
+                schedulers += each.item.slot is Slot.SCHEDULER
+                yield each
+            if not schedulers:
+                return
+            room, status = schedulers, ""
 
     def _open_or_refuse(self, agent: AgentRecord, leased: Leased) -> bool:
         """Open the run of a leased item; return whether it was opened. An item that is not valid fails in W&B."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from aws_lambda_powertools import Logger
 
 from launch_agent.clients.executions import Execution, execution_arn
-from launch_agent.errors import AwsRefused, LaunchError
+from launch_agent.errors import AwsRefused, LaunchError, SweepBlocked
 from launch_agent.operations.metrics import Metric, open_runs, waiting
 from launch_agent.operations.repair import OrphanJob, Repair, is_orphan, needs_check, repair_of, wrong_counts
 from launch_agent.run_queue.items import Slot
@@ -17,6 +17,7 @@ from launch_agent.runs.execution import execution_input
 from launch_agent.runs.record import RunRecord
 from launch_agent.steps.ending import Ending
 from launch_agent.steps.resuming import Resuming
+from launch_agent.sweeps.scheduler import is_blocked
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
@@ -77,6 +78,8 @@ class SweepRuns:
         live_jobs = dict(_listed(self._sagemaker.live_jobs()))
         checks = needs_check(unreported, running=running, live_jobs=live_jobs)
         work: Work = {run.item.id: partial(self._repair, run.item.id) for run in checks}
+        schedulers = [run for run in unreported if run.is_open and run.slot is Slot.SCHEDULER]
+        work |= {run.item.id: partial(self._end_blocked_sweep, run) for run in schedulers if run.item.id not in work}
         known = {run.training_job_name for run in unreported if run.is_open}
         for name, item_id in live_jobs.items():
             if item_id and name not in known:
@@ -129,6 +132,21 @@ class SweepRuns:
             return False
         Resuming(self._clients).resume(record, job)
         return True
+
+    def _end_blocked_sweep(self, run: RunRecord) -> str | None:
+        """Fail the execution of a scheduler if no step of its sweep was complete for a day; return what was done.
+
+        While W&B is unavailable, and for an hour after that, nothing is done. Raises WandbUnavailable.
+        """
+        now, stored = datetime.now(UTC), self._runs.sweeps.get(run.item.id)
+        if stored is None or stored.task_token is None or not is_blocked(stored.record, now=now):
+            return None
+        self._clients.wandb.default_entity()
+        if not self._runs.sweeps.found_blocked(stored, now=now):
+            return None
+        why = "the sweep could not be moved on for a day. The log of AdvanceSweepsFunction says why."
+        self._clients.task_tokens.fail(stored.task_token, error=SweepBlocked.__name__, cause=why)
+        return "ended a blocked sweep"
 
     def _stop_orphan(self, job: OrphanJob) -> str | None:
         """Stop a training job in progress that no open run waits for; return what was done, or None."""

@@ -1,0 +1,1 @@
+"""The scheduler of a sweep: what it queues, what it stops, and when it ends."""
