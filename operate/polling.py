@@ -1,5 +1,7 @@
 """Polls of the run queues: one at once, and the schedule of the others."""
 
+import time
+
 from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import error_code
@@ -7,13 +9,20 @@ from operate.errors import CannotOperate
 from operate.setup import invoke
 from operate.verify.stack import Stack
 
+_REGISTRATION_SECONDS = 30
+
 
 def poll(stack: Stack) -> str:
     """Poll once; return the status that W&B shows. It takes the items that the schedule would take within a minute.
 
-    Raises CannotOperate if the poll fails, or if polling was stopped in W&B.
+    While a scheduled poll registers the launch agent, waits up to 30 seconds for it. Raises CannotOperate if that takes
+    longer, if the poll fails, or if polling was stopped in W&B.
     """
-    status = str(invoke(stack, "PollQueuesFunctionName", {})["status"])
+    deadline = time.monotonic() + _REGISTRATION_SECONDS
+    while (status := str(invoke(stack, "PollQueuesFunctionName", {})["status"])) == "REGISTERING":
+        if time.monotonic() > deadline:
+            raise CannotOperate("Another poll is registering the launch agent with W&B. Try again in a minute.")
+        time.sleep(1)
     if status == "KILLED":
         raise CannotOperate(
             f"Polling was stopped in W&B. Resume the launch agent {stack.name} there, or deploy a changed "

@@ -196,7 +196,7 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert stack["RunsTable"] in terminal.shown
     shown = operator.sees("deploy")
     assert "W&B API key (hidden)" not in shown
-    assert "of run queue sagemaker: its RoleArn is" in " ".join(shown.split())
+    assert "of run queue sagemaker: its S3OutputPath is" in " ".join(shown.split())
     wandb.create_queue("sagemaker", config=printed_configuration(shown))
     table = outputs(cloud, operator.stack)["RunsTable"]
     assert verdict(cloud, table, queued(wandb, cloud, "sagemaker", "run-after-that")) == "finished"
@@ -222,7 +222,7 @@ def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
         )
         wandb.create_queue(name, config=json.loads(stacks[name].outputs["QueueConfiguration"]))
     schedules = cloud.client("scheduler").list_schedules()["Schedules"]
-    assert len({each["Name"] for each in schedules}) == len(schedules) == 2 * len(stacks)
+    assert len({each["Name"] for each in schedules}) == len(schedules) == 3 * len(stacks)
     items = {name: queued(wandb, cloud, name, f"run-of-{name}") for name in stacks}
     for name, item_id in items.items():
         assert verdict(cloud, stacks[name].outputs["RunsTable"], item_id) == "finished"

@@ -112,7 +112,11 @@ def test_the_command_that_starts_through_sh_is_the_one_that_would_start(
     assert all(len(word) <= 256 for word in START)
 
 
-@pytest.mark.parametrize("of_image", [None, ("x" * 257,), ("x",) * 97], ids=["unknown", "a long word", "many words"])
+@pytest.mark.parametrize(
+    "of_image",
+    [None, ("x" * 257,), ("sh", "-c", "cd /code\npython train.py"), ("sh", "-c", "a\rb"), ("x",) * 97],
+    ids=["unknown", "a long word", "two lines", "a carriage return", "many words"],
+)
 def test_a_container_whose_command_is_not_known_starts_as_it_is_and_the_item_says_so(
     of_image: tuple[str, ...] | None,
 ) -> None:

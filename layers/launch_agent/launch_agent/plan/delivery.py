@@ -31,8 +31,8 @@ from launch_agent.training.container import (
 
 _MOST_CHANNELS = 20
 _MOST_WORDS = 100
-_LONGEST_WORD = 256
-"""The limits of ContainerEntrypoint and ContainerArguments, in items and in characters of an item."""
+_WORD = re.compile(r"[^\n\r\x85\u2028\u2029]{0,256}")
+"""The limits of ContainerEntrypoint and ContainerArguments. An item matches `.*`, so it is a single line."""
 _LONGEST_VARIABLE = 131_071
 """In bytes, with name and =: MAX_ARG_STRLEN of Linux without the NUL at the end."""
 _LARGEST_ENVIRONMENT = 1_500_000
@@ -85,7 +85,7 @@ def gets_agents_key(request: TrainingRequest, spec: RunSpec, agent: Agent) -> bo
 def _entry_point(request: TrainingRequest, agent: Agent) -> tuple[str, ...] | None:
     """Return the entry point of the image if the request names none, else an empty one.
 
-    None if it is not known, or leaves no room for START.
+    None if it is not known, or if SageMaker does not accept it after START.
     """
     specification = request.algorithm.specification
     own = specification.get("ContainerEntrypoint")
@@ -93,7 +93,7 @@ def _entry_point(request: TrainingRequest, agent: Agent) -> tuple[str, ...] | No
     command = own or of_image
     if not isinstance(command, list | tuple) or len(START) + len(command) > _MOST_WORDS:
         return None
-    if not all(isinstance(word, str) and len(word) <= _LONGEST_WORD for word in command):
+    if not all(isinstance(word, str) and _WORD.fullmatch(word) for word in command):
         return None
     return of_image
 
