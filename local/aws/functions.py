@@ -33,6 +33,7 @@ class Functions:
         self.running: dict[str, Environment] = {}
         """The environments that run an invocation, by its trace id, which is in the calls that it makes."""
         self.counts = {"cold": 0, "warm": 0}
+        self._closed = False
 
     def install(self) -> None:
         """Replace ministack's worker pool."""
@@ -54,6 +55,8 @@ class Functions:
                 return _timed_out(request_id, timeout, failed.log)
             return _exited(request_id, failed.exit_code, failed.log)
         self._environments.add(environment)
+        if self._closed:
+            environment.kill()
         trace_id = f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)};Sampled=0"
         self.running[trace_id] = environment
         try:
@@ -104,9 +107,11 @@ class Functions:
             return kept.pop() if kept else None
 
     def _cold(self, config: dict[str, Any], code: bytes, seconds: float) -> Environment:
-        """Return a new environment. Raises InitFailed."""
+        """Return a new environment. Raises InitFailed, also once the embedded AWS ends."""
         identity = identity_of(config)
         with self._starting:
+            if self._closed:
+                raise InitFailed(exit_code=-signal.SIGKILL)
             for known, template in list(self._templates.items()):
                 if template.failure or (known != identity and template.last_used < time.monotonic() - _IDLE_SECONDS):
                     self._templates.pop(known).close()
@@ -128,7 +133,9 @@ class Functions:
             self._idle[key] = [each for each in kept if each.last_used >= before]
 
     def close(self) -> None:
-        """Kill all processes, including busy ones."""
+        """Kill all processes, including busy ones, and start no more."""
+        with self._starting:
+            self._closed = True
         for template in list(self._templates.values()):
             template.close()
         for environment in list(self._environments):
