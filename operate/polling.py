@@ -9,13 +9,13 @@ from operate.errors import CannotOperate
 from operate.setup import invoke
 from operate.verify.stack import Stack
 
-_REGISTRATION_SECONDS = 30
+_REGISTRATION_SECONDS = 60
 
 
 def poll(stack: Stack) -> str:
     """Poll once; return the status that W&B shows. It takes the items that the schedule would take within a minute.
 
-    While a scheduled poll registers the launch agent, waits up to 30 seconds for it. Raises CannotOperate if that takes
+    While a scheduled poll registers the launch agent, waits up to a minute for it. Raises CannotOperate if that takes
     longer, if the poll fails, or if polling was stopped in W&B.
     """
     deadline = time.monotonic() + _REGISTRATION_SECONDS

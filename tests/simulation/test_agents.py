@@ -44,6 +44,19 @@ def test_a_former_agent_is_killed_although_the_function_died_before_the_next_was
         assert statuses(made) == ["KILLED", "POLLING"]
 
 
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.REFUSED, Fault.KEY_REJECTED, Fault.MALFORMED])
+def test_an_agent_that_could_not_be_registered_is_registered_by_the_next_poll(fault: Fault) -> None:
+    """Otherwise every other poll would say that the agent is being registered, and not why it is not."""
+    faults = FaultsAt(Site("poll_queues", "wandb", "CreateLaunchAgent"), fault)
+    with world(6, faults) as made:
+        (stack,) = made.stacks.values()
+        while not faults.happened:
+            made.clock.run(1)
+        assert stack.table.items[f"agent#{ENTITY}"]["registering_until"] == {"N": "0"}
+        made.clock.run(MINUTE)
+        assert statuses(made) == ["POLLING"]
+
+
 def test_a_former_agent_that_w_and_b_refuses_to_change_keeps_no_other_from_polling() -> None:
     faults = FaultsAt(Site("poll_queues", "wandb", "UpdateLaunchAgent"), Fault.REFUSED, times=99)
     with world(6, faults) as made:

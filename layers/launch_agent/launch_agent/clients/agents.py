@@ -42,6 +42,10 @@ class Agents:
         )
         return self._table.make(claim)
 
+    def end_claim(self, entity: str) -> None:
+        """Let another call register at once, after W&B did not answer this one."""
+        self._table.make(self._table.change(_key(entity), set_={"registering_until": 0}))
+
     def remember(self, agent: AgentRecord) -> None:
         """Store a registration and end the claim. The count of slots in use does not change."""
         values = agent.model_dump(exclude={"changed_at", "entity", "told_to_wait", *_COUNTERS.values()})

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -133,9 +134,14 @@ class PollQueues:
             return self._apply_stop_polling(known, stop=seen.stop_polling)
         if not self._runs.agents.claim_registration(entity, known=known, now=datetime.now(UTC)):
             return None
-        if known and seen:
-            self._retire(known)
-        return self._register(entity, known)
+        try:
+            if known and seen:
+                self._retire(known)
+            return self._register(entity, known)
+        except LaunchError:
+            with suppress(LaunchError):  # the claim also ends by itself, in a minute
+                self._runs.agents.end_claim(entity)
+            raise
 
     def _retire(self, former: AgentRecord) -> None:
         """Report a launch agent as KILLED that another follows, before it does: a later call may not know of it."""
