@@ -34,8 +34,8 @@ WITHOUT_CALL = {
 ELSEWHERE = {"sweep_runs": {"pricing:GetProducts"}}
 """Allowed calls that no scenario makes: a sweep finds an ended job of a stopped execution in tests/e2e/test_page.py."""
 
-PART = 3
-"""The suite tries one of three attacks, spread over all places, faults and scenarios, so that it stays quick."""
+PART = 6
+"""The suite tries one of six attacks, spread over all places, faults and scenarios, so that it stays quick."""
 
 
 def wrong(cases: Iterable[Case]) -> dict[str, list[str]]:
