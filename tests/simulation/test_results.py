@@ -9,8 +9,8 @@ from local.wandb.runs import Run
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
 from tests.simulation.test_endings import ALGORITHM, ended, instead
 from tests.simulation.training import Script
-from tests.simulation.world import HOUR, PROJECT, World, price_of, world
 from tests.simulation.world import ENTITY as TEAM
+from tests.simulation.world import HOUR, PROJECT, World, price_of, world
 
 JOB_URL = "https://us-east-1.console.aws.amazon.com/sagemaker/home?region=us-east-1#/jobs/{}"
 
