@@ -108,8 +108,11 @@ def _where(execution: Mapping[str, Any], events: Sequence[Mapping[str, Any]], jo
         return {"phase": outcome["verdict"], "reason": outcome["reason"]}
     if execution["status"] == "SUCCEEDED":
         return {"phase": "taken by another launch agent"}
-    why = Failure(error=execution.get("error", ""), cause=execution.get("cause", ""), stage="agent")
-    return {"phase": "stopped" if execution["status"] == "ABORTED" else "not launched", "reason": why.reason}
+    cause = execution.get("cause", "")
+    if execution["status"] == "ABORTED":
+        return {"phase": "stopped", "reason": Failure.of_stop(cause).reason}
+    why = Failure(error=execution.get("error", ""), cause=cause, stage="agent")
+    return {"phase": "not launched", "reason": why.reason}
 
 
 def _instance(job: Mapping[str, Any]) -> str:

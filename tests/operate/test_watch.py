@@ -176,6 +176,7 @@ JOB = {
         (Aws({"status": "SUCCEEDED", **ENDED, "output": "{}"}), "taken by another launch agent", ""),
         (Aws({"status": "FAILED", **ENDED, "error": "LaunchFailed", "cause": "no role"}), "not launched", "no role"),
         (Aws({"status": "ABORTED", **ENDED, "error": "Stopped", "cause": "by hand"}), "stopped", "by hand"),
+        (Aws({"status": "ABORTED", **ENDED}), "stopped", "The execution was stopped in Step Functions."),
     ],
 )
 def test_a_phase_is_that_of_the_state_or_of_what_it_waits_for(aws: Aws, phase: str, reason: str) -> None:

@@ -38,6 +38,11 @@ class Failure(Model):
         stage = "build" if rest.get("error") == ImageBuildFailed.__name__ else STAGES.get(given["state"], "agent")
         return {"stage": stage, **rest}
 
+    @classmethod
+    def of_stop(cls, cause: str) -> "Failure":
+        """Return the failure of an execution that was stopped, with what was said when it was."""
+        return cls(error=STOPPED, cause=cause or "The execution was stopped in Step Functions.", stage="agent")
+
     @property
     def is_stop(self) -> bool:
         """Whether the launch was stopped and did not fail."""

@@ -21,7 +21,7 @@ from launch_agent.errors import (
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
 from launch_agent.operations.metrics import BY_VERDICT, Metric
 from launch_agent.outcome.events import run_ended
-from launch_agent.outcome.judgement import STOPPED, Failure, OnItem, SeenRun, judge
+from launch_agent.outcome.judgement import Failure, OnItem, SeenRun, judge
 from launch_agent.outcome.log_lines import headline, plain
 from launch_agent.outcome.report import LOG_FILE, error_log, links, message
 from launch_agent.run_queue.items import ItemRef
@@ -317,8 +317,6 @@ def _end_in_spite_of(failure: Failure, job: TrainingJob | None) -> TrainingEnd |
 def _failure_of(execution: Execution) -> Failure:
     """Return the failure of an execution that ended without reporting its run."""
     if execution.status == "ABORTED":
-        return Failure(
-            error=STOPPED, cause=execution.cause or "The execution was stopped in Step Functions.", stage="agent"
-        )
+        return Failure.of_stop(execution.cause)
     error = execution.error or f"Execution {execution.status}"
     return Failure(error=error, cause=execution.cause, stage="agent")
