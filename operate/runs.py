@@ -17,6 +17,7 @@ _PHASES = {
     "Run sweep": "queueing runs",
 }
 _WAITS = {"CapacityUnavailable": "waiting for capacity", "ImageBeingBuilt": "waiting for the image"}
+_ENDED = ("Completed", "Failed", "Stopped")
 _LAST_EVENTS = 100
 
 
@@ -101,8 +102,10 @@ def _where(execution: Mapping[str, Any], events: Sequence[Mapping[str, Any]], jo
         now = _PHASES.get(state(events), "reporting")
         if why:
             return {"phase": _WAITS.get(why.error, f"{now}, again"), "reason": why.reason}
-        training = state(events) == "Train" and job.get("SecondaryStatus")
-        return {"phase": str(training or now).lower()}
+        if state(events) == "Train" and job:
+            has_ended = job.get("TrainingJobStatus") in _ENDED
+            return {"phase": "reporting" if has_ended else job["SecondaryStatus"].lower()}
+        return {"phase": now}
     outcome = json.loads(execution.get("output") or "{}")
     if "verdict" in outcome:
         return {"phase": outcome["verdict"], "reason": outcome["reason"]}

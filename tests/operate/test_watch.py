@@ -148,6 +148,7 @@ JOB = {
     "EnableManagedSpotTraining": True,
     "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2},
 }
+FAILED_JOB = {**JOB, "TrainingJobStatus": "Failed", "SecondaryStatus": "Failed"}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +168,7 @@ JOB = {
         ),
         (Aws(RUNNING, entered("Train"), failed("AwsThrottled", "slow")), "starting, again", "slow"),
         (Aws(RUNNING, PLANNED, entered("Train"), SUBMITTED, **JOB), "downloading", ""),
+        (Aws(RUNNING, PLANNED, entered("Train"), SUBMITTED, **FAILED_JOB), "reporting", ""),
         (Aws(RUNNING, entered("Report outcome")), "reporting", ""),
         (
             Aws({"status": "SUCCEEDED", **ENDED, "output": json.dumps({"verdict": "failed", "reason": "no"})}),
