@@ -10,7 +10,7 @@ from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
 from tests.simulation.test_endings import ALGORITHM, ended, instead
 from tests.simulation.training import Script
 from tests.simulation.world import ENTITY as TEAM
-from tests.simulation.world import HOUR, PROJECT, World, price_of, world
+from tests.simulation.world import HOUR, MINUTE, PROJECT, World, price_of, world
 
 JOB_URL = "https://us-east-1.console.aws.amazon.com/sagemaker/home?region=us-east-1#/jobs/{}"
 
@@ -69,6 +69,19 @@ def test_a_stopped_run_has_the_results_of_its_training_job() -> None:
         made.stop_in_wandb(item)
         assert ended(made, item)["verdict"] == "stopped"
         assert run_of(made, item).summary["sagemaker/status"] == "Stopped"
+
+
+def test_a_run_that_is_stopped_in_the_console_has_the_results_once_its_training_job_has_ended() -> None:
+    with world(3, NoFaults(), script=lambda _: Script(training=3 * HOUR)) as made:
+        item = made.push()
+        until_training(made, item)
+        made.stop_in_console(item)
+        assert ended(made, item)["verdict"] == "stopped"
+        made.clock.run(10 * MINUTE)
+        summary = run_of(made, item).summary
+        assert summary["sagemaker/status"] == "Stopped"
+        assert summary["sagemaker/billable_seconds"] > 0
+        assert summary["sagemaker/estimated_cost_usd"] > 0
 
 
 def test_the_run_of_an_algorithm_is_in_w_and_b_as_long_as_it_trains() -> None:

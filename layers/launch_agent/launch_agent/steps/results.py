@@ -87,6 +87,21 @@ class Results:
             logger.warning("no price for the run", exc_info=True)
             return Prices()
 
+    def finish_stopped(self, record: RunRecord, name: str) -> None:
+        """Write the results of a training job that has ended after its run was closed: a stop does not wait for it."""
+        outcome = record.outcome or {}
+        if outcome.get("verdict") != Verdict.STOPPED or "billable_seconds" in outcome:
+            return
+        path = RunPath(record.entity or "", record.project or "", record.item.run_id)
+        try:
+            job = self._clients.sagemaker.describe(name)
+            seen = self._clients.wandb.seen_run(path.entity, path.project, path.run_id)
+            if job and seen.belongs_to(record.item.id):
+                keys = summary_keys(self._clients.env.deployment, record, job, self._prices(job))
+                self._clients.wandb_runs.add_to_summary(path, keys)
+        except LaunchError:
+            logger.exception("a stopped run shows no results of its training job")
+
     def abandon(self, record: RunRecord, details: RunDetails, verdict: Verdict) -> None:
         """End the run of an algorithm whose launch failed after `begin`."""
         plan = details.plan

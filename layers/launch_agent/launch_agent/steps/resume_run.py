@@ -4,6 +4,7 @@ from aws_lambda_powertools import Logger
 
 from launch_agent.operations.repair import OrphanJob, is_orphan
 from launch_agent.outcome.report import interruption_warning, waited_for
+from launch_agent.steps.results import Results
 from launch_agent.steps.resuming import Resuming
 from launch_agent.steps.warning import renew_waiting, warn_once
 from launch_agent.training.status_event import StatusEvent
@@ -18,12 +19,14 @@ class ResumeRun:
 
     def __init__(self, clients: Clients) -> None:
         """Create the clients."""
-        self._clients, self._runs, self._resuming = clients, clients.runs, Resuming(clients)
+        self._clients, self._runs = clients, clients.runs
+        self._resuming, self._results = Resuming(clients), Results(clients)
 
     def status_changed(self, event: StatusEvent) -> None:
         """Record the status of a training job of this stack, and resume its execution if the job has ended.
 
-        A job that no open run waits for is stopped. A spot interruption puts a warning on the queue item.
+        A job that no open run waits for is stopped. A spot interruption puts a warning on the queue item. If a stop
+        closed the run before its job ended, the results of the job are written into the run.
         """
         job, item_id = self._job_and_item(event)
         if job is None or item_id is None:
@@ -45,6 +48,8 @@ class ResumeRun:
         if job.started_at and record.training_job_name == job.name:
             renew_waiting(self._clients, record, waited_for(job.name), over=True)
         self._resuming.resume(record, job)
+        if job.verdict and not record.is_unreported and record.training_job_name == job.name:
+            self._results.finish_stopped(record, job.name)
         if job.secondary_status == "Interrupted":
             warn_once(self._clients, record, interruption_warning())
 
