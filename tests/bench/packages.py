@@ -11,7 +11,7 @@ from tests.handlers import NAMES
 _ABOUT = (
     "The unpacked code of the largest function and the layers, as `sam build` makes them for deployment: for Python "
     "3.13, with compiled files for both processors, because AWS CodeBuild runs the builder from the same layer. Lambda "
-    "takes 250 MB."
+    "takes 250 MB. With bytecode, if Python 3.13 is on the path."
 )
 
 
