@@ -121,5 +121,8 @@ def test_the_garbage_collector_is_off_while_a_function_starts_and_on_when_it_has
     text = (ROOT / "functions" / name / "app.py").read_text()
     of_the_package = [line for line in text.splitlines() if line.startswith("from launch_agent")]
     assert of_the_package[0].startswith("from launch_agent.door import door")
-    code = "import gc, launch_agent.door; assert not gc.isenabled(); import app; assert gc.isenabled()"
+    code = (
+        "import gc, launch_agent.door; assert not gc.isenabled() and not gc.get_freeze_count(); "
+        "import app; assert gc.isenabled() and gc.get_freeze_count()"
+    )
     subprocess.run([sys.executable, "-c", code], env=environment_of(name, _LAYERS), capture_output=True, check=True)
