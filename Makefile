@@ -43,7 +43,7 @@ $(VENV)/.installed: requirements/dev.txt $(UV)
 
 .PHONY: lock
 lock: $(UV) ## Resolves requirements/*.in again; UPGRADE=1 takes the newest versions, and the newest base images
-	@for source in layers/launch_agent/requirements.in layers/launch_agent/launch_agent/builder/notebook.in requirements/*.in; do \
+	@for source in layers/launch_agent/{requirements,service_models}.in layers/launch_agent/launch_agent/builder/notebook.in requirements/*.in; do \
 		$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 			--custom-compile-command "make lock" "$$source" -o "$${source%.in}.txt" || exit 1; done
 	@echo sagemaker-core | $(UV) pip compile -q --universal --python-version 3.11 --no-deps --generate-hashes \
@@ -66,7 +66,7 @@ plan: ## Checks a run without launching it: make plan SPEC=run_spec.json, or ARG
 # Tests of the embedded AWS mostly wait, so one more process than processors is used.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: test check format golden release-set picture
+.PHONY: test check format bench golden release-set picture
 test: setup ## Runs all tests, offline; ARGS="tests/unit -k macros" runs some
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and end to end"
 	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
@@ -105,6 +105,10 @@ fuzz: $(VENV)/.installed ## Gives random input to every parser, and counts the r
 
 format: $(VENV)/.installed ## Formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: ## Measures this application next to wandb launch-agent, as lines of JSON: make bench [ARGS="--only cold-start --write"]
+	@$(MAKE) --no-print-directory setup >&2
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 golden: $(VENV)/.installed .venvs/training/.installed ## Writes the golden expectations again; review the diff
 	@$(BIN)/python -m tests.golden.cases && $(BIN)/python -m tests.unit.test_dockerfile && $(BIN)/python -m tests.schemas

@@ -8,6 +8,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from launch_agent.clients.aws import CONFIG
+from launch_agent.clients.aws import session as package_session
 from operate.errors import CannotOperate
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ class Account:
         if not session.region_name:
             raise CannotOperate("No AWS region is set. Set AWS_REGION, or choose a region with `aws configure`.")
         self.region: str = session.region_name
-        # The launch_agent package's clients use the default session's region.
-        boto3.setup_default_session(region_name=self.region)
+        package_session().set_config_variable("region", self.region)
         self.client: Any = partial(session.client, config=CONFIG)
 
     @cached_property

@@ -8,6 +8,8 @@ import botocore.session
 import pytest
 from hypothesis import settings
 
+from launch_agent.clients import aws
+
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=1_500, stateful_step_count=30)
 settings.load_profile("suite")
@@ -37,7 +39,7 @@ GROUPS = {
 _GROUP_OF = {module: group for group, modules in GROUPS.items() for module in modules}
 
 
-# moto gives each test a new session of boto3. With one loader, AWS's service models are read once for all of them.
+# Each test has new sessions. With one loader, AWS's service models are read once for all of them.
 botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
@@ -55,12 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prevent tests from reaching a real account."""
+    """Prevent tests from reaching a real account. The functions' clients get a session for each test."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    aws.session.cache_clear()
 
 
 def pytest_runtest_setup() -> None:

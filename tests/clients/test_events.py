@@ -1,12 +1,13 @@
 """EventBridge: one try for each event, and its refusals are not raised."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
 
+from launch_agent.clients import aws
 from launch_agent.clients.events import Events
 from launch_agent.outcome.events import run_launched
 from tests.golden.cases import DEPLOYMENT
@@ -18,8 +19,8 @@ EVENT = run_launched(run_record(entity="team", project="p"), "job", DEPLOYMENT)
 @pytest.fixture
 def stubbed(monkeypatch: pytest.MonkeyPatch) -> tuple[Events, Stubber]:
     """The client, and what EventBridge answers."""
-    client = boto3.client("events", region_name="us-east-1")
-    monkeypatch.setattr(boto3, "client", lambda *_, **__: client)
+    client = aws.aws_client("events")
+    monkeypatch.setattr(aws, "session", lambda: SimpleNamespace(create_client=lambda *_, **__: client))
     stub = Stubber(client)
     stub.activate()
     return Events(), stub

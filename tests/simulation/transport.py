@@ -1,16 +1,20 @@
 """The points where requests leave the real clients, botocore and urllib3. From here, the simulation answers."""
 
 import asyncio
+import atexit
 import io
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import boto3
+import botocore
 import botocore.endpoint
 import botocore.handlers
 import pytest
@@ -20,7 +24,10 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
 from botocore.retries import quota
+from botocore.session import Session
 
+import service_models
+from launch_agent.clients import aws as aws_clients
 from launch_agent.clients import table
 from tests.simulation.dynamodb import Refused, conflict
 from tests.simulation.faults import Fault
@@ -67,19 +74,35 @@ def answered(aws: Aws, wandb: WandbApi) -> Iterator[None]:
             patch.setattr(module, "time", SimpleNamespace(sleep=pause))
         # The retries of one schedule must not count against the next.
         patch.setattr(quota.RetryQuota, "acquire", lambda *_: True)
-        patch.setattr(boto3, "client", _client)
+        patch.setattr(aws_clients, "session", lambda: SimpleNamespace(create_client=_client))
         patch.setitem(urllib3.poolmanager.pool_classes_by_scheme, "http", _Pool)
         yield
 
 
 @cache
 def _client(service: str, *, config: Config, region_name: str = "us-east-1") -> Any:
-    """Return a cached client, so that thousands of schedules do not create thousands of clients."""
-    session = boto3.Session(aws_access_key_id="simulated", aws_secret_access_key="simulated", region_name=region_name)
+    """Return a cached client, so that thousands of schedules do not create thousands of clients.
+
+    It knows only the operations that are in the layer.
+    """
     # Signatures and user agents are slow and not used here; with checksums, a body would come in chunks.
     plain = Config(signature_version=UNSIGNED, user_agent="simulated", request_checksum_calculation="when_required")
-    config = config.merge(plain)
-    return session.client(service, config=config)  # type: ignore[call-overload]  # the name is not a literal
+    return _session().create_client(
+        service,
+        config=config.merge(plain),
+        region_name=region_name,
+        aws_access_key_id="simulated",
+        aws_secret_access_key="simulated",
+    )
+
+
+@cache
+def _session() -> Session:
+    """Return a session with the service models of the layer, and the simulation's handlers."""
+    folder = Path(tempfile.mkdtemp(prefix="service-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    service_models.write(Path(botocore.__path__[0]), folder)
+    return aws_clients.new_session(folder)
 
 
 def _sent(request: Any, event_name: str, **_: Any) -> AWSResponse:

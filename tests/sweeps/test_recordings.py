@@ -14,7 +14,8 @@ import yaml
 
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.run_queue.items import parse_run_spec
-from launch_agent.sweeps.order import Order, parse_order
+from launch_agent.sweeps.asked import parse_order
+from launch_agent.sweeps.order import Order
 from launch_agent.sweeps.push import Push
 from tests.sweeps.server import Scheduler, Server
 

@@ -11,7 +11,7 @@
 - `runs`: the record of a run, and its states
 - `outcome`: how a run ended, what the user sees, and the events of this application
 - `operations`: what a sweep repairs, what is checked before there are runs, and the metrics
-- `settings`: the environment of the functions, and launch-config.yaml
+- `settings`: the environment of the functions
 - `clients`: one module for each service
 - `wiring`: every setting and every client, created on first use
 - `door`: wraps every function

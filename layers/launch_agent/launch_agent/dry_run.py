@@ -28,9 +28,8 @@ from launch_agent.image.recipe import BuildPlan
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.algorithm import is_algorithm_image
 from launch_agent.plan.launch_plan import LaunchPlan, plan_launch
-from launch_agent.plan.queue_block import RESOURCE
 from launch_agent.plan.source import Job
-from launch_agent.run_queue.items import ItemRef, QueueItem, RunSpec, parse_run_spec
+from launch_agent.run_queue.items import RESOURCE, ItemRef, QueueItem, RunSpec, parse_run_spec
 from launch_agent.run_queue.job_artifact import parse_job_name
 from launch_agent.run_queue.launch_config import LaunchConfig, parse_launch_config
 from launch_agent.settings import Settings

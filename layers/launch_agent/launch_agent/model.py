@@ -12,13 +12,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 class Model(BaseModel):
     """Our own data: frozen. Unknown keys are an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class Wire(BaseModel):
     """Data that others send: frozen. Unknown keys are ignored, and a key that is null is absent."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True, defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod

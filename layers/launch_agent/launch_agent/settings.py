@@ -1,18 +1,14 @@
-"""The environment variables of the functions, and launch-config.yaml. Only this module reads them."""
+"""The environment variables of the functions. Only this module reads them."""
 
 import os
-import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Json
 
 from launch_agent.deployment import Deployment
-from launch_agent.errors import InvalidLaunchConfig
 from launch_agent.model import Model
 from launch_agent.operations.setup import Needs
-from launch_agent.run_queue.launch_config import FILE_NAME, LaunchConfig, parse_launch_config
 
 
 class Settings(Model):
@@ -98,12 +94,3 @@ class SetupEnvironment(Settings):
             volume_key_arn=self.volume_kms_key_arn,
             training_in_vpc=self.training_in_vpc,
         )
-
-
-def read_launch_config() -> LaunchConfig:
-    """Read launch-config.yaml from the import path, where its own layer puts it. Raises InvalidLaunchConfig."""
-    for folder in sys.path:
-        path = Path(folder, FILE_NAME)
-        if path.is_file():
-            return parse_launch_config(path.read_bytes())
-    raise InvalidLaunchConfig(f"{FILE_NAME} is not on the import path. The stack's configuration layer provides it.")

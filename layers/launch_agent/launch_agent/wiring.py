@@ -6,7 +6,7 @@ Client modules are imported on first use too, so that a function's cold start im
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from launch_agent.settings import Environment, StateMachine, read_launch_config
+from launch_agent.settings import Environment, StateMachine
 
 if TYPE_CHECKING:
     from launch_agent.clients.artifacts import Artifacts
@@ -63,6 +63,8 @@ class Clients:
     @cached_property
     def config(self) -> "LaunchConfig":
         """launch-config.yaml. Raises InvalidLaunchConfig."""
+        from launch_agent.run_queue.launch_config import read_launch_config
+
         return read_launch_config()
 
     @cached_property

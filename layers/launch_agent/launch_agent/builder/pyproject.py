@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from launch_agent.image.dockerfile import CODE_FOLDER
 from launch_agent.model import Wire
@@ -73,7 +73,7 @@ class Uv(Wire):
 
     sources: Mapping[str, Sources] = {}
     index: tuple[Index, ...] = ()
-    workspace: Workspace = Workspace()
+    workspace: Workspace = Field(default_factory=Workspace)
 
 
 def dependencies_of(files: Mapping[str, bytes]) -> list[str]:

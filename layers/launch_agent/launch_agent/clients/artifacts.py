@@ -11,8 +11,9 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.answers import Unreadable, read_json
+from launch_agent.clients.artifact_answers import Artifact, FilePage, Membership
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.wandb_answers import Artifact, FilePage, Membership, at, parsed
+from launch_agent.clients.wandb_answers import at, parsed
 from launch_agent.errors import JobArtifactNotFound, UnsupportedJobSource, WandbUnavailable
 from launch_agent.image.recipe import ArtifactCode
 from launch_agent.model import Wire

@@ -1,16 +1,48 @@
-"""What every AWS client shares: its configuration, and the translation of AWS's error codes into our errors."""
+"""What every AWS client shares: its session, its configuration, and the translation of AWS's error codes into ours.
+
+botocore creates the clients: boto3 adds nothing that is used here, and makes every cold start longer.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
+from botocore.session import Session
 
 from launch_agent.errors import AwsRefused, AwsThrottled
 from launch_agent.remedies import explained
 
 CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=15)
+
+SERVICE_MODELS = Path(__file__).parents[1] / "service_models"
+"""The models of the operations that are used here. Only the built layer has them: `service_models.py` writes them."""
+
+
+def new_session(models: Path = SERVICE_MODELS) -> Session:
+    """Return a session that looks for service models in a folder first, and then among botocore's own."""
+    session = Session()
+    session.set_config_variable("data_path", str(models))
+    return session
+
+
+session = cache(new_session)
+"""The session of this process. Its clients share what it has read."""
+
+if TYPE_CHECKING:
+    import boto3
+
+    aws_client = boto3.client  # its types say which client a service's name stands for
+else:
+
+    def aws_client(service: str, *, config: Config = CONFIG, **where: Any) -> Any:
+        """Return a client for a service, as `boto3.client` does. Nothing is sent."""
+        return session().create_client(service, config=config, **where)
+
 
 _TRANSIENT = frozenset(
     {

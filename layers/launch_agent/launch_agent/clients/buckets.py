@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, throttled
+from launch_agent.clients.aws import aws_client, throttled
 from launch_agent.plan.buckets import Unplaced
 
 _REGION = "x-amz-bucket-region"
@@ -16,7 +15,7 @@ class Buckets:
 
     def __init__(self) -> None:
         """Make the client; nothing is sent yet."""
-        self._s3 = boto3.client("s3", config=CONFIG)
+        self._s3 = aws_client("s3")
 
     def find(self, name: str) -> str | Unplaced:
         """Return the region of a bucket, or why that is not known. Raises AwsThrottled.

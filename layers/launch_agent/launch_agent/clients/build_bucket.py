@@ -1,10 +1,9 @@
 """The bucket through which the builder gets build plans and returns its notes."""
 
-import boto3
 from botocore.exceptions import ClientError
 from pydantic_core import from_json
 
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 from launch_agent.errors import ImageBuildFailed
 from launch_agent.image.recipe import BuildPlan, ImageNote
 
@@ -21,7 +20,7 @@ class BuildBucket:
     def __init__(self, name: str) -> None:
         """`name` is the bucket's."""
         self._name = name
-        self._s3 = boto3.client("s3", config=CONFIG)
+        self._s3 = aws_client("s3")
 
     def store_plan(self, plan: BuildPlan) -> str:
         """Store a build plan and return its key. Raises ValueError if the plan has no token."""

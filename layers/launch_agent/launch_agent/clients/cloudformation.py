@@ -2,10 +2,9 @@
 
 import json
 
-import boto3
 import urllib3
 
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 from launch_agent.errors import AwsThrottled
 from launch_agent.operations.stack_change import StackChange
 
@@ -33,5 +32,5 @@ def answer(change: StackChange, failure: str = "") -> None:
 def stack_status(stack_id: str) -> str:
     """Return a stack's status, for example UPDATE_ROLLBACK_IN_PROGRESS. Raises AwsThrottled and AwsRefused."""
     with translated():
-        (stack,) = boto3.client("cloudformation", config=CONFIG).describe_stacks(StackName=stack_id)["Stacks"]
+        (stack,) = aws_client("cloudformation").describe_stacks(StackName=stack_id)["Stacks"]
     return stack["StackStatus"]

@@ -1,9 +1,8 @@
 """CodeBuild: image builds and their logs."""
 
-import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 from launch_agent.image.build_failure import Build
 
 _LINES = 50
@@ -14,8 +13,8 @@ class Builds:
 
     def __init__(self) -> None:
         """Create the AWS clients; nothing is sent yet."""
-        self._codebuild = boto3.client("codebuild", config=CONFIG)
-        self._logs = boto3.client("logs", config=CONFIG)
+        self._codebuild = aws_client("codebuild")
+        self._logs = aws_client("logs")
 
     def find(self, build_id: str) -> Build | None:
         """Return a build, or None if it does not exist."""

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 
-import boto3
-
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 
 
 class CredentialsBucket:
@@ -17,7 +15,7 @@ class CredentialsBucket:
     def __init__(self, name: str) -> None:
         """`name` is the bucket's."""
         self._name = name
-        self._s3 = boto3.client("s3", config=CONFIG)
+        self._s3 = aws_client("s3")
 
     def uri(self, folder: str) -> str:
         """Return the address of a folder, for an input channel."""

@@ -2,10 +2,10 @@
 
 import json
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from launch_agent.clients.aws import aws_client
 from launch_agent.outcome.events import SOURCE, Event
 from launch_agent.safe_text import safe_json
 
@@ -18,7 +18,7 @@ class Events:
 
     def __init__(self) -> None:
         """Create the AWS client; nothing is sent yet."""
-        self._events = boto3.client("events", config=_CONFIG)
+        self._events = aws_client("events", config=_CONFIG)
 
     def put(self, event: Event) -> str:
         """Send an event. Return why EventBridge did not take it; empty if it did. Raises nothing."""

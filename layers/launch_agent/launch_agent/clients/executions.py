@@ -6,10 +6,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 
 
 class Execution(NamedTuple):
@@ -32,7 +31,7 @@ class Executions:
 
     def __init__(self) -> None:
         """Create the AWS client; nothing is sent yet."""
-        self._states = boto3.client("stepfunctions", config=CONFIG)
+        self._states = aws_client("stepfunctions")
 
     def start(self, state_machine_arn: str, name: str, given: Mapping[str, str]) -> bool:
         """Start an execution. Return False if an execution of its name has ended, or has other input.

@@ -3,10 +3,9 @@
 import base64
 from typing import TYPE_CHECKING, NamedTuple
 
-import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, error_code, translated
+from launch_agent.clients.aws import aws_client, error_code, translated
 from launch_agent.errors import InvalidLaunchConfig
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class ImageRepository:
     def __init__(self, address: str) -> None:
         """`address` is `<account>.dkr.ecr.<region>.amazonaws.com/<name>`."""
         self._address = address
-        self._ecr = boto3.client("ecr", config=CONFIG)
+        self._ecr = aws_client("ecr")
 
     def by_tag(self, tag: str) -> PushedImage | None:
         """Return the image with a tag, or None. Raises InvalidLaunchConfig if the repository does not exist."""
@@ -72,7 +71,7 @@ def registry_password(registry: str) -> str:
     Raises AwsThrottled and AwsRefused.
     """
     with translated():
-        ecr = boto3.client("ecr", region_name=registry.split(".")[3], config=CONFIG)
+        ecr = aws_client("ecr", region_name=registry.split(".")[3])
         (data,) = ecr.get_authorization_token()["authorizationData"]
     return _password(data["authorizationToken"])
 
@@ -80,7 +79,7 @@ def registry_password(registry: str) -> str:
 def public_registry_password() -> str:
     """Return the password of the user AWS for Amazon's public registry. Raises AwsThrottled and AwsRefused."""
     with translated():
-        ecr = boto3.client("ecr-public", region_name=_PUBLIC_REGION, config=CONFIG)
+        ecr = aws_client("ecr-public", region_name=_PUBLIC_REGION)
         return _password(ecr.get_authorization_token()["authorizationData"]["authorizationToken"])
 
 

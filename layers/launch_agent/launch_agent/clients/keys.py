@@ -1,9 +1,8 @@
 """AWS KMS: keys."""
 
-import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 from launch_agent.operations.setup import Key
 
 
@@ -12,7 +11,7 @@ class Keys:
 
     def __init__(self) -> None:
         """Create the AWS client; nothing is sent yet."""
-        self._kms = boto3.client("kms", config=CONFIG)
+        self._kms = aws_client("kms")
 
     def find(self, arn: str) -> Key:
         """Return a key, given by its ARN. Raises AwsThrottled and AwsRefused."""

@@ -1,9 +1,8 @@
 """CloudWatch Logs: the last log lines of a training job's containers."""
 
-import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 
 TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _LINES = 100
@@ -16,7 +15,7 @@ class TrainingLogs:
 
     def __init__(self) -> None:
         """Create the AWS client; nothing is sent yet."""
-        self._logs = boto3.client("logs", config=CONFIG)
+        self._logs = aws_client("logs")
 
     def tails(self, training_job_name: str) -> list[tuple[str, list[str]]]:
         """Return the name and the last 100 lines of each host's log stream, of at most 20 hosts.

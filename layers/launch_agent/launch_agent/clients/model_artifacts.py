@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from launch_agent.clients import wandb_operations as operations
+from launch_agent.clients.artifact_answers import ManifestUpload, NewArtifact
 from launch_agent.clients.graphql import GraphqlClient
-from launch_agent.clients.wandb_answers import ManifestUpload, NewArtifact, at, parsed
+from launch_agent.clients.wandb_answers import at, parsed
 from launch_agent.run_queue.items import RunPath
 
 _LONGEST_NAME = 128

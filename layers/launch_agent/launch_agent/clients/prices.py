@@ -8,11 +8,10 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-import boto3
 from botocore.config import Config
 from pydantic import Field, ValidationError
 
-from launch_agent.clients.aws import translated
+from launch_agent.clients.aws import aws_client, translated
 from launch_agent.clients.table import Table
 from launch_agent.model import Wire
 from launch_agent.outcome.results import Prices
@@ -54,7 +53,7 @@ class PriceList:
 
     def _ask(self, name: str, today: date) -> tuple[float, str] | None:
         """Return a price from AWS, and keep it; None if AWS lists none, or several."""
-        pricing = boto3.client(
+        pricing = aws_client(
             "pricing", region_name=_ENDPOINTS.get(self._region.partition("-")[0], _ELSEWHERE), config=_QUICK
         )
         wanted = {"regionCode": self._region, "instanceName": name, "component": "Training"}
@@ -93,12 +92,12 @@ class _Attributes(Wire):
 
 
 class _Described(Wire):
-    attributes: _Attributes = _Attributes()
+    attributes: _Attributes = Field(default_factory=_Attributes)
 
 
 class _Product(Wire):
-    product: _Described = _Described()
-    terms: _Terms = _Terms()
+    product: _Described = Field(default_factory=_Described)
+    terms: _Terms = Field(default_factory=_Terms)
 
 
 def _prices(text: str, name: str) -> Iterator[float]:

@@ -11,8 +11,8 @@ from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.wandb_answers import at, parsed
 from launch_agent.errors import WandbRefused
 from launch_agent.model import Wire
-from launch_agent.plan.queue_block import RESOURCE
 from launch_agent.run_queue.configured_queue import ConfiguredQueue
+from launch_agent.run_queue.items import RESOURCE
 
 
 class _Queue(Wire):

@@ -3,9 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-import boto3
-
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 
 _LISTS = ("list_service_quotas", "list_aws_default_service_quotas")
 """The account's own values, and the defaults, which apply where the account has no value
@@ -17,7 +15,7 @@ class Quotas:
 
     def __init__(self) -> None:
         """Create the AWS client; nothing is sent yet."""
-        self._quotas: Any = boto3.client("service-quotas", config=CONFIG)
+        self._quotas: Any = aws_client("service-quotas")
         self._seen: defaultdict[str, dict[str, float]] = defaultdict(dict)
 
     def find(self, service: str, name: str) -> float | None:

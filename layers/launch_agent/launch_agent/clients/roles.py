@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 from launch_agent.operations.setup import Role
 
 
@@ -15,7 +14,7 @@ class Roles:
 
     def __init__(self) -> None:
         """Create the AWS client; nothing is sent yet."""
-        self._iam = boto3.client("iam", config=CONFIG)
+        self._iam = aws_client("iam")
 
     def find(self, arn: str) -> Role:
         """Return a role, given by its ARN. Conditions of its trust policy are not evaluated."""

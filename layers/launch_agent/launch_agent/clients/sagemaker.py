@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.exceptions import ClientError, ParamValidationError
 
-from launch_agent.clients.aws import CONFIG, error_code, error_message, refused, throttled, translated
+from launch_agent.clients.aws import aws_client, error_code, error_message, refused, throttled, translated
 from launch_agent.errors import CapacityUnavailable, TrainingJobRejected
 from launch_agent.remedies import explained
 from launch_agent.runs.record import RunRecord
@@ -33,7 +32,7 @@ class SageMaker:
     def __init__(self, stack_name: str) -> None:
         """Create the AWS client; nothing is sent yet."""
         self._stack_name = stack_name
-        self._sagemaker = boto3.client("sagemaker", config=CONFIG)
+        self._sagemaker = aws_client("sagemaker")
 
     def create(self, request: Mapping[str, Any]) -> bool:
         """Submit a training job; return False if its name is taken.

@@ -3,9 +3,7 @@
 import json
 import time
 
-import boto3
-
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 from launch_agent.errors import AwsRefused, InvalidRunSpec, WandbKeyRejected
 from launch_agent.model import shown
 from launch_agent.safe_text import keep_secret
@@ -19,7 +17,7 @@ class WandbApiKey:
     def __init__(self, secret_arn: str) -> None:
         """The secret's value is the key itself, or JSON with the key as `api_key` or `WANDB_API_KEY`."""
         self._secret_arn = secret_arn
-        self._secrets = boto3.client("secretsmanager", config=CONFIG)
+        self._secrets = aws_client("secretsmanager")
         self._key, self._read_at = "", float("-inf")
 
     def __call__(self) -> str:
@@ -52,7 +50,7 @@ class RunSecrets:
 
     def __init__(self) -> None:
         """Create the client; nothing is sent yet."""
-        self._secrets = boto3.client("secretsmanager", config=CONFIG)
+        self._secrets = aws_client("secretsmanager")
 
     def value(self, arn: str, key: str) -> str:
         """Return a secret's value or, with `key`, that of a key of its JSON. It is hidden in all texts from now on.
@@ -79,7 +77,7 @@ def _value_of(text: str, key: str) -> object:
 def json_secret(secret_arn: str) -> object:
     """Return the JSON value of a secret; None if it is not JSON. Raises AwsThrottled and AwsRefused."""
     with translated():
-        value = boto3.client("secretsmanager", config=CONFIG).get_secret_value(SecretId=secret_arn)["SecretString"]
+        value = aws_client("secretsmanager").get_secret_value(SecretId=secret_arn)["SecretString"]
     try:
         return json.loads(value)
     except ValueError:

@@ -3,12 +3,13 @@
 from functools import cache
 from typing import cast
 
-import botocore.session
 from botocore.model import StructureShape
+
+from launch_agent.clients.aws import session
 
 
 @cache
 def create_training_job_shape() -> StructureShape:
     """Return the shape of a CreateTrainingJob request."""
-    model = botocore.session.get_session().get_service_model("sagemaker")
+    model = session().get_service_model("sagemaker")
     return cast(StructureShape, model.operation_model("CreateTrainingJob").input_shape)

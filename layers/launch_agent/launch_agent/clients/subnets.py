@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 
 _GONE = ("InvalidSubnetID.NotFound", "InvalidGroup.NotFound", "InvalidGroupId.Malformed", "InvalidSubnetID.Malformed")
 
@@ -16,7 +15,7 @@ class Subnets:
 
     def __init__(self) -> None:
         """Create the AWS client; nothing is sent yet."""
-        self._ec2 = boto3.client("ec2", config=CONFIG)
+        self._ec2 = aws_client("ec2")
 
     def find(self, subnets: Sequence[str], groups: Sequence[str]) -> dict[str, str | None]:
         """Return the VPC of each subnet and security group; None for one that does not exist.

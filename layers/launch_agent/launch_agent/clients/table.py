@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
-import boto3
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, error_code, error_message, refused, translated
+from launch_agent.clients.attribute_values import attribute_value, plain_value
+from launch_agent.clients.aws import aws_client, error_code, error_message, refused, translated
 from launch_agent.errors import AwsRefused, AwsThrottled
 
 _KEY = "pk"
@@ -22,9 +21,6 @@ _TOO_LARGE = "exceeded the maximum allowed size"
 _TRIES = 5
 _FIRST_PAUSE_SECONDS = 0.01
 
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
-
 
 class ItemTooLarge(AwsRefused):
     """An item would be larger than 400 KB, DynamoDB's limit."""
@@ -36,7 +32,7 @@ class Table:
     def __init__(self, name: str) -> None:
         """Create the AWS client; nothing is sent yet."""
         self._name = name
-        self._dynamodb = boto3.client("dynamodb", config=CONFIG)
+        self._dynamodb = aws_client("dynamodb")
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return an item without its key, or None."""
@@ -52,7 +48,7 @@ class Table:
             IndexName=index,
             KeyConditionExpression="#name = :value",
             ExpressionAttributeNames={"#name": name},
-            ExpressionAttributeValues={":value": _serialize(value)},
+            ExpressionAttributeValues={":value": attribute_value(value)},
         )
         with translated():
             for page in pages:
@@ -109,7 +105,7 @@ class Table:
         names: tuple[str, ...] = (),
     ) -> bool:
         """Store an item, and replace an existing one. Return False if the condition does not hold."""
-        item: Any = {**_key(key), **{name: _serialize(value) for name, value in values.items()}}
+        item: Any = {**_key(key), **{name: attribute_value(value) for name, value in values.items()}}
         words = _words(names, known or {})
         return _made(
             lambda: self._dynamodb.put_item(TableName=self._name, Item=item, ConditionExpression=condition, **words)
@@ -166,14 +162,14 @@ def _words(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the names and values in the expressions of a write. DynamoDB does not accept empty ones."""
     words = {
         "ExpressionAttributeNames": {f"#{name}": name for name in names},
-        "ExpressionAttributeValues": {f":{name}": _serialize(value) for name, value in values.items()},
+        "ExpressionAttributeValues": {f":{name}": attribute_value(value) for name, value in values.items()},
     }
     return {kind: known for kind, known in words.items() if known}
 
 
 def _key(key: str) -> Any:
-    return {_KEY: _serialize(key)}
+    return {_KEY: attribute_value(key)}
 
 
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _deserialize(value) for name, value in item.items() if name != _KEY}
+    return {name: plain_value(value) for name, value in item.items() if name != _KEY}

@@ -4,10 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 
-from launch_agent.clients.aws import CONFIG, translated
+from launch_agent.clients.aws import aws_client, translated
 from launch_agent.safe_text import safe, safe_json
 
 _SETTLED = ("TaskDoesNotExist", "TaskTimedOut", "InvalidToken")
@@ -18,7 +17,7 @@ class TaskTokens:
 
     def __init__(self) -> None:
         """Create the AWS client; nothing is sent yet."""
-        self._states = boto3.client("stepfunctions", config=CONFIG)
+        self._states = aws_client("stepfunctions")
 
     def answer(self, task_token: str, output: Mapping[str, Any]) -> bool:
         """Answer a task token. Return False if it was answered before or has timed out."""

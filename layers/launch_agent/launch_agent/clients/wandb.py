@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launch_agent.clients import wandb_operations as operations
 from launch_agent.clients.graphql import GraphqlClient
@@ -25,11 +25,12 @@ from launch_agent.errors import (
     WandbRefused,
 )
 from launch_agent.outcome.judgement import SeenRun
-from launch_agent.plan.queue_block import RESOURCE
-from launch_agent.run_queue.items import ItemRef
-from launch_agent.run_queue.launch_config import LaunchConfig
+from launch_agent.run_queue.items import RESOURCE, ItemRef
 from launch_agent.runs.record import RunRecord
 from launch_agent.safe_text import safe
+
+if TYPE_CHECKING:  # its YAML parser slows down cold starts, and most functions do not read the configuration
+    from launch_agent.run_queue.launch_config import LaunchConfig
 
 _RUNS_ASKED = 100
 _MAX_FILE = 1_000_000
@@ -51,7 +52,7 @@ class Wandb:
             raise WandbKeyRejected("W&B does not know the API key. Store a valid one in the stack's secret.")
         return str(entity)
 
-    def register(self, entity: str, config: LaunchConfig, *, hostname: str, version: str) -> LaunchAgent:
+    def register(self, entity: str, config: "LaunchConfig", *, hostname: str, version: str) -> LaunchAgent:
         """Register a launch agent for the configured queues. Raises InvalidLaunchConfig if a queue does not exist."""
         found = at(self._graphql.execute(operations.run_queues(entity)), "project", "runQueues")
         ids = {queue.name: queue.id for queue in parsed(list[RunQueue], found or [])}

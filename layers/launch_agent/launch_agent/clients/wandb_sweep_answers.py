@@ -57,14 +57,14 @@ class Sweep(Wire):
 
     state: str
     config: str
-    runs: Runs = Runs()
+    runs: Runs = Field(default_factory=Runs)
 
 
 class Agent(Wire):
     """A sweep agent, and its last runs."""
 
     id: str
-    runs: Runs = Runs()
+    runs: Runs = Field(default_factory=Runs)
 
 
 class AgentEdge(Wire):
@@ -98,7 +98,7 @@ class ItemPage(Wire):
     """A page of items."""
 
     edges: tuple[ItemEdge, ...] = ()
-    info: PageInfo = Field(alias="pageInfo", default=PageInfo())
+    info: PageInfo = Field(alias="pageInfo", default_factory=PageInfo)
 
 
 def shown_sweeps(group: Sequence[tuple[Order, SweepRecord]], answer: Answer) -> Iterator[Seen | None]:

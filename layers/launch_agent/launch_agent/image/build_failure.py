@@ -47,7 +47,7 @@ class Build(Wire):
     id: str
     status: str = Field(alias="buildStatus")
     phases: tuple[BuildPhase, ...] = ()
-    logs: BuildLogs = BuildLogs()
+    logs: BuildLogs = Field(default_factory=BuildLogs)
 
 
 def build_id_in(cause: str) -> str | None:

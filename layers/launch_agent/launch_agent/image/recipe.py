@@ -53,8 +53,8 @@ class BaseImage(Wire):
 class QueueBuilder(Wire):
     """The `builder` block of the queue's configuration."""
 
-    accelerator: Annotated[BaseImage, BeforeValidator(lambda value: value or {})] = BaseImage()
-    cuda: Annotated[BaseImage, BeforeValidator(lambda value: value or {})] = BaseImage()
+    accelerator: Annotated[BaseImage, BeforeValidator(lambda value: value or {})] = Field(default_factory=BaseImage)
+    cuda: Annotated[BaseImage, BeforeValidator(lambda value: value or {})] = Field(default_factory=BaseImage)
     """The older spelling of `accelerator`."""
     base_image: ImageReference | None = None
     platform: Platform | None = None

@@ -9,9 +9,9 @@ from launch_agent.errors import LaunchError
 from launch_agent.operations.setup import Needs
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.launch_plan import plan_launch
-from launch_agent.plan.queue_block import RESOURCE, sagemaker_args
+from launch_agent.plan.queue_block import sagemaker_args
 from launch_agent.run_queue.configured_queue import ConfiguredQueue, has_variable
-from launch_agent.run_queue.items import ItemRef, parse_run_spec
+from launch_agent.run_queue.items import RESOURCE, ItemRef, parse_run_spec
 
 _KEY_ID = re.compile(r"(?:arn:.*:key/)?([0-9a-z-]+)")
 

@@ -94,7 +94,7 @@ class SeenRun(Wire):
     """Whether someone stopped the run in W&B. The SDK in the container then interrupts the process at once."""
     sweep: str | None = Field(alias="sweepName", default=None)
     """The id of the sweep that the run belongs to."""
-    own_config: Json[_OwnConfig] = Field(alias="wandbConfig", default=_OwnConfig())
+    own_config: Json[_OwnConfig] = Field(alias="wandbConfig", default_factory=_OwnConfig)
     refusal: str = ""
     """W&B's message if the API key may not read the run."""
 

@@ -4,15 +4,17 @@ All of them begin with `sagemaker/`. docs/operations.md lists them.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from launch_agent.deployment import Deployment
-from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import RunSpec
 from launch_agent.runs.record import RunRecord
 from launch_agent.training.instances import Instances, Resources
 from launch_agent.training.training_job import TrainingJob, Verdict
 from launch_agent.training.usage import cost, seconds_of, spot_saving
+
+if TYPE_CHECKING:
+    from launch_agent.plan.launch_plan import LaunchPlan
 
 PREFIX = "sagemaker/"
 METRICS = "metrics/"
@@ -62,7 +64,7 @@ def summary_keys(deployment: Deployment, record: RunRecord, job: TrainingJob, pr
     )
 
 
-def algorithm_config(spec: RunSpec, plan: LaunchPlan) -> dict[str, Any]:
+def algorithm_config(spec: RunSpec, plan: "LaunchPlan") -> dict[str, Any]:
     """Return the config of a run that the launch agent writes, as its container does not call wandb.init.
 
     Its `launch_trace_id` is the run queue item, as in a run that the wandb SDK creates.

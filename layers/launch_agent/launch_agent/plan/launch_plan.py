@@ -13,13 +13,13 @@ from launch_agent.plan.agent import Agent
 from launch_agent.plan.delivery import Delivery, delivery_faults, delivery_of, gets_agents_key
 from launch_agent.plan.macros import Macros
 from launch_agent.plan.policy import policy_faults
-from launch_agent.plan.queue_block import RESOURCE, QueueBlock, queue_block, sagemaker_args
+from launch_agent.plan.queue_block import QueueBlock, queue_block, sagemaker_args
 from launch_agent.plan.run_environment import API_KEY, IDENTITY
 from launch_agent.plan.secure_mode import secure_mode_faults
 from launch_agent.plan.source import Job, check_kind, source_of
 from launch_agent.plan.training_request import TrainingRequest, time_limit, training_request
 from launch_agent.plan.training_rules import expects_wandb_init, request_faults
-from launch_agent.run_queue.items import ItemRef, RunSpec
+from launch_agent.run_queue.items import RESOURCE, ItemRef, RunSpec
 
 
 class LaunchPlan(Model):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from launch_agent.plan.queue_block import RESOURCE, camel_case
-from launch_agent.run_queue.items import RunSpec
+from launch_agent.plan.queue_block import camel_case
+from launch_agent.run_queue.items import RESOURCE, RunSpec
 
 _OF_OTHER_INSTANCES = ("InstanceGroups", "InstancePreferences", "InstancePlacementConfig", "TrainingPlanArn")
 

@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.model import Model, faults_of, shown
-from launch_agent.run_queue.items import ItemRef, RunSpec
+from launch_agent.run_queue.items import RESOURCE, ItemRef, RunSpec
 
-RESOURCE = "sagemaker"
 _SETTINGS = "launch_agent"
 _FOR_LAUNCH_AGENTS = ("EcrRepoName", "region", "profile", "builder", _SETTINGS)
 _REQUIRED = ("RoleArn", "OutputDataConfig", "ResourceConfig", "StoppingCondition")
@@ -30,7 +29,7 @@ class QueueBlock(NamedTuple):
 
     queue: str
     raw: Mapping[str, Any]
-    settings: Settings = Settings()
+    settings: Settings = Field(default_factory=Settings)
 
     @property
     def args(self) -> dict[str, Any]:

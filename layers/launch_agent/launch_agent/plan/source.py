@@ -6,8 +6,8 @@ from typing import NamedTuple
 from launch_agent.errors import InvalidLaunchConfig, UnsupportedJobSource
 from launch_agent.image.recipe import ArtifactCode, BuildPlan, git_code, parse_queue_builder, plan_build
 from launch_agent.plan.agent import Agent
-from launch_agent.plan.queue_block import RESOURCE, QueueBlock
-from launch_agent.run_queue.items import SCHEDULER_URI, ItemRef, RunSpec
+from launch_agent.plan.queue_block import QueueBlock
+from launch_agent.run_queue.items import RESOURCE, SCHEDULER_URI, ItemRef, RunSpec
 from launch_agent.run_queue.job_artifact import JobArtifact
 
 _IMAGE_MACRO = "${image_uri}"

@@ -11,6 +11,9 @@ from launch_agent.errors import InvalidRunSpec
 from launch_agent.model import Model, Wire, faults_of, json_fault
 from launch_agent.run_queue.commands import CodePath, Command
 
+RESOURCE = "sagemaker"
+"""The resource of the queues whose items are run here, and the key of its block in a queue's configuration."""
+
 SCHEDULER_URI = "placeholder-uri-scheduler"
 """The `uri` of the run spec of a sweep scheduler."""
 
@@ -134,7 +137,7 @@ class RunSpec(Wire):
     project: Name
     run_id: RunId = None
     job: Text | None = None
-    docker: Docker = Docker()
+    docker: Docker = Field(default_factory=Docker)
     image_uri: Text | None = None
     uri: Text | None = None
     name: Text | None = None
@@ -142,7 +145,7 @@ class RunSpec(Wire):
     python_version: Text | None = None
     resource: Text | None = None
     resource_args: dict[str, Any] = Field(default_factory=dict)
-    overrides: Overrides = Overrides()
+    overrides: Overrides = Field(default_factory=Overrides)
     sweep_id: Text | None = None
     resume_count: int | None = Field(alias="_resume_count", default=None)
     api_key: SecretStr | None = Field(alias="_wandb_api_key", default=None)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from launch_agent.errors import JobArtifactNotFound
 from launch_agent.model import Wire, faults_of, json_fault
@@ -76,7 +76,7 @@ class JobArtifact(Wire):
     artifact_id: str
     digest: str
     source_type: str
-    source: JobSource = JobSource()
+    source: JobSource = Field(default_factory=JobSource)
     runtime: Text | None = None
 
     @property

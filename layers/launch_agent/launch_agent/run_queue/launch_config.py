@@ -125,7 +125,7 @@ class LaunchConfig(Model):
     registry: Registry | None = None
     builder: Builder | None = None
     policy: Policy | None = None
-    schedulers: Schedulers = Schedulers()
+    schedulers: Schedulers = Field(default_factory=Schedulers)
 
     @field_validator("policy")
     @classmethod
@@ -197,6 +197,15 @@ _EXAMPLES = {
     "builder.type": "builder: {type: docker}, or {type: noop} for existing images only",
     "builder.platform": "builder: {platform: linux/amd64}",
 }
+
+
+def read_launch_config() -> LaunchConfig:
+    """Read launch-config.yaml from the import path, where its own layer puts it. Raises InvalidLaunchConfig."""
+    for folder in sys.path:
+        path = Path(folder, FILE_NAME)
+        if path.is_file():
+            return parse_launch_config(path.read_bytes())
+    raise InvalidLaunchConfig(f"{FILE_NAME} is not on the import path. The stack's configuration layer provides it.")
 
 
 def parse_launch_config(content: str | bytes) -> LaunchConfig:

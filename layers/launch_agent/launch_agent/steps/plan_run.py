@@ -20,7 +20,6 @@ from launch_agent.plan.own_scheduler import as_run
 from launch_agent.plan.source import Job
 from launch_agent.run_queue.items import Slot, parse_run_spec
 from launch_agent.runs.record import RunRecord
-from launch_agent.steps.planning_sweeps import plan_sweep
 from launch_agent.steps.warning import renew_waiting, warn
 from launch_agent.wiring import Clients
 
@@ -60,6 +59,8 @@ class PlanRun:
         self._acknowledge(record)
         details = self._runs.details(record.item.id)
         if record.slot is Slot.SCHEDULER and not parse_run_spec(details.spec).is_own_scheduler:
+            from launch_agent.steps.planning_sweeps import plan_sweep  # few items are schedulers
+
             return plan_sweep(self._clients, record)
         plan = details.plan or self._decide(record, details.spec)
         return self._claim_or_reuse_image(record, plan, plan.build) if plan.build else plan.summary(image="given")

@@ -8,7 +8,8 @@ from aws_lambda_powertools import Logger
 from launch_agent.errors import InvalidRunSpec, WandbRefused
 from launch_agent.run_queue.items import RunSpec, parse_run_spec
 from launch_agent.runs.record import RunRecord
-from launch_agent.sweeps.order import Order, parse_order, read_config
+from launch_agent.sweeps.asked import parse_order, read_config
+from launch_agent.sweeps.order import Order
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)

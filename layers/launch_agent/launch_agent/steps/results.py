@@ -1,18 +1,20 @@
 """Shows a run's training job on the run in W&B. If W&B or AWS refuse a part of that, the run goes on without it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_lambda_powertools import Logger
 
 from launch_agent.errors import LaunchError
 from launch_agent.outcome.judgement import SeenRun
 from launch_agent.outcome.results import COST, PENDING, RUN_STATES, Prices, algorithm_config, config_keys, summary_keys
-from launch_agent.plan.launch_plan import LaunchPlan
 from launch_agent.run_queue.items import RunPath, parse_run_spec
 from launch_agent.runs.record import RunDetails, RunRecord
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
 from launch_agent.wiring import Clients
+
+if TYPE_CHECKING:
+    from launch_agent.plan.launch_plan import LaunchPlan
 
 logger = Logger(child=True)
 
@@ -132,7 +134,7 @@ class Results:
         self,
         record: RunRecord,
         raw: Any,
-        plan: LaunchPlan,
+        plan: "LaunchPlan",
         *,
         state: str,
         request: Mapping[str, Any] | None = None,

@@ -106,11 +106,11 @@ class TrainingJob(Wire):
     ended_at: Instant | None = Field(alias="TrainingEndTime", default=None)
     training_seconds: int | None = Field(alias="TrainingTimeInSeconds", default=None)
     billable_seconds: int | None = Field(alias="BillableTimeInSeconds", default=None)
-    resources: Resources = Field(alias="ResourceConfig", default=Resources())
+    resources: Resources = Field(alias="ResourceConfig", default_factory=Resources)
     is_spot: bool = Field(alias="EnableManagedSpotTraining", default=False)
-    model: _Model = Field(alias="ModelArtifacts", default=_Model())
+    model: _Model = Field(alias="ModelArtifacts", default_factory=_Model)
     """Where the model is. SageMaker gives the place even if the container left no model."""
-    algorithm: Algorithm = Field(alias="AlgorithmSpecification", default=Algorithm())
+    algorithm: Algorithm = Field(alias="AlgorithmSpecification", default_factory=Algorithm)
     metrics: tuple[Metric, ...] = Field(alias="FinalMetricDataList", default=())
     transitions: tuple[Transition, ...] = Field(alias="SecondaryStatusTransitions", default=())
 
