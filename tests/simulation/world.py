@@ -188,6 +188,7 @@ class World:
             "BUILD_COMPUTE_TYPE": "BUILD_GENERAL1_MEDIUM",
             "CAPACITY_WAIT_HOURS": str(capacity_wait_hours),
             "CREDENTIALS_BUCKET": CREDENTIALS,
+            "DATA_KMS_KEY_ARN": "",
             "IMAGE_REPOSITORY": REPOSITORY,
             "PARTITION": "aws",
             "POWERTOOLS_SERVICE_NAME": SERVICE,

@@ -73,6 +73,7 @@ class SetupEnvironment(Settings):
     """The environment variables of `check_setup`: what the stack was deployed with."""
 
     build_compute_type: str
+    data_kms_key_arn: str
     queue_configuration: Json[dict[str, Any]]
     """The configuration that the stack suggests for its queues."""
     secret_kms_key_arn: str
@@ -84,7 +85,11 @@ class SetupEnvironment(Settings):
     @property
     def keys(self) -> dict[str, str]:
         """The ARN of each KMS key, by its template parameter."""
-        keys = {"SecretKmsKeyArn": self.secret_kms_key_arn, "VolumeKmsKeyArn": self.volume_kms_key_arn}
+        keys = {
+            "DataKmsKeyArn": self.data_kms_key_arn,
+            "SecretKmsKeyArn": self.secret_kms_key_arn,
+            "VolumeKmsKeyArn": self.volume_kms_key_arn,
+        }
         return {parameter: arn for parameter, arn in keys.items() if arn}
 
     def needs(self, region: str) -> Needs:
