@@ -112,8 +112,8 @@ golden: $(VENV)/.installed .venvs/training/.installed ## Writes the golden expec
 release-set: $(VENV)/.installed ## Writes what this version stores and sends into tests/upgrade; once for each release
 	@$(BIN)/python -m tests.upgrade.release
 
-picture: $(VENV)/.installed ## Draws the pictures in the documents, from the state machine and runs/life.py
-	@$(BIN)/python -m tests.pictures
+picture: $(VENV)/.installed .venvs/sam/.installed ## Draws the pictures in the documents from the code, and lists the permissions in docs/iam.md
+	@$(BIN)/python -m tests.pictures && $(BIN)/python -m tests.iam_document
 
 .PHONY: hooks
 hooks: $(VENV)/.installed ## Runs the quick checks before each commit
