@@ -87,7 +87,7 @@ check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, i
 	@echo "check: words"; $(BIN)/python -m tests.words
 	@echo "check: template"; .venvs/sam/bin/cfn-lint template.yaml && $(SAM) validate --lint
 
-.PHONY: faults soak prove-upgrade mutants fuzz
+.PHONY: faults soak prove-upgrade prove-iam mutants fuzz
 faults: $(VENV)/.installed ## Lets every call fail in every way in a simulated world, one at a time, and lists how each run ends
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
@@ -96,6 +96,9 @@ soak: $(VENV)/.installed ## Sends N items through a simulated world full of faul
 
 prove-upgrade: setup ## Upgrades version 0.1.0 to this one on the embedded AWS, with runs in every phase, and rolls back
 	@$(BIN)/pytest -q -m long tests/e2e/test_upgrade.py
+
+prove-iam: $(VENV)/.installed ## Takes each permission away from the functions in a simulated world, one at a time, and lists what nothing notices
+	@$(BIN)/python -m tests.simulation.prove_iam
 
 mutants: $(VENV)/.installed .venvs/mutants/.installed ## Breaks the package in N random places, one at a time, and lists what no test notices: make mutants N=60 SEED=1
 	@.venvs/mutants/bin/python -m tests.mutants --number $(or $(N),20) --seed $(or $(SEED),1)
