@@ -87,6 +87,16 @@ check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, i
 	@echo "check: words"; $(BIN)/python -m tests.words
 	@echo "check: template"; .venvs/sam/bin/cfn-lint template.yaml && $(SAM) validate --lint
 
+.PHONY: audit vulnerabilities sbom
+audit: .venvs/audit/.installed ## Checks the template with checkov, whose suppressions are in .checkov.yaml
+	@.venvs/audit/bin/checkov --skip-download
+
+vulnerabilities: .venvs/audit/.installed ## Looks for known vulnerabilities in the locked packages; needs PyPI's database
+	@.venvs/audit/bin/pip-audit --strict --disable-pip --require-hashes -r layers/launch_agent/requirements.txt
+
+sbom: .venvs/audit/.installed ## Writes sbom.json: the packages of the layer, from its lock, as CycloneDX
+	@.venvs/audit/bin/cyclonedx-py requirements layers/launch_agent/requirements.txt --of JSON -o sbom.json
+
 .PHONY: faults soak prove-upgrade prove-iam mutants fuzz
 faults: $(VENV)/.installed ## Lets every call fail in every way in a simulated world, one at a time, and lists how each run ends
 	@$(BIN)/python -m tests.simulation $(ARGS)
