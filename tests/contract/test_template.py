@@ -397,6 +397,8 @@ ROLE = "arn:aws-cn:iam::123456789012:role/service-role/Train"
         ("DataKmsKeyArn", ["", "arn:aws:kms:us-east-1:123456789012:key/1-2"], ["alias/a"]),
         ("PermissionsBoundaryArn", ["", "arn:aws:iam::123456789012:policy/a/b", "arn:aws:iam::aws:policy/B"], ["b"]),
         ("RolePath", ["/", "/a/", "/a/b-c/"], ["", "a", "/a", "//"]),
+        ("HttpsProxy", ["", "http://p.example.com:3128"], ["p.example.com", "http://me:secret@p:1", "http://p/a"]),
+        ("NoProxy", ["", ".amazonaws.com,10.0.0.1"], [".amazonaws.com, a"]),
         ("VpcId", ["", "vpc-0a1b2c3d"], ["0a1b2c3d"]),
         ("SubnetIds", ["", "subnet-0a", "subnet-0a,subnet-0b"], ["subnet-0a, subnet-0b", "subnet-0a,", "0a"]),
         ("SecurityGroupIds", ["", "sg-0a", "sg-0a,sg-0b"], ["sg-0a, sg-0b", "sg-0a,sg-0b,sg-0c,sg-0d,sg-0e,sg-0f"]),
@@ -410,6 +412,27 @@ def test_a_parameter_takes_what_can_work_and_refuses_the_rest(name: str, taken: 
 
 def test_no_parameter_holds_the_api_key() -> None:
     assert not [name for name, each in template()["Parameters"].items() if each.get("NoEcho")]
+
+
+def holds(rule: dict[str, Any], given: dict[str, str]) -> bool:
+    """Whether an assertion of a rule holds for these parameters."""
+    (kind, parts), *_ = rule.items()
+    if kind == "Fn::Equals":
+        reference, value = parts
+        return bool(given[reference["Ref"]] == value)
+    if kind == "Fn::Not":
+        return not holds(parts[0], given)
+    return (all if kind == "Fn::And" else any)(holds(each, given) for each in parts)
+
+
+@pytest.mark.parametrize(
+    ("vpc", "subnets", "groups", "is_taken"),
+    [("", "", "", True), ("v", "s", "g", True), ("v", "s", "", False), ("", "s", "g", False), ("v", "", "g", False)],
+)
+def test_a_network_is_named_as_a_whole_or_not_at_all(vpc: str, subnets: str, groups: str, is_taken: bool) -> None:
+    (assertion,) = template()["Rules"]["NetworkIsComplete"]["Assertions"]
+    given = {"VpcId": vpc, "SubnetIds": subnets, "SecurityGroupIds": groups}
+    assert holds(assertion["Assert"], given) == is_taken
 
 
 # --- retention and alarms

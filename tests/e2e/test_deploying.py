@@ -1,5 +1,6 @@
 """Deployments as operators make them: at a terminal, upgraded, logged, destroyed, deployed again, and side by side."""
 
+import io
 import json
 import os
 import platform
@@ -7,14 +8,17 @@ import re
 import sys
 import threading
 import uuid
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import urllib3
 
 from local import ACCOUNT_ID
+from local.demo.git_server import make_certificate
 from local.stack import ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud
 from local.wandb import WandbServer
 from operate.stack_file import path_of
@@ -212,6 +216,8 @@ def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
     for name, choices in {"plain": {}, "chosen": every_choice(cloud)}.items():
         wandb.create_queue(name, config={})
         of_queue = WandbLogin(url, ENTITY, name, API_KEY)
+        if choices:
+            make_certificate(cloud.folder).rename(cloud.folder / "ca.pem")
         stacks[name] = deploy(
             cloud,
             of_queue,
@@ -258,7 +264,9 @@ def every_choice(cloud: LocalCloud) -> dict[str, str]:
         "AlarmEmail": "ops@example.com",
         "BaseImageAccounts": "",
         "DataKmsKeyArn": data_key,
+        "HttpsProxy": "http://proxy.example.com:3128",
         "InputBucketArns": "arn:aws:s3:::data,arn:aws:s3:::more.data",
+        "NoProxy": ".amazonaws.com",
         "PermissionsBoundaryArn": policy["Arn"],
         "RolePath": "/company/launch/",
         "SecretKmsKeyArn": secret_key,
@@ -301,8 +309,13 @@ def every_rule_of_the_account_is_kept(cloud: LocalCloud, stack: Deployed) -> Non
         f"arn:aws:iam::{ACCOUNT_ID}:policy/boundary"
     }
     for name in made["AWS::Lambda::Function"]:
-        network = cloud.client("lambda").get_function_configuration(FunctionName=name)["VpcConfig"]
-        assert ",".join(network["SubnetIds"]) == NETWORK["SubnetIds"]
+        function = cloud.client("lambda").get_function_configuration(FunctionName=name)
+        assert ",".join(function["VpcConfig"]["SubnetIds"]) == NETWORK["SubnetIds"]
+        assert function["Environment"]["Variables"]["HTTPS_PROXY"] == "http://proxy.example.com:3128"
+    layer = cloud.client("lambda").get_layer_version_by_arn(Arn=function["Layers"][0]["Arn"])
+    content = urllib3.request("GET", layer["Content"]["Location"]).data
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.read("python/ca.pem") == (cloud.folder / "ca.pem").read_bytes()
     for name in made["AWS::DynamoDB::Table"]:
         table = cloud.client("dynamodb").describe_table(TableName=name)["Table"]
         assert table["SSEDescription"]["KMSMasterKeyArn"] == key

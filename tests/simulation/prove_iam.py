@@ -89,7 +89,7 @@ def reason(entry: Entry) -> str:
 
 
 def needing(entry: Entry) -> str:
-    """Return a scenario in which the action alone allows a call; empty if there is none."""
+    """Return a scenario in which the action alone allows a call; empty if it is needed in no scenario."""
     return next((name for name, each in with_everything().items() if entry in each.iam.alone), "")
 
 

@@ -32,7 +32,9 @@ class Environment(Settings):
     build_bucket: str
     capacity_wait_hours: float
     credentials_bucket: str
+    https_proxy: str
     image_repository: str
+    no_proxy: str
     partition: str
     region: str
     run_api_key_secret: str
