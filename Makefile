@@ -87,7 +87,17 @@ check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, i
 	@echo "check: words"; $(BIN)/python -m tests.words
 	@echo "check: template"; .venvs/sam/bin/cfn-lint template.yaml && $(SAM) validate --lint
 
-.PHONY: faults soak prove-upgrade mutants fuzz
+.PHONY: audit vulnerabilities sbom
+audit: .venvs/audit/.installed ## Checks the template with checkov, whose suppressions are in .checkov.yaml
+	@.venvs/audit/bin/checkov --skip-download
+
+vulnerabilities: .venvs/audit/.installed ## Looks for known vulnerabilities in the locked packages; needs PyPI's database
+	@.venvs/audit/bin/pip-audit --strict --disable-pip --require-hashes -r layers/launch_agent/requirements.txt
+
+sbom: .venvs/audit/.installed ## Writes sbom.json: the packages of the layer, from its lock, as CycloneDX
+	@.venvs/audit/bin/cyclonedx-py requirements layers/launch_agent/requirements.txt --of JSON -o sbom.json
+
+.PHONY: faults soak prove-upgrade prove-iam mutants fuzz
 faults: $(VENV)/.installed ## Lets every call fail in every way in a simulated world, one at a time, and lists how each run ends
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
@@ -96,6 +106,9 @@ soak: $(VENV)/.installed ## Sends N items through a simulated world full of faul
 
 prove-upgrade: setup ## Upgrades version 0.1.0 to this one on the embedded AWS, with runs in every phase, and rolls back
 	@$(BIN)/pytest -q -m long tests/e2e/test_upgrade.py
+
+prove-iam: $(VENV)/.installed ## Takes each permission away from the functions in a simulated world, one at a time, and lists what nothing notices
+	@$(BIN)/python -m tests.simulation.prove_iam
 
 mutants: $(VENV)/.installed .venvs/mutants/.installed ## Breaks the package in N random places, one at a time, and lists what no test notices: make mutants N=60 SEED=1
 	@.venvs/mutants/bin/python -m tests.mutants --number $(or $(N),20) --seed $(or $(SEED),1)
@@ -116,8 +129,8 @@ golden: $(VENV)/.installed .venvs/training/.installed ## Writes the golden expec
 release-set: $(VENV)/.installed ## Writes what this version stores and sends into tests/upgrade; once for each release
 	@$(BIN)/python -m tests.upgrade.release
 
-picture: $(VENV)/.installed ## Draws the pictures in the documents, from the state machine and runs/life.py
-	@$(BIN)/python -m tests.pictures
+picture: $(VENV)/.installed .venvs/sam/.installed ## Draws the pictures in the documents from the code, and lists the permissions in docs/iam.md
+	@$(BIN)/python -m tests.pictures && $(BIN)/python -m tests.iam_document
 
 .PHONY: hooks
 hooks: $(VENV)/.installed ## Runs the quick checks before each commit

@@ -80,7 +80,7 @@ class Delivery:
         """Send the record of a failed call to its destination, if the function's role may."""
         functions = seams.use("ministack.services.lambda_svc:_functions")
         role = (functions.get(func_name) or {}).get("config", {}).get("Role", "")
-        if self._iam.allows(role, "sqs:SendMessage", target_arn):
+        if self._iam.allows(role, "sqs:SendMessage", target_arn) and self._iam.may_send_with_key(role, target_arn):
             old(target_arn, func_name, event, result)
 
 

@@ -97,7 +97,9 @@ class Iam:
             service_context=context,
         )
         policies = seams.use("ministack.core.iam_evaluator:_gather_role_policies")(name, ACCOUNT_ID)
-        return bool(seams.use("ministack.core.iam_evaluator:evaluate")(asked, policies).decision == "Allow")
+        roles = seams.use("ministack.services.iam:_roles")
+        boundary = seams.use("ministack.core.iam_evaluator:_permissions_boundary")(roles, name, ACCOUNT_ID)
+        return bool(seams.use("ministack.core.iam_evaluator:evaluate")(asked, policies, *boundary).decision == "Allow")
 
     def need(self, role_arn: str, actions: Iterable[str], resource: str = "*") -> None:
         """Raise Denied, with the missing actions, unless a role may do all of these."""
@@ -137,23 +139,19 @@ class Iam:
         """Return whether a role exists and lets a service assume it for this account."""
         role = seams.use("ministack.services.iam:_roles").get(role_arn.rsplit("/", 1)[-1])
         document = (role or {}).get("AssumeRolePolicyDocument") or {}
-        trust = json.loads(document) if isinstance(document, str) else document
-        context = seams.use("ministack.core.iam_evaluator:EvalContext")(
-            principal_arn=service,
-            principal_type="Service",
-            principal_account="",
-            action="sts:AssumeRole",
-            resource_arn=role_arn,
-            region=REGION,
-            service_context={"aws:sourceaccount": ACCOUNT_ID},
-        )
-        met = seams.use("ministack.core.iam_evaluator:_conditions_met")
-        return any(
-            statement["Effect"] == "Allow"
-            and service in _listed(statement["Principal"].get("Service", []))
-            and met(statement.get("Condition") or {}, context)
-            for statement in trust.get("Statement", [])
-        )
+        return _lets_service(document, service, "sts:AssumeRole", role_arn, {"aws:sourceaccount": ACCOUNT_ID})
+
+    def key_lets(self, key_arn: str, service: str, **context: str) -> bool:
+        """Return whether a KMS key's policy lets a service encrypt and decrypt."""
+        key = seams.use("ministack.services.kms:_resolve_key")(key_arn) or {}
+        uses = ("kms:Decrypt", "kms:GenerateDataKey")
+        return all(_lets_service(key.get("Policy") or {}, service, action, key_arn, context) for action in uses)
+
+    def may_send_with_key(self, role_arn: str, queue_arn: str) -> bool:
+        """Return whether a role may use the KMS key of a queue, if the queue has one; record a denial."""
+        key, through = _key_of_queue(queue_arn), {"kms:viaservice": f"sqs.{REGION}.amazonaws.com"}
+        uses = ("kms:Decrypt", "kms:GenerateDataKey")
+        return not key or all(self.allows(role_arn, action, key, **through) for action in uses)
 
     def rule_may_invoke(self, rule_arn: str, function_arn: str) -> bool:
         """Return whether a function's resource policy lets an EventBridge rule invoke it."""
@@ -161,9 +159,42 @@ class Iam:
         return _lets_rule(found[0] if found else {}, rule_arn)
 
     def rule_may_send(self, rule_arn: str, queue_arn: str) -> bool:
-        """Return whether a queue's policy lets an EventBridge rule send to it."""
-        queue = seams.use("ministack.services.sqs:_queue_by_arn")(queue_arn) or {}
-        return _lets_rule(json.loads(queue.get("attributes", {}).get("Policy") or "{}"), rule_arn)
+        """Return whether a queue's policy, and that of its KMS key, let an EventBridge rule send to it."""
+        key = _key_of_queue(queue_arn)
+        if key and not self.key_lets(key, "events.amazonaws.com"):
+            return False
+        return _lets_rule(json.loads(_queue_attributes(queue_arn).get("Policy") or "{}"), rule_arn)
+
+
+def _queue_attributes(queue_arn: str) -> dict[str, str]:
+    queue = seams.use("ministack.services.sqs:_queue_by_arn")(queue_arn) or {}
+    return dict(queue.get("attributes", {}))
+
+
+def _key_of_queue(queue_arn: str) -> str:
+    return _queue_attributes(queue_arn).get("KmsMasterKeyId") or ""
+
+
+def _lets_service(document: Any, service: str, action: str, resource: str, context: dict[str, str]) -> bool:
+    """Return whether a resource's policy lets a service do something with it."""
+    policy = json.loads(document) if isinstance(document, str) else document
+    asked = seams.use("ministack.core.iam_evaluator:EvalContext")(
+        principal_arn=service,
+        principal_type="Service",
+        principal_account="",
+        action=action,
+        resource_arn=resource,
+        region=REGION,
+        service_context=context,
+    )
+    met = seams.use("ministack.core.iam_evaluator:_conditions_met")
+    return any(
+        statement["Effect"] == "Allow"
+        and service in _listed((statement.get("Principal") or {}).get("Service", []))
+        and any(fnmatch.fnmatchcase(action, each) for each in _listed(statement["Action"]))
+        and met(statement.get("Condition") or {}, asked)
+        for statement in policy.get("Statement", [])
+    )
 
 
 def _lets_rule(policy: Mapping[str, Any], rule_arn: str) -> bool:

@@ -29,6 +29,8 @@ def resource_arn(
         return _project_arn(body, region, account_id)
     if service == "logs":
         return _log_arn(old(service, method, path, headers, body, query_params, region, account_id), headers, body)
+    if service == "iam":
+        return _with_path(old(service, method, path, headers, body, query_params, region, account_id))
     if service != "sagemaker":
         return old(service, method, path, headers, body, query_params, region, account_id)
     try:
@@ -55,6 +57,12 @@ def _asks_for_layer_version(path: str, query_params: Any) -> bool:
 
 def _first(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
+
+
+def _with_path(arn: str) -> str:
+    """Return a role's ARN with its path, which a request that names the role does not contain."""
+    role = seams.use("ministack.services.iam:_roles").get(arn.rpartition(":role/")[2]) if ":role/" in arn else None
+    return str(role["Arn"]) if role else arn
 
 
 def _log_arn(arn: str, headers: dict[str, str], body: bytes) -> str:

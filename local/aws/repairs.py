@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from local.aws import seams
 from local.aws.cloud import Cloud
 
-_HANDLERS = "ministack.services.cloudformation.provisioners:_RESOURCE_HANDLERS"
+HANDLERS = "ministack.services.cloudformation.provisioners:_RESOURCE_HANDLERS"
 _SECRET = "AWS::SecretsManager::Secret"
 _PROJECT = "AWS::CodeBuild::Project"
 _REPOSITORY = "AWS::ECR::Repository"
@@ -26,11 +26,11 @@ _QUERY = "AWS::Logs::QueryDefinition"
 
 def install(cloud: Cloud) -> None:
     """Install the repairs that the project's own template needs."""
-    handlers = seams.use(_HANDLERS)
+    handlers = seams.use(HANDLERS)
     handlers[_SECRET] = _with_arn_as_ref(handlers[_SECRET])
-    handlers[_PROJECT] = _keeping(handlers[_PROJECT], _keep_log_group)
-    handlers[_REPOSITORY] = _keeping(handlers[_REPOSITORY], _keep_movable_tags)
-    handlers[_STATE_MACHINE] = _keeping(handlers[_STATE_MACHINE], _keep_tracing)
+    handlers[_PROJECT] = keeping(handlers[_PROJECT], _keep_log_group)
+    handlers[_REPOSITORY] = keeping(handlers[_REPOSITORY], _keep_movable_tags)
+    handlers[_STATE_MACHINE] = keeping(handlers[_STATE_MACHINE], _keep_tracing)
     handlers[_SCHEDULE] = _with_names_once(handlers[_SCHEDULE], _is_scheduled)
     handlers[_LOG_GROUP] = _with_names_once(handlers[_LOG_GROUP], _is_logged)
     handlers[_QUERY] = _without_effect()
@@ -67,7 +67,7 @@ def _with_arn_as_ref(theirs: dict[str, Any]) -> dict[str, Any]:
     return {**theirs, "create": create, "delete": delete}
 
 
-def _keeping(theirs: dict[str, Any], keep: Callable[[str, dict[str, Any]], None]) -> dict[str, Any]:
+def keeping(theirs: dict[str, Any], keep: Callable[[str, dict[str, Any]], None]) -> dict[str, Any]:
     """Call `keep` after a create or update, to keep a property that ministack drops."""
 
     def create(logical_id: str, props: dict[str, Any], stack_name: str) -> tuple[str, dict[str, Any]]:

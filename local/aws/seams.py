@@ -38,6 +38,7 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     "ministack.core.iam_evaluator:EvalContext": None,
     "ministack.core.iam_evaluator:_conditions_met": ("conditions", "ctx"),
     "ministack.core.iam_evaluator:_gather_role_policies": ("role_name", "account_id"),
+    "ministack.core.iam_evaluator:_permissions_boundary": ("store", "name", "account_id"),
     "ministack.core.iam_evaluator:evaluate": ("ctx", "policies", "limits"),
     "ministack.core.iam_evaluator:enforce": (
         *("access_key_id", "iam_action", "service", "region", "resource_arn", "service_context"),
@@ -73,6 +74,7 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     f"{_S}eventbridge:_invoke_target": ("target", "event", "rule", "view"),
     f"{_S}eventbridge:_parse_rate_seconds": ("expr",),
     f"{_S}eventbridge:_put_events": ("data", "allow_aws_source"),
+    f"{_S}kms:_resolve_key": ("key_id_or_arn",),
     f"{_S}scheduler:_SCHEDULE_TICK_INTERVAL": None,
     f"{_S}secretsmanager:_get_secret_value": ("data",),
     f"{_S}secretsmanager:_resolve": ("secret_id", "use_arn_scope"),

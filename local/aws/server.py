@@ -26,6 +26,7 @@ from local.aws.codebuild import CodeBuild
 from local.aws.containers import Containers
 from local.aws.delivery import Delivery
 from local.aws.functions import Functions
+from local.aws.guardrails import Guardrails
 from local.aws.iam import Iam, caller
 from local.aws.machine import Machine
 from local.aws.pricing import Pricing
@@ -64,6 +65,7 @@ class Server:
             part.install()
         self.behaviour.change()
         repairs.install(cloud)
+        Guardrails(self.iam).install()
         cloud.register_owner()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

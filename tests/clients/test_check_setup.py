@@ -58,7 +58,10 @@ class Account:
             "BUILD_BUCKET": "builds",
             "BUILD_COMPUTE_TYPE": "BUILD_GENERAL1_MEDIUM",
             "CAPACITY_WAIT_HOURS": "24",
+            "DATA_KMS_KEY_ARN": "",
+            "HTTPS_PROXY": "",
             "IMAGE_REPOSITORY": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/images",
+            "NO_PROXY": "",
             "PARTITION": "aws",
             "POWERTOOLS_SERVICE_NAME": "launch-agent",
             "QUEUE_CONFIGURATION": json.dumps(CONFIG),
@@ -250,6 +253,10 @@ FAILS: dict[str, tuple[Break, str]] = {
         r"key of VolumeKmsKeyArn: The KMS key \S+ is not enabled; its state is Disabled\. Enable it, or name another",
     ),
     "a key is gone": (
+        set_variables(DATA_KMS_KEY_ARN=f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000"),
+        r"key of DataKmsKeyArn: The KMS key \S+ does not exist\. Name another one in DataKmsKeyArn\.",
+    ),
+    "another key is gone": (
         set_variables(SECRET_KMS_KEY_ARN=f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-0000-0000-000000000000"),
         r"key of SecretKmsKeyArn: The KMS key \S+ does not exist\. Name another one in SecretKmsKeyArn\.",
     ),

@@ -229,21 +229,23 @@ def test_the_default_is_python_3_13_on_arm64() -> None:
 
 
 def statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the roles of the template may do, with the resource that says so."""
     for name, each in template()["Resources"].items():
         properties = each["Properties"]
         attached = each["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
         own = [properties] if attached else properties.get("Policies", [])
-        for policy in own:
+        for policy in map(chosen, own):
             document = policy.get("PolicyDocument", policy)
-            yield from ((name, chosen(statement)) for statement in document["Statement"])
+            allowed = (each for each in map(chosen, document["Statement"]) if each.get("Effect") != "Deny")
+            yield from ((name, statement) for statement in allowed)
 
 
-def chosen(statement: dict[str, Any]) -> dict[str, Any]:
-    """A statement or, if it depends on a condition, its value when the condition is true."""
-    if "Fn::If" in statement:
-        _, holds, _ = statement["Fn::If"]
+def chosen(part: dict[str, Any]) -> dict[str, Any]:
+    """A policy or a statement or, if it depends on a condition, its value when the condition is true."""
+    if "Fn::If" in part:
+        _, holds, _ = part["Fn::If"]
         return cast(dict[str, Any], holds)
-    return statement
+    return part
 
 
 def test_a_permission_on_everything_is_one_that_cannot_be_narrower() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from local.stack import CLOUD_PYTHON
+from tests.contract.test_documents import chosen
 from tests.documents import ROOT, resources, template
 
 STACK = "mine"
@@ -43,13 +44,13 @@ def listed(value: Any) -> list[Any]:
 
 def statements_of(role: str) -> Iterator[dict[str, Any]]:
     """All statements of a role, from its own and its attached policies."""
-    documents = [each["PolicyDocument"] for each in deployed("AWS::IAM::Role")[role].get("Policies", [])]
+    own = map(chosen, deployed("AWS::IAM::Role")[role].get("Policies", []))
+    documents = [each["PolicyDocument"] for each in own]
     for policy in deployed("AWS::IAM::Policy").values():
         if f'"{role}"' in json.dumps(policy["Roles"]):
             documents.append(policy["PolicyDocument"])
     for document in documents:
-        # If a statement depends on a condition, this uses its value when the condition is true.
-        yield from (each["Fn::If"][1] if "Fn::If" in each else each for each in document["Statement"])
+        yield from map(chosen, document["Statement"])
 
 
 def allowed(role: str, action: str) -> list[dict[str, Any]]:
@@ -173,11 +174,66 @@ def test_the_pattern_is_within_the_limits_of_eventbridge() -> None:
 def test_what_is_traced_may_write_traces_from_the_first_moment() -> None:
     (statement,) = deployed("AWS::IAM::ManagedPolicy")["Trace"]["PolicyDocument"]["Statement"]
     assert "xray:PutTraceSegments" in statement["Action"]
-    given = [{"Fn::If": ["Traces", {"Ref": "Trace"}, {"Ref": "AWS::NoValue"}]}]
-    roles = deployed("AWS::IAM::Role")
-    traced = {name for name, role in roles.items() if role.get("ManagedPolicyArns") == given}
-    assert traced == {*FUNCTION_ROLES, "LaunchRunRole"}
-    assert not [name for name in set(roles) - traced if "ManagedPolicyArns" in roles[name]]
+    assert holders_of("Traces", "Trace") == {*FUNCTION_ROLES, "LaunchRunRole"}
+
+
+def test_what_is_in_a_vpc_may_connect_to_it_from_the_first_moment() -> None:
+    assert holders_of("InVpc", "ConnectToVpc") == set(FUNCTION_ROLES)
+    assert allowed("BuildRole", "ec2:CreateNetworkInterfacePermission")
+
+
+def test_the_code_of_a_function_cannot_change_network_interfaces() -> None:
+    connects, _, denied = deployed("AWS::IAM::ManagedPolicy")["ConnectToVpc"]["PolicyDocument"]["Statement"]
+    assert (denied["Effect"], denied["Resource"]) == ("Deny", "*")
+    assert denied["Action"] == connects["Action"]
+    assert denied["Condition"] == {"Null": {"lambda:SourceFunctionArn": False}}
+
+
+def holders_of(condition: str, policy: str) -> set[str]:
+    """The roles to which a managed policy is attached on a condition."""
+    given = {"Fn::If": [condition, {"Ref": policy}, {"Ref": "AWS::NoValue"}]}
+    return {name for name, role in deployed("AWS::IAM::Role").items() if given in role.get("ManagedPolicyArns", [])}
+
+
+def test_every_role_has_the_path_and_the_boundary_of_the_account() -> None:
+    boundary = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+    for name, role in deployed("AWS::IAM::Role").items():
+        assert (role["Path"], role["PermissionsBoundary"]) == ({"Ref": "RolePath"}, boundary), name
+    for name, policy in deployed("AWS::IAM::ManagedPolicy").items():
+        assert policy["Path"] == {"Ref": "RolePath"}, name
+
+
+def test_every_function_and_every_build_is_in_the_vpc_of_the_account() -> None:
+    functions = deployed("AWS::Lambda::Function").items()
+    networks = {name: each["VpcConfig"] for name, each in (*functions, *deployed("AWS::CodeBuild::Project").items())}
+    assert len(networks) == len(FUNCTION_ROLES) + 1
+    assert {each["Fn::If"][0] for each in networks.values()} == {"InVpc"}
+
+
+def test_everything_that_holds_data_can_have_the_key_of_the_account() -> None:
+    kinds = ("S3::Bucket", "DynamoDB::Table", "Logs::LogGroup", "SQS::Queue", "SNS::Topic")
+    for kind in kinds:
+        for name, each in resources(f"AWS::{kind}").items():
+            assert "HasDataKey" in json.dumps(each), name
+
+
+def test_the_key_of_the_account_is_used_through_its_services_only() -> None:
+    through = set()
+    for role in deployed("AWS::IAM::Role"):
+        for statement in statements_of(role):
+            if statement["Resource"] == {"Ref": "DataKmsKeyArn"} and statement["Action"] != "kms:DescribeKey":
+                through.add(statement["Condition"]["StringEquals"]["kms:ViaService"]["Fn::Sub"].partition(".")[0])
+    assert through == {"dynamodb", "s3", "sqs"}
+
+
+def test_who_uses_a_table_or_a_bucket_can_use_their_key() -> None:
+    through = {"dynamodb": "kms:Decrypt", "s3:GetObject": "kms:Decrypt", "s3:PutObject": "kms:GenerateDataKey"}
+    for role in deployed("AWS::IAM::Role"):
+        actions = {action for each in statements_of(role) for action in listed(each["Action"])}
+        for used, on_key in through.items():
+            service = used.partition(":")[0]
+            can = any(f'"{service}.$' in json.dumps(each.get("Condition")) for each in allowed(role, on_key))
+            assert can == any(action.startswith(used) for action in actions), (role, used)
 
 
 def test_a_function_may_send_to_its_destination_before_it_is_given_one() -> None:
@@ -277,10 +333,9 @@ def test_the_key_of_volumes_is_granted_to_aws_through_sagemaker_only(role: str) 
 
 @pytest.mark.parametrize("role", [*FUNCTION_ROLES, "BuildRole"])
 def test_the_key_of_secrets_decrypts_through_secrets_manager_only(role: str) -> None:
-    (decrypt,) = allowed(role, "kms:Decrypt")
+    (decrypt,) = [each for each in allowed(role, "kms:Decrypt") if each["Resource"] == {"Ref": "SecretKmsKeyArn"}]
     through = {"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"}
     assert decrypt["Condition"] == {"StringEquals": {"kms:ViaService": through}}
-    assert decrypt["Resource"] == {"Ref": "SecretKmsKeyArn"}
 
 
 def test_every_role_that_queues_may_name_can_be_passed() -> None:
@@ -339,6 +394,14 @@ ROLE = "arn:aws-cn:iam::123456789012:role/service-role/Train"
         ("BaseImageAccounts", ["", "763104351884", "763104351884,123456789012"], ["1", "763104351884, 123456789012"]),
         ("VolumeKmsKeyArn", ["", "arn:aws:kms:us-east-1:123456789012:key/1-2"], ["arn:aws:kms:us-east-1:1:alias/a"]),
         ("SecretKmsKeyArn", ["", "arn:aws:kms:us-east-1:123456789012:key/1-2"], ["alias/a"]),
+        ("DataKmsKeyArn", ["", "arn:aws:kms:us-east-1:123456789012:key/1-2"], ["alias/a"]),
+        ("PermissionsBoundaryArn", ["", "arn:aws:iam::123456789012:policy/a/b", "arn:aws:iam::aws:policy/B"], ["b"]),
+        ("RolePath", ["/", "/a/", "/a/b-c/"], ["", "a", "/a", "//"]),
+        ("HttpsProxy", ["", "http://p.example.com:3128"], ["p.example.com", "http://me:secret@p:1", "http://p/a"]),
+        ("NoProxy", ["", ".amazonaws.com,10.0.0.1"], [".amazonaws.com, a"]),
+        ("VpcId", ["", "vpc-0a1b2c3d"], ["0a1b2c3d"]),
+        ("SubnetIds", ["", "subnet-0a", "subnet-0a,subnet-0b"], ["subnet-0a, subnet-0b", "subnet-0a,", "0a"]),
+        ("SecurityGroupIds", ["", "sg-0a", "sg-0a,sg-0b"], ["sg-0a, sg-0b", "sg-0a,sg-0b,sg-0c,sg-0d,sg-0e,sg-0f"]),
     ],
 )
 def test_a_parameter_takes_what_can_work_and_refuses_the_rest(name: str, taken: list[str], refused: list[str]) -> None:
@@ -351,6 +414,27 @@ def test_no_parameter_holds_the_api_key() -> None:
     assert not [name for name, each in template()["Parameters"].items() if each.get("NoEcho")]
 
 
+def holds(rule: dict[str, Any], given: dict[str, str]) -> bool:
+    """Whether an assertion of a rule holds for these parameters."""
+    (kind, parts), *_ = rule.items()
+    if kind == "Fn::Equals":
+        reference, value = parts
+        return bool(given[reference["Ref"]] == value)
+    if kind == "Fn::Not":
+        return not holds(parts[0], given)
+    return (all if kind == "Fn::And" else any)(holds(each, given) for each in parts)
+
+
+@pytest.mark.parametrize(
+    ("vpc", "subnets", "groups", "is_taken"),
+    [("", "", "", True), ("v", "s", "g", True), ("v", "s", "", False), ("", "s", "g", False), ("v", "", "g", False)],
+)
+def test_a_network_is_named_as_a_whole_or_not_at_all(vpc: str, subnets: str, groups: str, is_taken: bool) -> None:
+    (assertion,) = template()["Rules"]["NetworkIsComplete"]["Assertions"]
+    given = {"VpcId": vpc, "SubnetIds": subnets, "SecurityGroupIds": groups}
+    assert holds(assertion["Assert"], given) == is_taken
+
+
 # --- retention and alarms
 def test_what_holds_data_stays_when_the_stack_is_deleted_and_goes_when_it_never_was() -> None:
     kinds = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::ECR::Repository")
@@ -361,8 +445,10 @@ def test_what_holds_data_stays_when_the_stack_is_deleted_and_goes_when_it_never_
     assert {each["UpdateReplacePolicy"] for each in kept} == {"Retain"}
 
 
-def test_the_tables_are_encrypted_with_the_key_that_costs_nothing() -> None:
-    assert not [name for name, each in resources("AWS::DynamoDB::Table").items() if "SSESpecification" in each]
+def test_without_a_key_of_the_account_tables_are_encrypted_with_the_one_that_costs_nothing() -> None:
+    for table in resources("AWS::DynamoDB::Table").values():
+        condition, _, otherwise = table["SSESpecification"]["Fn::If"]
+        assert (condition, otherwise) == ("HasDataKey", {"Ref": "AWS::NoValue"})
 
 
 def test_links_lead_to_the_console_of_the_partition() -> None:

@@ -1,5 +1,6 @@
 """Deployments as operators make them: at a terminal, upgraded, logged, destroyed, deployed again, and side by side."""
 
+import io
 import json
 import os
 import platform
@@ -7,13 +8,17 @@ import re
 import sys
 import threading
 import uuid
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import urllib3
 
+from local import ACCOUNT_ID
+from local.demo.git_server import make_certificate
 from local.stack import ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud
 from local.wandb import WandbServer
 from operate.stack_file import path_of
@@ -211,6 +216,8 @@ def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
     for name, choices in {"plain": {}, "chosen": every_choice(cloud)}.items():
         wandb.create_queue(name, config={})
         of_queue = WandbLogin(url, ENTITY, name, API_KEY)
+        if choices:
+            make_certificate(cloud.folder).rename(cloud.folder / "ca.pem")
         stacks[name] = deploy(
             cloud,
             of_queue,
@@ -248,17 +255,36 @@ def is_deployed(cloud: LocalCloud, name: str) -> bool:
 def every_choice(cloud: LocalCloud) -> dict[str, str]:
     """A value for each parameter that gives a role more permissions than its default."""
     volume_key, secret_key = (cloud.client("kms").create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    key_policy = documented_key_policy()
+    data_key = cloud.client("kms").create_key(Policy=key_policy)["KeyMetadata"]["Arn"]
+    boundary = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+    policy = cloud.client("iam").create_policy(PolicyName="boundary", PolicyDocument=boundary)["Policy"]
     secret = cloud.client("secretsmanager").create_secret(Name="own", SecretString=API_KEY, KmsKeyId=secret_key)
     return {
         "AlarmEmail": "ops@example.com",
         "BaseImageAccounts": "",
+        "DataKmsKeyArn": data_key,
+        "HttpsProxy": "http://proxy.example.com:3128",
         "InputBucketArns": "arn:aws:s3:::data,arn:aws:s3:::more.data",
+        "NoProxy": ".amazonaws.com",
+        "PermissionsBoundaryArn": policy["Arn"],
+        "RolePath": "/company/launch/",
         "SecretKmsKeyArn": secret_key,
         "Tracing": "Active",
         "TrainingInVpc": "true",
         "VolumeKmsKeyArn": volume_key,
         "WandbApiKeySecretArn": secret["ARN"],
+        **NETWORK,
     }
+
+
+NETWORK = {"VpcId": "vpc-0a1b2c3d", "SubnetIds": "subnet-0a1b2c3d,subnet-1a1b2c3d", "SecurityGroupIds": "sg-0a1b2c3d"}
+
+
+def documented_key_policy() -> str:
+    """The key policy in docs/company.md, for this account."""
+    (written,) = re.findall(r"```json\n(\{.*?\n\})\n```", (ROOT / "docs/company.md").read_text(), re.DOTALL)
+    return str(written).replace("123456789012", ACCOUNT_ID)
 
 
 def what_was_chosen_is_there(cloud: LocalCloud, stack: Deployed) -> None:
@@ -270,6 +296,42 @@ def what_was_chosen_is_there(cloud: LocalCloud, stack: Deployed) -> None:
     assert grant["Resource"] == configuration["ResourceConfig"]["VolumeKmsKeyId"]
     assert grant["Condition"]["StringEquals"] == {"kms:ViaService": "sagemaker.us-east-1.amazonaws.com"}
     assert statements(cloud, role, "TrainInVpc")
+    every_rule_of_the_account_is_kept(cloud, stack)
+
+
+def every_rule_of_the_account_is_kept(cloud: LocalCloud, stack: Deployed) -> None:
+    key = json.loads(stack.outputs["QueueConfiguration"])["OutputDataConfig"]["KmsKeyId"]
+    made = resources_of(cloud, "chosen")
+    roles = [cloud.client("iam").get_role(RoleName=name)["Role"] for name in made["AWS::IAM::Role"]]
+    assert len(roles) == 14
+    assert {role["Path"] for role in roles} == {"/company/launch/"}
+    assert {role["PermissionsBoundary"]["PermissionsBoundaryArn"] for role in roles} == {
+        f"arn:aws:iam::{ACCOUNT_ID}:policy/boundary"
+    }
+    for name in made["AWS::Lambda::Function"]:
+        function = cloud.client("lambda").get_function_configuration(FunctionName=name)
+        assert ",".join(function["VpcConfig"]["SubnetIds"]) == NETWORK["SubnetIds"]
+        assert function["Environment"]["Variables"]["HTTPS_PROXY"] == "http://proxy.example.com:3128"
+    layer = cloud.client("lambda").get_layer_version_by_arn(Arn=function["Layers"][0]["Arn"])
+    content = urllib3.request("GET", layer["Content"]["Location"]).data
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.read("python/ca.pem") == (cloud.folder / "ca.pem").read_bytes()
+    for name in made["AWS::DynamoDB::Table"]:
+        table = cloud.client("dynamodb").describe_table(TableName=name)["Table"]
+        assert table["SSEDescription"]["KMSMasterKeyArn"] == key
+    groups = cloud.client("logs").describe_log_groups()["logGroups"]
+    assert {group.get("kmsKeyId") for group in groups if group["logGroupName"] in made["AWS::Logs::LogGroup"]} == {key}
+    (queue,) = made["AWS::SQS::Queue"]
+    attributes = cloud.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    assert attributes["KmsMasterKeyId"] == key
+
+
+def resources_of(cloud: LocalCloud, stack: str) -> dict[str, list[str]]:
+    """The physical ids of a stack's resources, by type."""
+    found: dict[str, list[str]] = {}
+    for each in cloud.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]:
+        found.setdefault(each["ResourceType"], []).append(each["PhysicalResourceId"])
+    return found
 
 
 def statements(cloud: LocalCloud, role: str, name: str) -> list[dict[str, Any]]:

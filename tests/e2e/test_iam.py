@@ -17,12 +17,11 @@ OWNER = f"arn:aws:iam::{ACCOUNT_ID}:root"
 
 
 class Caller:
-    """A caller with a role that has these statements."""
+    """A caller with a new role that has these statements, or with an existing role."""
 
-    def __init__(self, cloud: LocalCloud, *statements: dict[str, Any]) -> None:
-        self._cloud, name = cloud, f"caller-{uuid.uuid4().hex[:8]}"
-        arn = make_role(cloud, name, {"AWS": OWNER})
-        cloud.client("iam").put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(*statements))
+    def __init__(self, cloud: LocalCloud, *statements: dict[str, Any], role_arn: str = "") -> None:
+        self._cloud = cloud
+        arn = role_arn or role_with(cloud, *statements)
         self._keys = cloud.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
 
     def client(self, service: str) -> Any:
@@ -37,6 +36,14 @@ class Caller:
             aws_secret_access_key=self._keys["SecretAccessKey"],
             aws_session_token=self._keys["SessionToken"],
         )
+
+
+def role_with(cloud: LocalCloud, *statements: dict[str, Any]) -> str:
+    """Create a role that has these statements; return its ARN."""
+    name = f"caller-{uuid.uuid4().hex[:8]}"
+    arn = make_role(cloud, name, {"AWS": OWNER})
+    cloud.client("iam").put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(*statements))
+    return arn
 
 
 def document(*statements: dict[str, Any]) -> str:

@@ -17,9 +17,10 @@ WITHOUT_CALL = {
     # SageMaker and CodeBuild check them themselves during a call; see the embedded AWS.
     "iam:PassRole",
     "sagemaker:AddTags",
-    # SageMaker and Secrets Manager check them if volumes and secrets have keys.
+    # SageMaker, Secrets Manager, DynamoDB, S3 and SQS check them if volumes, secrets, tables and so on have keys.
     "kms:CreateGrant",
     "kms:Decrypt",
+    "kms:GenerateDataKey",
     # Lambda delivers a function's output, and the events that it failed with.
     "logs:CreateLogStream",
     "logs:PutLogEvents",

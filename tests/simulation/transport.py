@@ -61,7 +61,7 @@ class WandbApi(Protocol):
 
 
 _HANDLERS = botocore.handlers.BUILTIN_HANDLERS
-_answering = SimpleNamespace(aws=None, wandb=None)
+_answering = SimpleNamespace(aws=None, wandb=None, check=None)
 
 
 @contextmanager
@@ -77,6 +77,16 @@ def answered(aws: Aws, wandb: WandbApi) -> Iterator[None]:
         patch.setattr(aws_clients, "session", lambda: SimpleNamespace(create_client=_client))
         patch.setitem(urllib3.poolmanager.pool_classes_by_scheme, "http", _Pool)
         yield
+
+
+@contextmanager
+def checked(check: Callable[[str, str, Any], bool]) -> Iterator[None]:
+    """Refuse the calls to AWS for which `check` (service, operation, request) is false, until the block ends."""
+    _answering.check = check
+    try:
+        yield
+    finally:
+        _answering.check = None
 
 
 @cache
@@ -124,6 +134,8 @@ def _sent(request: Any, event_name: str, **_: Any) -> AWSResponse:
 
 
 def _aws(service: str, operation: str, request: Any) -> tuple[int, bytes]:
+    if _answering.check and not _answering.check(service, operation, request):
+        return _aws_fault(service, operation, Fault.REFUSED)
     if service == "s3" and operation != "HeadBucket":
         asked = urlsplit(request.url)
         return _s3(operation, unquote(asked.path), parse_qs(asked.query), request.body)

@@ -28,7 +28,9 @@ class Environment(Settings):
     build_bucket: str
     capacity_wait_hours: float
     credentials_bucket: str
+    https_proxy: str
     image_repository: str
+    no_proxy: str
     partition: str
     region: str
     run_api_key_secret: str
@@ -69,6 +71,7 @@ class SetupEnvironment(Settings):
     """The environment variables of `check_setup`: what the stack was deployed with."""
 
     build_compute_type: str
+    data_kms_key_arn: str
     queue_configuration: Json[dict[str, Any]]
     """The configuration that the stack suggests for its queues."""
     secret_kms_key_arn: str
@@ -80,7 +83,11 @@ class SetupEnvironment(Settings):
     @property
     def keys(self) -> dict[str, str]:
         """The ARN of each KMS key, by its template parameter."""
-        keys = {"SecretKmsKeyArn": self.secret_kms_key_arn, "VolumeKmsKeyArn": self.volume_kms_key_arn}
+        keys = {
+            "DataKmsKeyArn": self.data_kms_key_arn,
+            "SecretKmsKeyArn": self.secret_kms_key_arn,
+            "VolumeKmsKeyArn": self.volume_kms_key_arn,
+        }
         return {parameter: arn for parameter, arn in keys.items() if arn}
 
     def needs(self, region: str) -> Needs:

@@ -5,6 +5,7 @@ import json
 import urllib3
 
 from launch_agent.clients.aws import aws_client, translated
+from launch_agent.clients.http import Http
 from launch_agent.errors import AwsThrottled
 from launch_agent.operations.stack_change import StackChange
 
@@ -20,9 +21,7 @@ def answer(change: StackChange, failure: str = "") -> None:
     content = json.dumps(change.answer(failure)).encode()
     try:
         # Without a content type: the address is signed for none.
-        response = urllib3.PoolManager(timeout=_TIMEOUT).request(
-            "PUT", change.response_url, body=content, retries=_RETRIES
-        )
+        response = Http(timeout=_TIMEOUT).request("PUT", change.response_url, body=content, retries=_RETRIES)
     except urllib3.exceptions.HTTPError as error:
         raise AwsThrottled(f"CloudFormation could not be answered: {type(error).__name__}") from None
     if response.status >= 300:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 
 from launch_agent.clients.aws import aws_client, translated
+from launch_agent.clients.http import Http
 from launch_agent.deployment import EcrAddress, ecr_address
 from launch_agent.errors import AwsRefused, AwsThrottled
 
@@ -25,7 +26,7 @@ class ImageConfigs:
     def __init__(self) -> None:
         """Create the clients; nothing is sent yet."""
         self._ecr = aws_client("ecr")
-        self._http = urllib3.PoolManager(timeout=urllib3.Timeout(5), retries=urllib3.Retry(2, redirect=3))
+        self._http = Http(timeout=urllib3.Timeout(5), retries=urllib3.Retry(2, redirect=3))
 
     def entry_point(self, image: str) -> tuple[str, ...] | None:
         """Return the entry point in an image's configuration; None if the image is not there, or may not be read.
