@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from launch_agent.settings import Environment, StateMachine, read_launch_config
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from launch_agent.clients.artifacts import Artifacts
     from launch_agent.clients.buckets import Buckets
     from launch_agent.clients.build_bucket import BuildBucket
@@ -64,6 +66,13 @@ class Clients:
     def config(self) -> "LaunchConfig":
         """launch-config.yaml. Raises InvalidLaunchConfig."""
         return read_launch_config()
+
+    @cached_property
+    def pool(self) -> "Executor":
+        """Threads for calls that do not depend on each other."""
+        from launch_agent.clients.parallel import new_pool
+
+        return new_pool()
 
     @cached_property
     def agent_api_key(self) -> "WandbApiKey":
