@@ -14,7 +14,7 @@ import pytest
 from moto import mock_aws
 
 from launch_agent.clients.aws import CONFIG
-from launch_agent.clients.runs import Runs
+from launch_agent.clients.runs import MAX_OPENED, Runs
 from launch_agent.errors import AwsRefused, AwsThrottled, InvalidRunSpec
 from launch_agent.run_queue.items import Slot
 from launch_agent.runs.life import LIFE, Event, RunState
@@ -120,6 +120,43 @@ def test_nothing_is_opened_beyond_the_limit(runs: Runs) -> None:
     assert not runs.open(run_record("two"), spec=SPEC, limit=1)
     assert runs.get("two") is None
     assert slots(runs) == (1, 0)
+
+
+def test_new_runs_are_opened_together_with_a_slot_for_each(runs: Runs) -> None:
+    several = [run_record(str(number)) for number in range(MAX_OPENED)]
+    assert runs.open_new([(each, SPEC) for each in several], limit=MAX_OPENED)
+    assert slots(runs) == (MAX_OPENED, 0)
+    assert [runs.get(each.item.id) for each in several] == several
+    assert runs.details("3").spec == SPEC
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_of_new_runs_none_is_opened_if_there_are_slots_for_some(runs: Runs, limit: int) -> None:
+    runs.open(run_record("before"), spec=SPEC, limit=-1)
+    assert not runs.open_new([(run_record(name), SPEC) for name in ("one", "two", "three")], limit=limit)
+    assert (slots(runs), runs.get("one")) == ((1, 0), None)
+
+
+def test_of_new_runs_none_is_opened_if_one_is_not_new(runs: Runs) -> None:
+    runs.open(run_record("two"), spec=SPEC, limit=-1)
+    runs.give_back(run_record("two"))
+    assert not runs.open_new([(run_record(name), SPEC) for name in ("one", "two")], limit=-1)
+    assert (slots(runs), runs.get("one")) == ((0, 0), None)
+
+
+def test_as_many_runs_as_are_opened_together_fit_into_a_transaction_however_long_they_are() -> None:
+    """DynamoDB takes 100 writes of 4 MB together; a run is two, and the slots are one."""
+    spec = random.Random(1).randbytes(148_000).hex()
+    sent: list[int] = []
+
+    def answer(operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+        sent.append(len(json.dumps(asked)))
+        assert (operation, len(asked["TransactItems"])) == ("TransactWriteItems", 2 * MAX_OPENED + 1)
+        return {}
+
+    with simulated_table(answer):
+        assert Runs("runs", "details").open_new([(run_record(str(n)), spec) for n in range(MAX_OPENED)], limit=-1)
+    assert sent[0] * 3 / 4 < 4_000_000  # binary values are sent in base64
 
 
 def test_a_limit_of_minus_one_is_none(runs: Runs) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from launch_agent.clients.graphql import GraphqlClient
+from launch_agent.clients.parallel import new_pool
 from launch_agent.clients.wandb import Wandb
 from launch_agent.run_queue.launch_config import LaunchConfig
 from tests.fuzz.values import Parsers, almost_json
@@ -56,6 +57,15 @@ class Call(NamedTuple):
 
 
 CONFIG = LaunchConfig(queues=["q"])
+POOL = new_pool()
+
+
+def rooms(times: int) -> Callable[[], int]:
+    """Return a function that returns some room so many times, then none."""
+    left = iter([5] * times)
+    return lambda: next(left, 0)
+
+
 CREATED = {"createLaunchAgent": {"launchAgentId": "a"}, "launchAgent": AGENT, "upsertBucket": {"bucket": {"id": "1"}}}
 RUN_SHOWN = {"project": {"run": {"state": "running", "stopped": False}, "sweep": {"state": "RUNNING"}}}
 CALLS = {
@@ -66,14 +76,15 @@ CALLS = {
     ),
     "launch_agent": Call(lambda wandb: wandb.launch_agent("a"), {"launchAgent": AGENT}),
     "query_agent": Call(
-        lambda wandb: wandb.query_agent("a", [RUN, RUN]),
+        lambda wandb: wandb.query_agent("a", [RUN, RUN], POOL),
         {"launchAgent": AGENT, "run0": {"run": {"stopped": True}}, "run1": None},
     ),
     "report_status": Call(lambda wandb: wandb.report_status("a", "POLLING"), {"updateLaunchAgent": DONE}),
     "lease": Call(
         lambda wandb: [
             (each.item.slot, each.item.run_id, json.dumps(each.item.run_spec).encode(), each.fault)
-            for each in wandb.lease("a", "team", ["q", "r"], room=5, status="POLLING")
+            for batch in wandb.lease("a", "team", ["q", "r"], room=rooms(5), status="POLLING", pool=POOL)
+            for each in batch
         ],
         {"updateLaunchAgent": DONE, "pop0": POPPED, "pop1": None},
     ),

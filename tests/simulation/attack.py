@@ -319,6 +319,9 @@ def scenarios() -> dict[str, Scenario]:
             _stopped("stop_in_console", "Build image", _code), "stopped", long
         ),
         "stopped in the console while it trains": Scenario(_stopped("stop_in_console", "Train", _run), "stopped", long),
+        "stopped in the console while it trains, and no event arrives": Scenario(
+            _stopped("stop_in_console", "Train", _run), "stopped", {**long, **lost}
+        ),
         "stopped in the console before wandb.init": Scenario(
             _stopped("stop_in_console", "Train", _run),
             "stopped",

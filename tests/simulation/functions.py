@@ -3,19 +3,21 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
+from launch_agent.clients.parallel import CALLS_AT_ONCE
 from tests.handlers import NAMES, loaded, properties_of
 from tests.simulation.clock import Clock
 from tests.simulation.faults import IS_DONE, Fault, Faults, Site
 from tests.simulation.machine import Done, TaskFailed
 
 Answer = TypeVar("Answer")
-_LATENCY = 0.02
+LATENCY = 0.02
 _RECURSION_LIMIT = 1_000  # Python's default, which jsonata increases
 
 
@@ -56,6 +58,7 @@ class Invocation(greenlet):
         self.functions, self.name, self._event, self._done = functions, name, event, done
         clock = functions.clock
         self.context = Context(clock, name, f"request-{functions.number()}", clock.now + timeout_of(name))
+        self.invocation, self.is_over = self, False
 
     def _live(self) -> None:
         result, failure = None, None
@@ -66,8 +69,69 @@ class Invocation(greenlet):
             failure = TaskFailed(killed.error, "the environment is gone")
         except Exception as error:  # noqa: BLE001 - Lambda reports any error of a handler
             failure = TaskFailed(type(error).__name__, json.dumps({"errorMessage": str(error)}))
+        self.is_over = True
         self.functions.failed[self.name] += failure is not None
         self.functions.clock.after(0, lambda: self._done(result, failure))
+
+
+class Worker(greenlet):
+    """A thread of an invocation: makes calls of a list until none is left. If it is killed, so is the invocation."""
+
+    def __init__(self, invocation: Invocation, calls: Iterator[Callable[[], None]]) -> None:
+        """Take calls from `calls`, which other workers take from too."""
+        super().__init__(self._live, invocation.functions.loop)
+        self.invocation, self._calls = invocation, calls
+
+    def _live(self) -> None:
+        try:
+            for call in self._calls:
+                call()
+        except Killed as killed:
+            if not self.invocation.is_over:
+                self.invocation.is_over = True
+                self.invocation.functions.clock.after(0, partial(self.invocation.throw, killed))
+
+
+class Pool(Executor):
+    """Makes calls at the same time in virtual time, in the same order in every run."""
+
+    def map(self, fn: Callable[..., Answer], *iterables: Iterable[Any], **_: Any) -> Iterator[Answer]:
+        """Begin all calls; return an iterator of what they return, which raises what a call raised in its place."""
+        calls = [partial(fn, *given) for given in zip(*iterables, strict=True)]
+        invocation = getcurrent()
+        if not isinstance(invocation, Invocation):
+            return (call() for call in calls)
+        ends, clock = dict[int, Callable[[], Answer]](), invocation.functions.clock
+        waits: list[Invocation] = []
+
+        def make(number: int) -> None:
+            ends[number] = _end_of(calls[number])
+            if waits and len(ends) == len(calls):
+                clock.after(0, waits.pop().switch)
+
+        def answers() -> Iterator[Answer]:
+            if len(ends) < len(calls):
+                waits.append(invocation)
+                _wait(invocation)
+            yield from (ends[number]() for number in range(len(calls)))
+
+        left = iter([partial(make, number) for number in range(len(calls))])
+        for _number in range(min(CALLS_AT_ONCE, len(calls))):
+            clock.after(0, Worker(invocation, left).switch)
+        return answers()
+
+
+def _end_of(call: Callable[[], Answer]) -> Callable[[], Answer]:
+    """Make a call; return a function that returns or raises the same."""
+    try:
+        answer = call()
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer is used
+        return partial(_raise, error)
+    return lambda: answer
+
+
+def _raise(error: Exception) -> Any:
+    raise error
 
 
 class Functions:
@@ -80,6 +144,8 @@ class Functions:
         """Functions whose invocations all happen twice, at about the same time."""
         self.failed: Counter[str] = Counter()
         """The number of failed invocations, by function."""
+        self.latency = LATENCY
+        """How long each half of a call to the outside takes on average."""
         self.throttled_until = 0.0
         """Until this time, the account's concurrency limit is reached and every invocation is throttled."""
         self._count = 0
@@ -96,7 +162,7 @@ class Functions:
             return
         for each in (done, _ignore) if name in self.duplicated else (done,):
             invocation = Invocation(self, name, event, each)
-            self.clock.after(self.clock.random.expovariate(1 / _LATENCY), invocation.switch)
+            self.clock.after(self.clock.random.expovariate(1 / LATENCY), invocation.switch)
 
 
 def _ignore(result: Any, failure: TaskFailed | None) -> None:
@@ -108,19 +174,19 @@ def outside(service: str, operation: str, call: Callable[[], Answer], refuse: Ca
 
     `refuse` returns the service's own answer for a fault. Raises NoAnswer.
     """
-    invocation = getcurrent()
-    if not isinstance(invocation, Invocation):
+    invocation = getattr(getcurrent(), "invocation", None)
+    if invocation is None:
         return call()
     functions = invocation.functions
     fault = functions.faults.at(Site(invocation.name, service, operation))
-    pause(functions.clock.random.expovariate(1 / _LATENCY))
+    pause(functions.clock.random.expovariate(1 / functions.latency))
     _fail_before(fault, invocation)
     if fault and fault not in IS_DONE:
         return refuse(fault)
     answer = call()
     if fault is Fault.KILLED_DURING:
         raise Killed("Sandbox.Timedout")
-    pause(functions.clock.random.expovariate(1 / _LATENCY))
+    pause(functions.clock.random.expovariate(1 / functions.latency))
     if fault is Fault.KILLED_AFTER:
         raise Killed("Runtime.ExitError")
     if fault is Fault.LOST_ANSWER:
@@ -138,16 +204,25 @@ def _fail_before(fault: Fault | None, invocation: Invocation) -> None:
         raise NoAnswer
 
 
+def _wait(invocation: Invocation) -> None:
+    """Let others run until this is switched to. The keys of its log lines are then its own again, as in Lambda."""
+    formatter = sys.modules["launch_agent.door"].logger.registered_formatter
+    keys = formatter.log_format
+    invocation.functions.loop.switch()
+    formatter.log_format = keys
+
+
 def pause(seconds: float) -> None:
-    """Let time pass for the current function; it ends if its time limit is reached."""
-    invocation = getcurrent()
-    if not isinstance(invocation, Invocation):
+    """Let time pass for the current function, or its worker; it ends if its time limit is reached."""
+    current = getcurrent()
+    invocation = getattr(current, "invocation", None)
+    if invocation is None:
         return
     functions = invocation.functions
     clock, left = functions.clock, invocation.context.deadline - functions.clock.now
-    clock.after(min(seconds, left), invocation.switch)
-    functions.loop.switch()
-    if seconds >= left:
+    clock.after(min(seconds, left), current.switch)
+    _wait(invocation)
+    if invocation.is_over or seconds >= left:
         raise Killed("Sandbox.Timedout")
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from launch_agent.clients import metrics, secrets
 from launch_agent.run_queue.items import SCHEDULER_URI
+from launch_agent.wiring import Clients
 from local.wandb import WandbServer
 from local.wandb.answers import Refused as WandbRefused
 from local.wandb.answers import opaque
@@ -37,7 +38,7 @@ from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused, Table
 from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change
 from tests.simulation.faults import Faults
-from tests.simulation.functions import Functions
+from tests.simulation.functions import LATENCY, Functions, Pool
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
 from tests.simulation.others import FORBIDDEN, Others
 from tests.simulation.service_limits import check_limits
@@ -125,6 +126,7 @@ class World:
         builds_fail: Callable[[], bool] | None = None,
         duplicated: tuple[str, ...] = (),
         poll_every: float = MINUTE,
+        latency: float = LATENCY,
     ) -> None:
         """Create a world; the arguments are its differences from an undisturbed one."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
@@ -132,7 +134,7 @@ class World:
         limits = {"max_jobs": max_jobs, "max_schedulers": max_schedulers}
         self._config = {**limits, "secure_mode": secure_mode, "stopped_run_timeout": 30}
         self._config |= config or {}
-        self._duplicated, self._poll_every = duplicated, poll_every
+        self._duplicated, self._poll_every, self._latency = duplicated, poll_every, latency
         self.found = Found()
         self.undelivered = 0
         self.shows_keys = False
@@ -213,7 +215,7 @@ class World:
         config = {"entity": ENTITY, "queues": [QUEUE], **self._config}
         (folder / "launch-config.yaml").write_text(json.dumps(config))
         functions = Functions(environment, self.clock, faults)
-        functions.duplicated = self._duplicated
+        functions.duplicated, functions.latency = self._duplicated, self._latency
         machine = StateMachine(
             arn,
             MACHINE,
@@ -738,6 +740,7 @@ def world(seed: int, faults: Faults, *, begins: float = _BEGINS, **different: An
     recursion_limit = sys.getrecursionlimit()  # functions and jsonata change it, and Hypothesis minds that
     with tempfile.TemporaryDirectory() as folder, Clock(seed, begins) as clock, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [folder, *sys.path])  # for launch-config.yaml
+        patch.setattr(Clients, "pool", Pool())
         patch.setattr(secrets, "time", SimpleNamespace(monotonic=lambda: clock.now))
         random.seed(seed)  # botocore draws its delays from the process's generator
         made = World(clock, faults, folder=Path(folder), **different)

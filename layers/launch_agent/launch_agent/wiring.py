@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from launch_agent.settings import Environment, StateMachine
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from launch_agent.clients.artifacts import Artifacts
     from launch_agent.clients.buckets import Buckets
     from launch_agent.clients.build_bucket import BuildBucket
@@ -66,6 +68,13 @@ class Clients:
         from launch_agent.run_queue.launch_config import read_launch_config
 
         return read_launch_config()
+
+    @cached_property
+    def pool(self) -> "Executor":
+        """Threads for calls that do not depend on each other."""
+        from launch_agent.clients.parallel import new_pool
+
+        return new_pool()
 
     @cached_property
     def agent_api_key(self) -> "WandbApiKey":

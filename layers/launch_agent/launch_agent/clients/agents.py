@@ -48,8 +48,27 @@ class Agents:
 
     def remember(self, agent: AgentRecord) -> None:
         """Store a registration and end the claim. The count of slots in use does not change."""
-        values = agent.model_dump(exclude={"changed_at", "entity", "told_to_wait", *_COUNTERS.values()})
+        values = agent.model_dump(
+            exclude={"changed_at", "draining_until", "entity", "told_to_wait", *_COUNTERS.values()}
+        )
         self._table.make(self._table.change(_key(agent.entity), set_={**values, "registering_until": 0}))
+
+    def claim_drain(self, entity: str, *, until: datetime, now: datetime) -> bool:
+        """Return whether the caller may lease whatever the queues have, exclusively `until` a time.
+
+        False while another poll does.
+        """
+        claim = self._table.change(
+            _key(entity),
+            set_={"draining_until": int(until.timestamp())},
+            condition="attribute_not_exists(#draining_until) OR #draining_until <= :now",
+            known={"now": int(now.timestamp())},
+        )
+        return self._table.make(claim)
+
+    def end_drain(self, entity: str) -> None:
+        """Let another poll lease again."""
+        self._table.make(self._table.change(_key(entity), set_={"draining_until": 0}))
 
     def warned(self, entity: str, queue: str) -> bool:
         """Record that a run queue has had the warning about the API key. Return False if it had it before."""
@@ -66,11 +85,11 @@ class Agents:
         self._table.make(self._table.change(_key(entity), set_={"told_to_wait": item_ids}))
 
     def counting(self, record: RunRecord, number: int, *, at: datetime, limit: int) -> Any:
-        """Return a change that adds `number` to the slots in use, if fewer than `limit` are in use (-1: no limit)."""
+        """Return a change that adds `number` to the slots in use, if at most `limit` are then in use (-1: no limit)."""
         counter = _COUNTERS[record.slot]
         room: dict[str, Any] = {
-            "condition": f"attribute_not_exists(#{counter}) OR #{counter} < :limit",
-            "known": {"limit": limit},
+            "condition": f"attribute_not_exists(#{counter}) OR #{counter} <= :room",
+            "known": {"room": limit - number},
         }
         return self._table.change(
             _key(record.item.entity),

@@ -14,10 +14,16 @@ from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 from botocore.session import Session
 
+from launch_agent.clients.parallel import CALLS_AT_ONCE
 from launch_agent.errors import AwsRefused, AwsThrottled
 from launch_agent.remedies import explained
 
-CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=15)
+CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 3},
+    connect_timeout=5,
+    read_timeout=15,
+    max_pool_connections=CALLS_AT_ONCE,
+)
 
 SERVICE_MODELS = Path(__file__).parents[1] / "service_models"
 """The models of the operations that are used here. Only the built layer has them: `service_models.py` writes them."""

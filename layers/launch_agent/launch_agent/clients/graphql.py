@@ -10,6 +10,7 @@ import urllib3
 
 from launch_agent.clients.answers import MAX_BYTES, Answer, read_answer
 from launch_agent.clients.http import Http
+from launch_agent.clients.parallel import CALLS_AT_ONCE
 from launch_agent.errors import WandbKeyRejected, WandbRefused, WandbUnavailable
 
 Taken = TypeVar("Taken")
@@ -52,7 +53,7 @@ class GraphqlClient:
         """`api_key` returns the key. Nothing is sent yet."""
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
-        self._http = Http(timeout=_TIMEOUT, maxsize=4)
+        self._http = Http(timeout=_TIMEOUT, maxsize=CALLS_AT_ONCE)
 
     def execute(self, operation: Operation) -> Mapping[str, Any]:
         """Return the `data` of the answer. Raises WandbUnavailable, and WandbRefused if any part failed."""

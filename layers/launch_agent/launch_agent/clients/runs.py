@@ -6,7 +6,7 @@ that open and close a run store and delete its details, in a table without backu
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from launch_agent.plan.launch_plan import LaunchPlan
     from launch_agent.sweeps.order import Order
 
+MAX_OPENED = 10
+"""The most runs that one transaction opens: DynamoDB allows 4 MB, and a run's details can have 300 KB."""
 _KEEP_CLOSED = timedelta(days=30)
 _JOBS_BY_REASON = {RetryReason.CAPACITY: "jobs_without_capacity", RetryReason.SAGEMAKER: "jobs_sagemaker_failed"}
 _OPEN_RUNS = "OpenRuns"
@@ -66,6 +68,23 @@ class Runs:
         stored = self._details.storing(record.item.id, spec)
         with that_fits():
             return self._change(Event.OPENED, record, values, stored, at=record.opened_at, limit=limit)
+
+    def open_new(self, runs: Sequence[tuple[RunRecord, Any]], *, limit: int) -> bool:
+        """Open runs as `open` does, each given with its spec, in one transaction. All take slots of the same kind.
+
+        Return False, and change nothing, if one of them cannot be opened. At most MAX_OPENED fit into a transaction.
+        """
+        if 0 <= limit < len(runs):
+            return False
+        first, _ = runs[0]
+        slots = self.agents.counting(first, len(runs), at=first.opened_at, limit=limit)
+        changes = []
+        for record, spec in runs:
+            values = record.model_dump(mode="json", exclude_defaults=True)
+            stored = self._details.storing(record.item.id, spec)
+            changes += [self._state_change(Event.OPENED, record, values), stored]
+        with that_fits():
+            return self._table.make(slots, *changes)
 
     def open_again(self, record: RunRecord, *, spec: Any, redrives: int, at: datetime, limit: int) -> bool:
         """Take a slot for a closed run that is launched again, and store its spec.
@@ -224,17 +243,22 @@ class Runs:
 
         Return False if LIFE does not have this change from the run's state, or if `limit` slots are in use.
         """
+        slots = LIFE[event].slots
+        counted = [self.agents.counting(record, slots, at=at, limit=limit)] if slots else []
+        return self._table.make(*counted, self._state_change(event, record, values, add=add), *details)
+
+    def _state_change(
+        self, event: Event, record: RunRecord, values: Mapping[str, Any], add: Mapping[str, int] | None = None
+    ) -> Any:
         change = LIFE[event]
         index = {"open": _OPEN} if change.to is RunState.OPEN else {}
-        state = self._table.change(
+        return self._table.change(
             _run_key(record.item.id),
             set_={**values, **index, "state": change.to.value},
             add=add,
             remove=change.forgets,
             **_following(change, record.attempt),
         )
-        slot = [self.agents.counting(record, change.slots, at=at, limit=limit)] if change.slots else []
-        return self._table.make(*slot, state, *details)
 
     def _set_if_open(
         self, item_id: str, values: Mapping[str, Any], *, only_first: bool = False, remove: tuple[str, ...] = ()

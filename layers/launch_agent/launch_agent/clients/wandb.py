@@ -1,8 +1,9 @@
 """W&B: run queues, launch agents and runs."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from launch_agent.clients import wandb_operations as operations
@@ -29,10 +30,15 @@ from launch_agent.run_queue.items import RESOURCE, ItemRef
 from launch_agent.runs.record import RunRecord
 from launch_agent.safe_text import safe
 
-if TYPE_CHECKING:  # its YAML parser slows down cold starts, and most functions do not read the configuration
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    # Its YAML parser slows down cold starts, and most functions do not read the configuration.
     from launch_agent.run_queue.launch_config import LaunchConfig
 
 _RUNS_ASKED = 100
+_REQUESTS_FOR_ITEMS = 5
+"""The most requests for items at a time. They lease no more than is opened in a few seconds."""
 _MAX_FILE = 1_000_000
 _QUERIES_FOR_PARTS = 30
 _RUNNABLE_SWEEP_STATES = ("RUNNING", "PAUSED")
@@ -82,37 +88,45 @@ class Wandb:
         found = self._graphql.execute(operations.launch_agent(agent_id)).get("launchAgent")
         return parsed(LaunchAgent, found) if found else None
 
-    def query_agent(self, agent_id: str, open_runs: Sequence[RunRecord]) -> tuple[LaunchAgent | None, set[str]]:
+    def query_agent(
+        self, agent_id: str, open_runs: Sequence[RunRecord], pool: "Executor"
+    ) -> tuple[LaunchAgent | None, set[str]]:
         """Return a launch agent as `launch_agent` does, and the run queue items of the runs that someone stopped.
 
-        One query asks for the agent and for a hundred runs. If W&B refuses a query because of one run, its runs are
-        asked for in halves. A run that W&B does not know or does not show counts as not stopped.
+        One query asks for the agent and for a hundred runs; the queries are sent at the same time. If W&B refuses one
+        because of one run, its runs are asked for in halves. A run that W&B does not know or does not show counts as
+        not stopped.
         """
         runs = [run for run in open_runs if run.entity and run.project]
         random.shuffle(runs)  # if W&B refuses many, other runs come first the next time
         groups = [runs[start : start + _RUNS_ASKED] for start in range(0, max(len(runs), 1), _RUNS_ASKED)]
         agent, stopped = None, set[str]()
-        for _ in range(len(groups) + _QUERIES_FOR_PARTS):
-            if not groups:
-                break
-            group = groups.pop()
-            try:
-                agent, found = self._query_runs(agent_id, group)
-                stopped |= found
-            except WandbRefused:
+        asked, groups = groups, []
+        for _ in range(1 + _QUERIES_FOR_PARTS):
+            for group, answer in zip(asked, pool.map(partial(self._query_runs, agent_id), asked), strict=True):
+                if answer:
+                    agent, stopped = answer[0] or agent, stopped | answer[1]
+                    continue
                 # Raises if no run is the reason for W&B's refusal.
                 agent = agent or self.launch_agent(agent_id)
                 half = len(group) // 2
                 groups.extend(part for part in (group[:half], group[half:]) if half)
+            if not groups:
+                break
+            asked = [groups.pop()]  # the newest, so that some are small enough before the queries are used up
         return agent, stopped
 
-    def _query_runs(self, agent_id: str, runs: Sequence[RunRecord]) -> tuple[LaunchAgent | None, set[str]]:
+    def _query_runs(self, agent_id: str, runs: Sequence[RunRecord]) -> tuple[LaunchAgent | None, set[str]] | None:
+        """Return the agent, and which of the runs someone stopped; None if W&B refuses to answer."""
         paths = [(str(run.entity), str(run.project), run.item.run_id) for run in runs]
         # An error for one run must not hide the agent and the other runs.
-        answer = self._graphql.execute_in_parts(operations.launch_agent_and_stops(agent_id, paths))
+        try:
+            answer = self._graphql.execute_in_parts(operations.launch_agent_and_stops(agent_id, paths))
+        except WandbRefused:
+            return None
         seen = answer.data.get("launchAgent")
         if not seen and answer.errors:
-            raise WandbRefused(f"W&B refused: {'; '.join(answer.errors)}")
+            return None
         stopped = {run.item.id for n, run in enumerate(runs) if at(answer.data, f"run{n}", "run", "stopped")}
         return parsed(LaunchAgent, seen) if seen else None, stopped
 
@@ -127,14 +141,23 @@ class Wandb:
             queue: parsed(QueueLists, found.get(f"queue{number}") or {}).waiting for number, queue in enumerate(queues)
         }
 
-    def lease(self, agent_id: str, entity: str, queues: Sequence[str], *, room: int, status: str) -> Iterator[Leased]:
-        """Report the agent's status, then yield at most `room` leased items, until the queues are empty.
+    def lease(
+        self,
+        agent_id: str,
+        entity: str,
+        queues: Sequence[str],
+        *,
+        room: Callable[[], int],
+        status: str,
+        pool: "Executor",
+    ) -> Iterator[list[Leased]]:
+        """Report the agent's status, and yield leased items in batches, until the queues are empty.
 
-        A refusal for one queue, or a bad item, does not affect other queues and items.
+        `room` returns the most items of the next batch; 0 ends. A refusal for one queue, or a bad item, does not affect
+        other queues and items.
         """
-        if room < 1:
-            self.report_status(agent_id, status)
-        yield from Leasing(self._graphql, agent_id, entity, status=status).items(queues, room)
+        leasing = Leasing(self._graphql, pool, agent_id, entity, status=status, at_once=_REQUESTS_FOR_ITEMS)
+        return leasing.batches(queues, room)
 
     def ack(self, item: ItemRef, agent_id: str, *, late: bool) -> bool:
         """Acknowledge an item; return whether it is ours. It is, too, if W&B accepted an earlier try and refuses this.

@@ -175,10 +175,10 @@ def parse_run_spec(raw: object) -> RunSpec:
 
 
 def next_pops(queues: Sequence[str], *, room: int, hits: int) -> list[str]:
-    """Return the queue of each pop of the next request, at most `room` of them.
+    """Return the queue of each pop of the next requests, at most `room` of them.
 
-    `queues` are those not found empty, starting with the next in turn. `hits` is how many items the last request
+    `queues` are those not found empty, starting with the next in turn. `hits` is how many items the last requests
     returned: so a full queue takes few requests, and an empty one takes a single pop.
     """
-    size = min(room, MAX_POPS, max(len(queues), 2 * hits))
+    size = min(room, max(len(queues), 2 * hits))
     return [queues[index % len(queues)] for index in range(size)]

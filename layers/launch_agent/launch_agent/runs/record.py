@@ -96,5 +96,7 @@ class AgentRecord(Model):
     schedulers_open: int = 0
     changed_at: datetime | None = None
     """When a slot was last taken or freed."""
+    draining_until: int = 0
+    """Until when, in seconds since the epoch, a poll that may still run leases whatever the queues have."""
     told_to_wait: frozenset[str] = frozenset()
     """The items in the queues that say that they wait for a slot."""

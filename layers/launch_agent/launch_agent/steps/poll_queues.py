@@ -1,10 +1,10 @@
 """Runs every minute: sends the heartbeat, stops runs that were stopped in W&B, leases items, starts executions."""
 
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -12,30 +12,22 @@ from aws_lambda_powertools import Logger
 from launch_agent import __version__
 from launch_agent.clients.executions import execution_arn
 from launch_agent.clients.wandb_answers import LaunchAgent
-from launch_agent.clients.wandb_leases import Leased
-from launch_agent.errors import AwsRefused, InvalidRunSpec, LaunchError, WandbKeyRejected, WandbRefused
+from launch_agent.errors import LaunchError, WandbKeyRejected, WandbRefused
 from launch_agent.operations.metrics import Metric
 from launch_agent.outcome.judgement import STOPPED
 from launch_agent.outcome.report import slot_warning
-from launch_agent.run_queue.items import ItemRef, QueueItem, Slot, derived_run_id
-from launch_agent.runs.execution import execution_input, execution_name
-from launch_agent.runs.life import RunState
+from launch_agent.run_queue.items import ItemRef, Slot, derived_run_id
 from launch_agent.runs.record import AgentRecord, RunRecord
+from launch_agent.steps.opening import Opening
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
 
-_MAX_REFUSALS = 3
-"""An item that went back to its queue so many times because of a refusal is failed."""
-
 _LEAVE_OFF_MILLISECONDS = 15_000
-"""A poll that has less time left opens no further item."""
+"""A poll that has less time left leases and opens no further item."""
 
 _MOST_TOLD = 20
 """How many items of each queue are told that they wait."""
-
-MAX_LEASED = 100
-"""The most items that one poll leases: each has to be acknowledged before its lease of about a minute ends."""
 
 
 class PollQueues:
@@ -68,59 +60,46 @@ class PollQueues:
         if agent.stop_polling:
             return {"status": "KILLED", "opened": []}
         status = "RUNNING" if agent.jobs_open + agent.schedulers_open else "POLLING"
-        room = self._room(agent)
-        if room < 1:
-            self._tell_to_wait(agent)
-        leased = self._lease(agent, room, status)
-        opened, failures = [], []
-        for each in takewhile(lambda _: milliseconds_left() > _LEAVE_OFF_MILLISECONDS, leased):
-            try:
-                if self._open_or_refuse(agent, each):
-                    opened.append(each.item.id)
-            except LaunchError as error:
-                logger.exception("item left to its lease")
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        return {"status": status, "opened": opened}
-
-    def _lease(self, agent: AgentRecord, room: int, status: str) -> Iterator[Leased]:
-        """Yield the leased items. A scheduler takes no room: for each, another item is leased.
-
-        Otherwise schedulers that wait for a slot would be leased again and again in the place of jobs.
-        """
-        queues = _in_turn(self._config.queues)
-        while True:
-            schedulers = 0
-            for each in self._wandb.lease(agent.launch_agent_id, agent.entity, queues, room=room, status=status):
-                schedulers += each.item.slot is Slot.SCHEDULER
-                yield each
-            if not schedulers:
-                return
-            room, status = schedulers, ""
-
-    def _open_or_refuse(self, agent: AgentRecord, leased: Leased) -> bool:
-        """Open the run of a leased item; return whether it was opened. An item that is not valid fails in W&B."""
-        item = ItemRef(
-            id=leased.item.id, queue=leased.queue, entity=agent.entity, run_id=derived_run_id(leased.item.id)
+        opening = Opening(
+            self._clients,
+            agent,
+            room=self._room(agent),
+            has_time=lambda: milliseconds_left() > _LEAVE_OFF_MILLISECONDS,
         )
-        logger.append_keys(run_queue_item_id=item.id, run_id=leased.item.run_id)
-        known = self._runs.get(item.id)
-        reason = _reason_to_refuse(leased, known)
+        if opening.room():
+            self._drain(agent, opening, status, until=datetime.now(UTC) + timedelta(milliseconds=milliseconds_left()))
+        else:
+            self._tell_to_wait(agent)
+            self._wandb.report_status(agent.launch_agent_id, status)
+        if opening.failures:
+            raise opening.failures[0]
+        return {"status": status, "opened": opening.opened}
+
+    def _drain(self, agent: AgentRecord, opening: Opening, status: str, *, until: datetime) -> None:
+        """Lease and open items, as long as the queues have any, and while there is room and time.
+
+        One poll at a time does so, until the end of its function at the latest: another one returns at once, or after
+        the first items that it has leased already.
+        """
+        if agent.draining_until > time.time():
+            return
+        claimed = False
+        queues = _in_turn(self._config.queues)
+        batches = self._wandb.lease(
+            agent.launch_agent_id, agent.entity, queues, room=opening.room, status=status, pool=self._clients.pool
+        )
         try:
-            if not reason:
-                return self._open(agent, leased, known)
-        except InvalidRunSpec as error:
-            reason = f"InvalidRunSpec: {error}"
-        except LaunchError:
-            raise
-        except Exception as error:
-            logger.exception("item cannot be opened")
-            reason = (
-                f"{type(error).__name__}: the launch agent cannot read this item. See the log of PollQueuesFunction."
-            )
-        self._wandb.fail(item, reason, "agent")
-        return False
+            for leased in batches:
+                opening.open_all(leased)
+                if not claimed and opening.room():
+                    claimed = self._runs.agents.claim_drain(agent.entity, until=until, now=datetime.now(UTC))
+                    if not claimed:
+                        return
+        finally:
+            opening.finish()
+            if claimed:
+                with suppress(LaunchError):  # the claim also ends by itself
+                    self._runs.agents.end_drain(agent.entity)
 
     def _agent(self) -> AgentRecord | None:
         """Return our launch agent. Registers it again if its configuration changed or W&B no longer knows it.
@@ -177,28 +156,39 @@ class PollQueues:
         """
         unreported = self._runs.unreported_runs() if known.jobs_open + known.schedulers_open else ()
         open_runs = [run for run in unreported if run.is_open]
-        seen, stopped = self._wandb.query_agent(known.launch_agent_id, open_runs)
-        for run in open_runs:
-            try:
-                self._apply_stop(run, is_stopped=run.item.id in stopped)
-            except LaunchError:
-                logger.exception("stop left to the next poll", run_queue_item_id=run.item.id)
+        seen, stopped = self._wandb.query_agent(known.launch_agent_id, open_runs, self._clients.pool)
+        self._apply_stops([run for run in open_runs if run.stop_requested_at or run.item.id in stopped])
         return seen
 
-    def _apply_stop(self, run: RunRecord, *, is_stopped: bool) -> None:
-        """Record that someone stopped a run in W&B, and stop it if its time to end by itself is over."""
-        now = datetime.now(UTC)
-        if is_stopped and not run.stop_requested_at:
-            self._runs.stop_requested(run.item.id, at=now)
-        since = run.stop_requested_at or (now if is_stopped else None)
-        if since and now >= since + timedelta(seconds=self._config.stopped_run_timeout):
-            self._stop(run.item.id)
+    def _apply_stops(self, runs: Sequence[RunRecord]) -> None:
+        """Record that someone stopped runs in W&B, and stop those whose time to end by themselves is over."""
+        if not runs:
+            return
+        _ = self._clients.sagemaker  # created here, as two threads would create two
+        for run, answer in zip(runs, self._clients.pool.map(self._apply_stop, runs), strict=True):
+            keys: dict[str, Any] = {"run_queue_item_id": run.item.id, "training_job_name": run.training_job_name}
+            if isinstance(answer, LaunchError):
+                logger.error("stop left to the next poll", exc_info=answer, **keys)
+            elif answer:
+                logger.info("run stopped, as asked in W&B", **keys)
 
-    def _stop(self, item_id: str) -> None:
-        """Stop a run's training job if it has one, else its execution. Does nothing if the run has ended."""
+    def _apply_stop(self, run: RunRecord) -> bool | LaunchError:
+        """Return whether a run was stopped, or why it could not be."""
+        try:
+            now = datetime.now(UTC)
+            if not run.stop_requested_at:
+                self._runs.stop_requested(run.item.id, at=now)
+            since = run.stop_requested_at or now
+            due = now >= since + timedelta(seconds=self._config.stopped_run_timeout)
+            return due and self._stop(run.item.id)
+        except LaunchError as error:
+            return error
+
+    def _stop(self, item_id: str) -> bool:
+        """Stop a run's training job if it has one, else its execution. Return False if the run has ended."""
         record = self._runs.open_run(item_id)
         if record is None:
-            return
+            return False
         job = self._clients.sagemaker.job_of(record) if record.awaits_job else None
         if job:
             # The end of the job resumes the execution, whether this call stops it or it has ended already.
@@ -206,9 +196,7 @@ class PollQueues:
         else:
             arn = execution_arn(self._state_machine_arn, record.execution_name)
             self._executions.stop(arn, error=STOPPED, cause="The run was stopped in W&B.")
-        logger.info(
-            "run stopped, as asked in W&B", run_queue_item_id=item_id, training_job_name=record.training_job_name
-        )
+        return True
 
     def _apply_stop_polling(self, agent: AgentRecord, *, stop: bool) -> AgentRecord:
         """Record that an operator stopped or resumed polling in W&B. A stopped agent reports that once."""
@@ -242,70 +230,12 @@ class PollQueues:
         ]
 
     def _room(self, agent: AgentRecord) -> int:
-        """Return how many items this poll may lease."""
+        """Return how many jobs this poll may open."""
         limit = self._config.limit(Slot.JOB)
-        return MAX_LEASED if limit < 0 else min(MAX_LEASED, limit - agent.jobs_open)
-
-    def _open(self, agent: AgentRecord, leased: Leased, known: RunRecord | None) -> bool:
-        """Take a slot, store the record and start the execution; return whether the item was opened.
-
-        If no slot is free, the item returns to its queue when its lease ends.
-        """
-        if known and known.is_open:
-            # Its lease ended before it was acknowledged, and this poll leased it again: the same execution continues.
-            self._runs.leased_again(known.item.id, agent)
-            return self._start(known, leased.item.run_spec)
-        attempt = known.attempt + 1 if known else 1
-        record = _new_record(agent, leased.queue, leased.item, attempt=attempt, machine=self._state_machine_arn)
-        if record.item.id in agent.told_to_wait:
-            record = record.model_copy(update={"waits_for": slot_warning(self._config.max_jobs)})
-        opened = self._runs.open(record, spec=leased.item.run_spec, limit=self._config.limit(record.slot))
-        if not opened:
-            logger.info("item left to its lease: no slot is free, or its run has ended")
-        return opened and self._start(record, leased.item.run_spec)
-
-    def _start(self, record: RunRecord, spec: Any) -> bool:
-        """Start the execution of an open run; return whether this call started it.
-
-        If AWS refuses that, frees the slot and raises AwsRefused.
-        """
-        given = execution_input(record.item, spec, self._clients.env.deployment)
-        try:
-            started = self._executions.start(self._state_machine_arn, record.execution_name, given)
-        except AwsRefused:
-            # The item is not the cause, so it returns to its queue every time until someone allows the call.
-            self._runs.give_back(record)
-            raise
-        words = "execution started" if started else "execution exists already"
-        logger.info(words, execution=record.execution_name)
-        return started
-
-
-def _reason_to_refuse(leased: Leased, known: RunRecord | None) -> str:
-    """Return why an item fails in W&B and is not opened; empty if it can be opened."""
-    if leased.fault:
-        return f"InvalidRunSpec: the run spec cannot be read: {leased.fault}. Fix that and queue the run again."
-    if known and known.refusals >= _MAX_REFUSALS:
-        return f"{known.refusal} This happened {known.refusals} times."
-    return ""
+        return sys.maxsize if limit < 0 else max(limit - agent.jobs_open, 0)
 
 
 def _in_turn(queues: list[str]) -> list[str]:
     """Return the queues, starting with a different one every minute, so that none waits behind a full one."""
     first = int(time.time() // 60) % len(queues)
     return queues[first:] + queues[:first]
-
-
-def _new_record(agent: AgentRecord, queue: str, item: QueueItem, *, attempt: int, machine: str) -> RunRecord:
-    name = execution_name(item.id, item.run_id, attempt)
-    return RunRecord(
-        item=ItemRef(id=item.id, queue=queue, entity=agent.entity, run_id=item.run_id),
-        slot=item.slot,
-        state=RunState.OPEN,
-        attempt=attempt,
-        execution_name=name,
-        execution_arn=execution_arn(machine, name),
-        launch_agent_id=agent.launch_agent_id,
-        launch_agent_name=agent.launch_agent_name,
-        opened_at=datetime.now(UTC),
-    )
