@@ -107,6 +107,17 @@ class Aws:
         return opening
 
 
+class Watching(logging.Handler):
+    """Keeps the lines of a log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record)
+
+
 @pytest.fixture
 def aws(request: pytest.FixtureRequest) -> Iterator[Aws]:
     """Tables and a state machine for each test, with slots for `max_jobs` jobs."""
@@ -121,16 +132,14 @@ def leased(count: int, **others: Any) -> list[Leased]:
 
 
 def test_each_item_has_one_execution_and_one_slot_and_the_log_says_which(aws: Aws) -> None:
-    lines: list[logging.LogRecord] = []
-    watching = logging.Handler()
-    watching.emit = lines.append  # type: ignore[method-assign]  # this is the point
-    logger.addHandler(watching)
+    watching = Watching()
+    logging.getLogger(logger.name).addHandler(watching)
     items = leased(45)
     opening = aws.open(items)
-    logger.removeHandler(watching)
+    logging.getLogger(logger.name).removeHandler(watching)
     names = [each.item.id for each in items]
     assert (aws.started, sorted(opening.opened), aws.slots, opening.failures) == (names, names, 45, [])
-    told = [vars(line) for line in lines if line.msg == "execution started"]
+    told = [vars(line) for line in watching.lines if line.msg == "execution started"]
     assert [each["run_queue_item_id"] for each in told] == names
     for each in told:
         record = aws.clients.runs.get(each["run_queue_item_id"])
