@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from launch_agent.clients.aws import CONFIG
+from launch_agent.clients.aws import aws_client
 from launch_agent.clients.runs import MAX_OPENED, Runs
 from launch_agent.errors import AwsRefused, AwsThrottled, InvalidRunSpec
 from launch_agent.run_queue.items import Slot
@@ -222,7 +222,7 @@ def test_a_record_of_an_older_version_is_read_and_forgotten_alike(runs: Runs, pl
     """The record itself contains the run spec and, if planned before the upgrade, the plan."""
     runs.open(run_record(), spec={}, limit=1)
     older = {"spec": SPEC, "plan": PLAN.model_dump(mode="json")}
-    client = boto3.client("dynamodb", config=CONFIG)
+    client = aws_client("dynamodb")
     client.update_item(
         TableName="details",
         Key=key("run#item#details"),
@@ -305,7 +305,7 @@ def key(pk: str) -> dict[str, Any]:
 
 def store(table: str, pk: str, **values: Any) -> None:
     """Set attributes of an item, packed like the application's."""
-    boto3.client("dynamodb", config=CONFIG).update_item(
+    aws_client("dynamodb").update_item(
         TableName=table,
         Key=key(pk),
         UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
@@ -318,7 +318,7 @@ def store(table: str, pk: str, **values: Any) -> None:
 
 def stored(pk: str = "run#item", table: str = "runs") -> dict[str, Any]:
     """A stored item: the record, unless another key is given."""
-    client = boto3.client("dynamodb", config=CONFIG)
+    client = aws_client("dynamodb")
     return dict(client.get_item(TableName=table, Key=key(pk))["Item"])
 
 
@@ -582,7 +582,7 @@ def everything(runs: Runs) -> tuple[dict[str, Any], dict[str, Any], int]:
 
 
 def stored_if_there(pk: str, table: str = "runs") -> dict[str, Any]:
-    found = boto3.client("dynamodb", config=CONFIG).get_item(TableName=table, Key=key(pk))
+    found = aws_client("dynamodb").get_item(TableName=table, Key=key(pk))
     return dict(found.get("Item", {}))
 
 
