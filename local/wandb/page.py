@@ -3,6 +3,7 @@
 import json
 import mimetypes
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from local.wandb.answers import Refused
 from local.wandb.api import Mutation
 from local.wandb.form import InvalidForm, queue_run
 from local.wandb.state import State
+from local.wandb.sweeps import change_sweep
 
 _FILES = {path.name: path.read_bytes() for path in (Path(__file__).parent / "static").iterdir()}
 _HEADERS = {
@@ -70,6 +72,7 @@ class Page:
             "remove-run": mutation.delete_run,
             "remove-item": mutation.delete_from_run_queue,
             "update-agent": mutation.update_launch_agent,
+            "change-sweep": partial(change_sweep, state),
         }
 
     def routes(self) -> list[Route]:

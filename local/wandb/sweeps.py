@@ -121,16 +121,18 @@ class Sweep:
         return self.state in _ENDED or (self._is_used_up and self.project.state.behaviour.end_of_grid == "exit")
 
     @property
-    def metric(self) -> tuple[str, float]:
+    def metric(self) -> tuple[str, int]:
         """The metric, and 1 if it is to be small, else -1."""
         metric = self.settings.get("metric") or {}
-        return str(metric.get("name", "loss")), -1.0 if metric.get("goal") == "maximize" else 1.0
+        return str(metric.get("name", "loss")), -1 if metric.get("goal") == "maximize" else 1
 
     @property
     def best_run(self) -> Run | None:
         """The run with the best value of the metric."""
         name, sign = self.metric
-        measured = [run for run in self.made if isinstance(run.summary.get(name), int | float)]
+        values = ((run, run.summary.get(name)) for run in self.made)
+        # NaN is not equal to itself.
+        measured = [run for run, value in values if isinstance(value, int | float) and value == value]
         return min(measured, key=lambda run: sign * run.summary[name], default=None)
 
     def runs(self, first: int | None = None, after: str | None = None, **_: Any) -> dict[str, Any]:
@@ -267,6 +269,17 @@ def upsert_sweep(state: "State", given: dict[str, Any]) -> Sweep:
         variables = json.loads(given.get("templateVariableValues") or "null") or {}
         queue.push(json.loads(order["run_spec"].replace(_PLACEHOLDER, sweep.name)), None, variables)
     return sweep
+
+
+def change_sweep(state: "State", given: dict[str, Any]) -> dict[str, Any]:
+    """Pause, resume, stop or cancel a sweep, as a button says. Raises Refused."""
+    sweep = next((each for each in _sweeps(state) if each.id == given["id"]), None)
+    if sweep is None:
+        raise Refused(f"sweep {given['id']} not found", 404)
+    if sweep.state in _ENDED or given["state"] not in ("PAUSED", "RUNNING", "FINISHED", "CANCELED"):
+        raise Refused(f"a sweep that is {sweep.state} cannot become {given['state']}", 400)
+    sweep.change(given["state"])
+    return {"success": True}
 
 
 def create_agent(state: "State", given: dict[str, Any]) -> SweepAgent:

@@ -10,6 +10,7 @@ from local.wandb.charts import charts
 from local.wandb.queues import ItemState, LaunchAgent, RunQueue, RunQueueItem
 from local.wandb.runs import Run
 from local.wandb.state import LAUNCH_PROJECT, State
+from local.wandb.sweeps import Sweep
 
 LINES = 2_000
 """The last lines of a log."""
@@ -31,16 +32,18 @@ def overview(state: State) -> Json:
         "queues": [_queue(queue) for queue in queues],
         "agents": [_agent(agent) for agent in reversed(state.agents.values())],
         "runs": [_row(run) for run in reversed(runs)],
+        "sweeps": [_sweep(sweep) for each in state.projects.values() for sweep in reversed(each.sweeps.values())],
     }
 
 
 def project(state: State, entity: str, name: str) -> Json | None:
-    """Return the runs of a project, newest first; None if it does not exist."""
+    """Return the runs and the sweeps of a project, newest first; None if it does not exist."""
     found = state.find_project(entity, name)
     if found is None:
         return None
     runs = [_row(run) for run in reversed(found.runs_by_id.values())]
-    return {"entity": entity, "project": name, "runs": runs}
+    sweeps = [_sweep(sweep) for sweep in reversed(found.sweeps.values())]
+    return {"entity": entity, "project": name, "runs": runs, "sweeps": sweeps}
 
 
 def run(state: State, entity: str, project_name: str, name: str) -> Json | None:
@@ -205,6 +208,31 @@ def _row(run: Run) -> Json:
 def _link(run: Run) -> Json:
     where = {"entity": run.project.entity.name, "project": run.project.name, "id": run.name}
     return {**where, "name": shown(run.display_name)[:200], "state": run.state}
+
+
+def _sweep(sweep: Sweep) -> Json:
+    best, (metric, _) = sweep.best_run, sweep.metric
+    runs = [run for run in reversed(sweep.made) if run.name in sweep.project.runs_by_id]
+    return {
+        "id": sweep.id,
+        "entity": sweep.project.entity.name,
+        "project": sweep.project.name,
+        "name": shown(sweep.display_name or sweep.settings.get("name") or sweep.name)[:200],
+        "method": sweep.method,
+        "state": sweep.state.lower(),
+        "created": sweep.created_at,
+        "made": len(sweep.made),
+        "expected": sweep.run_count_expected,
+        "runs": [_link(run) for run in runs[:_ROWS]],
+        "best": {**_link(best), "metric": shown(metric)[:200], "value": _number(best.summary[metric])}
+        if best
+        else None,
+    }
+
+
+def _number(value: float) -> str:
+    """Return a number as a text: no JSON has NaN, and an integer may have thousands of digits."""
+    return f"{value:.4g}" if isinstance(value, float) else shown(value)[:50]
 
 
 def _agent(agent: LaunchAgent) -> Json:

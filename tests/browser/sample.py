@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from local.wandb import WandbServer
+from local.wandb.sweeps import Sweep
 
 QUEUE, ENTITY, PROJECT = "sagemaker", "team", "demo"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/demo:train"
@@ -49,6 +50,13 @@ class Sample:
         item = self.queue.pop(agent)
         assert item
         self.do("ackRunQueueItem", runQueueItemId=item.id, runName=run)
+
+    def sweep(self, name: str) -> Sweep:
+        """Create a sweep over three learning rates."""
+        rates = {"method": "grid", "name": name, "parameters": {"rate": {"values": [0.1, 0.2, 0.3]}}}
+        self.do("upsertSweep", entityName=ENTITY, projectName=PROJECT, config=json.dumps(rates))
+        sweeps = self.server.state.project(ENTITY, PROJECT).sweeps
+        return sweeps[next(reversed(sweeps))]
 
     def start(self, run: str, *, name: str, config: dict[str, Any] | None = None) -> None:
         """Start a run, as wandb.init does."""

@@ -188,6 +188,40 @@ def test_every_item_can_be_stopped_and_removed_or_says_why_not(open_page: Open, 
     assert len(made.queue.items) == 4
 
 
+def test_a_sweep_has_its_runs_and_best_value_and_is_paused_resumed_stopped_and_canceled(
+    open_page: Open, world: World
+) -> None:
+    made, _ = world
+    grid, other = (made.sweep(name) for name in ("rates", "other rates"))
+    page = open_page()
+    shown = row(page, "rates", "sweeps").filter(has_not_text="other")
+    expect(shown).to_contain_text("0 of 3")
+    for rate, loss in ((0.1, 0.5), (0.2, 0.25)):
+        run = grid.next_run()
+        assert run
+        assert run.config_values["rate"]["value"] == rate
+        run.summary["loss"] = loss
+    expect(shown).to_contain_text("2 of 3")
+    expect(shown.get_by_role("cell").nth(3)).to_contain_text("loss 0.25")
+    shown.locator("summary").click()
+    expect(shown.locator("details p")).to_have_count(2)
+    shown.get_by_role("button", name="Pause").click()
+    expect(shown).to_contain_text("paused")
+    assert grid.next_run() is None
+    shown.get_by_role("button", name="Resume").click()
+    expect(shown).to_contain_text("running")
+    shown.get_by_role("button", name="Cancel").click()
+    page.locator("#sure").get_by_role("button", name="Cancel").last.click()
+    expect(shown).to_contain_text("canceled")
+    assert all(run.stopped for run in grid.made)
+    expect(shown.get_by_role("button", name="Pause")).to_be_disabled()
+    row(page, "other rates", "sweeps").get_by_role("button", name="Stop").click()
+    expect(row(page, "other rates", "sweeps")).to_contain_text("finished")
+    assert other.state == "FINISHED"
+    page.goto(f"{page.url}team/demo")
+    expect(page.locator("#sweeps tbody tr")).to_have_count(2)
+
+
 def test_the_page_of_a_run_shows_all_of_it(open_page: Open, world: World) -> None:
     made, _ = world
     run = made.server.state.runs[ENTITY, PROJECT, "digits01"]

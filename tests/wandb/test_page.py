@@ -1,6 +1,7 @@
 """The server's addresses: who may ask, what is there, and what the page's form accepts. Its look: tests/browser."""
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import urllib3
 from local.wandb import WandbServer
 from local.wandb.artifacts import create_artifact, create_manifest
 from local.wandb.runs import Run
+from local.wandb.sweeps import upsert_sweep
 from tests.wandb.client import API_KEY
 
 SIGNED_IN = urllib3.make_headers(basic_auth=f"api:{API_KEY}")
@@ -122,6 +124,32 @@ def test_an_item_of_any_form_is_shown(spec: Any, server: WandbServer, address: s
     item.error = {"message": None, "stage": None, "filePaths": None}
     assert urllib3.request("GET", f"{address}/_local/view/", headers=SIGNED_IN).status == 200
     assert urllib3.request("GET", f"{address}/_local/view/items/{item.id}", headers=SIGNED_IN).status == 200
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 10**5_000, True], ids=["nan", "infinite", "long", "true"])
+def test_a_sweep_of_any_form_is_shown(value: Any, server: WandbServer, address: str) -> None:
+    rates = {"method": "random", "name": ["x"], "metric": {"name": {"a": 1}}, "parameters": {"rate": {"value": 1}}}
+    given = {"entityName": "team", "projectName": "p", "config": json.dumps(rates)}
+    sweep = upsert_sweep(server.state, given)
+    run = sweep.next_run()
+    assert run
+    run.summary = {sweep.metric[0]: value}
+    answer = urllib3.request("GET", f"{address}/_local/view/", headers=SIGNED_IN)
+    sweeps = json.loads(answer.data, parse_constant=pytest.fail)["sweeps"]
+    shown = next(each for each in sweeps if each["id"] == sweep.id)
+    assert shown["made"] == 1
+    assert shown["best"] is None if value != value else len(shown["best"]["value"]) <= 50  # NaN is not the best
+
+
+@pytest.mark.parametrize(("state", "said"), [("FINISHED", 200), ("RUNNING", 400), ("nonsense", 400), (None, 400)])
+def test_a_sweep_that_has_ended_is_not_changed(state: Any, said: int, server: WandbServer, address: str) -> None:
+    config = json.dumps({"parameters": {"rate": {"values": [1]}}})
+    sweep = upsert_sweep(server.state, {"entityName": "team", "projectName": "p", "config": config})
+    if said != 200:
+        sweep.change("CANCELED")
+    given = json.dumps({"id": sweep.id, "state": state})
+    answer = urllib3.request("POST", f"{address}/_local/change-sweep", headers=SIGNED_IN, body=given)
+    assert (answer.status, sweep.state) == (said, "FINISHED" if said == 200 else "CANCELED")
 
 
 def nested(levels: int) -> Any:

@@ -55,14 +55,34 @@ const agents = (all) => all.length ? table(["Launch agent", "State", "Queues", "
   ],
 }))) : none("No launch agent has registered.");
 
+const changeSweep = (sweep, label, to, more = {}) => button(label, "change-sweep", { id: sweep.id, state: to },
+  { why: ["pending", "running", "paused"].includes(sweep.state) ? null : "The sweep has ended.", ...more });
+
+const sweeps = (all) => all.length ? section("sweeps", "Sweeps", all.length, table(["Sweep", "State", "Runs", "Best", "Created", ""], all.map((sweep) => ({
+  key: `sweep ${sweep.id}`,
+  cells: [
+    [el("strong", {}, sweep.name), el("small", {}, el("a", { href: projectAddress(sweep) }, sweep.project), ` / ${sweep.method}`)],
+    state(sweep.state),
+    fold(`${sweep.id} runs`, sweep.expected === null ? `${sweep.made}` : `${sweep.made} of ${sweep.expected}`,
+      el("div", {}, sweep.runs.map((run) => el("p", { "data-key": run.id }, runLink(run), " ", state(run.state))))),
+    sweep.best ? [`${sweep.best.metric} ${sweep.best.value}`, el("small", {}, runLink(sweep.best))] : null,
+    time(sweep.created),
+    el("div", { class: "buttons" },
+      sweep.state === "paused" ? changeSweep(sweep, "Resume", "RUNNING") : changeSweep(sweep, "Pause", "PAUSED"),
+      changeSweep(sweep, "Stop", "FINISHED"),
+      changeSweep(sweep, "Cancel", "CANCELED", { danger: true, sure: `Cancel the sweep ${sweep.name}?\nIts runs are stopped.` })),
+  ],
+})))) : null;
+
 export const overview = (known) => [
   section("runs", "Runs", known.runs.length, runs(known.runs, "No run yet. Queue one, or call wandb.init() with this server's address.")),
+  sweeps(known.sweeps),
   known.queues.map((queue) => section(`queue-${queue.name}`, `Queue ${queue.name}`, queue.items.length, items(queue))),
   section("agents", "Launch agents", known.agents.length, agents(known.agents)),
 ];
 
 export const project = (known) => [
-  el("h1", {}, known.project), section("runs", "Runs", known.runs.length, runs(known.runs, "The project has no run.")),
+  el("h1", {}, known.project), section("runs", "Runs", known.runs.length, runs(known.runs, "The project has no run.")), sweeps(known.sweeps),
 ];
 
 const artifact = (each) => [el("strong", {}, each.name), el("small", {}, [each.type, size(each.size), ...each.aliases].join(" · ")), each.references.map((ref) => el("small", {}, ref))];
