@@ -197,10 +197,11 @@ def holders_of(condition: str, policy: str) -> set[str]:
 
 def test_every_role_has_the_path_and_the_boundary_of_the_account() -> None:
     boundary = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+    path = {"Fn::If": ["HasRolePath", {"Ref": "RolePath"}, {"Ref": "AWS::NoValue"}]}
     for name, role in deployed("AWS::IAM::Role").items():
-        assert (role["Path"], role["PermissionsBoundary"]) == ({"Ref": "RolePath"}, boundary), name
+        assert (role["Path"], role["PermissionsBoundary"]) == (path, boundary), name
     for name, policy in deployed("AWS::IAM::ManagedPolicy").items():
-        assert policy["Path"] == {"Ref": "RolePath"}, name
+        assert policy["Path"] == path, name
 
 
 def test_every_function_and_every_build_is_in_the_vpc_of_the_account() -> None:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -68,12 +68,12 @@ class Application:
         """Return an item's execution; None if it has not started."""
         states = self.deployed.cloud.client("stepfunctions")
         run_id = QueueItem(id=item.id, run_spec=item.run_spec).run_id
-        name = execution_name(item.id, run_id, attempt)
+        of_first_version = item.id if attempt == 1 else f"{item.id}-{attempt}"  # an upgrade finds these
         arn = self.deployed.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
-        try:
-            return dict(states.describe_execution(executionArn=f"{arn}:{name}"))
-        except states.exceptions.ExecutionDoesNotExist:
-            return None
+        for name in (execution_name(item.id, run_id, attempt), of_first_version):
+            with suppress(states.exceptions.ExecutionDoesNotExist):
+                return dict(states.describe_execution(executionArn=f"{arn}:{name}"))
+        return None
 
     def ended(self, item: RunQueueItem, *, attempt: int = 1, within: float = 60) -> dict[str, Any]:
         """Wait for an item's execution to end; return it."""
