@@ -99,6 +99,8 @@ class Results:
             job = self._clients.sagemaker.describe(name)
             seen = self._clients.wandb.seen_run(path.entity, path.project, path.run_id)
             if job and seen.belongs_to(record.item.id):
+                # SageMaker's reason may repeat the run's secrets, and which these were is no longer stored.
+                job = job.model_copy(update={"failure_reason": ""})
                 keys = summary_keys(self._clients.env.deployment, record, job, self._prices(job))
                 self._clients.wandb_runs.add_to_summary(path, keys)
         except LaunchError:
