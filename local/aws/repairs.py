@@ -151,4 +151,9 @@ def _filter_refused(old: Any, data: dict[str, Any]) -> Any:
     if not pattern.startswith("{") and not _FILTER.fullmatch(pattern):
         refuse = seams.use("ministack.core.responses:error_response_json")
         return refuse("InvalidParameterException", f"Invalid filter pattern: {pattern}", 400)
+    prefix = data.get("logStreamNamePrefix")
+    if prefix:
+        groups = seams.use("ministack.services.cloudwatch_logs:_log_groups")
+        streams = groups.get(data["logGroupName"], {"streams": {}})["streams"]
+        data = {**data, "logStreamNames": [name for name in streams if name.startswith(prefix)] or [prefix]}
     return old(data)

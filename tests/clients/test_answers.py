@@ -70,11 +70,16 @@ FILLINGS = [b"[]", b"[[]]", b"{}", b'{"":0}', b"1.5", b"999", b'"\\""', b'"\\ud8
 def test_an_answer_takes_no_more_memory_than_is_stated(first: bytes, filling: bytes) -> None:
     """The limit of an answer's bytes is chosen by this, so that a poll fits into the memory of its function."""
     content = b'{"data": {"pop0": [' + b",".join([first, *[filling] * (20_000 // len(filling))]) + b"]}}"
-    read_answer(content)
+    # Other threads of this process can only add to what is measured.
+    assert min(peak_while_reading(content) for _ in range(5)) < 40 * len(content)
+
+
+def peak_while_reading(content: bytes) -> int:
+    """The most memory, in bytes, that this process took in addition while an answer was read."""
     tracemalloc.start()
     try:
         read_answer(content)
-        assert tracemalloc.get_traced_memory()[1] < 40 * len(content)
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from botocore.exceptions import WaiterError
@@ -55,40 +55,54 @@ def left_behind(app: Application) -> list[str]:
     return [name for name in [*rules, *client("sqs").list_queues().get("QueueUrls", [])] if "verify" in name]
 
 
+class Proof(NamedTuple):
+    """What the command printed, the events that it kept, and the log of its run, which some cases below delete."""
+
+    said: str
+    events: str
+    log: str
+
+    @property
+    def run_id(self) -> str:
+        (run_id,) = re.findall(rf"It works\. The run is in W&B: {ENTITY}/launch-verify/(\S+)", self.said)
+        return str(run_id)
+
+
 @pytest.fixture(scope="module")
-def proven(deployed_application: Application, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The output for a working stack that has no images yet, and the kept events."""
+def proven(deployed_application: Application, tmp_path_factory: pytest.TempPathFactory) -> Proof:
+    """The proof of a working stack that has no images yet."""
     with missing_repository(deployed_application):
         pass
     path = tmp_path_factory.mktemp("kept") / "events.json"
     code, said = verify(deployed_application, "--yes", "--keep", str(path))
     assert code == 0, said
-    return said, path.read_text()
+    proof = Proof(said, path.read_text(), "")
+    code, log = operate(deployed_application, "logs", "--run", proof.run_id)
+    assert code == 0, log
+    return proof._replace(log=log)
 
 
-def test_a_stack_that_works_is_proven(app: Application, proven: tuple[str, str]) -> None:
-    said, _ = proven
+def test_a_stack_that_works_is_proven(app: Application, proven: Proof) -> None:
+    said = proven.said
     steps = ["Queueing, and waiting for a poll", "Plan run", "Build image", "Train", "Report outcome", "Total"]
     assert re.findall(r"^([A-Z].*?) +\d+ s", said, re.MULTILINE) == steps  # a line of the progress begins with the time
     assert re.search(r"Build image .* s  about \$0\.010 for 1 min of BUILD_GENERAL1_MEDIUM\n", said)
     assert re.search(r"Train .* s  about \$0\.\d+ for \d+ billable s of ml\.m5\.large\n", said)
     assert re.search(r"Status events that arrived +\d+ +.*Training.*Completed\n", said)
-    (run_id,) = re.findall(rf"It works\. The run is in W&B: {ENTITY}/launch-verify/(\S+)", said)
     project = app.server.state.find_project(ENTITY, "launch-verify")
     assert project
-    run = project.run(run_id)
+    run = project.run(proven.run_id)
     assert run
     assert run.state == "finished"
 
 
-def test_the_events_are_kept_as_they_came_but_for_ids(app: Application, proven: tuple[str, str]) -> None:
-    said, text = proven
+def test_the_events_are_kept_as_they_came_but_for_ids(app: Application, proven: Proof) -> None:
+    text = proven.events
     events = json.loads(text)
     assert [each["detail"]["status"] for each in events if each["source"] == "aws.states"] == ["RUNNING", "SUCCEEDED"]
     of_job = [each["detail"] for each in events if each["source"] == "aws.sagemaker"]
     assert {"Starting", "Training", "Completed"} <= {each["SecondaryStatus"] for each in of_job}
-    (run_id,) = re.findall(r"launch-verify/(\S+)", said)
-    assert not any(word in text for word in (run_id, DEMO_KEY, *app.server.state.items, "000000000000"))
+    assert not any(word in text for word in (proven.run_id, DEMO_KEY, *app.server.state.items, "000000000000"))
     assert left_behind(app) == []
 
 
@@ -433,7 +447,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
 }
 
 
-def test_events_that_do_not_arrive_are_waited_for_and_missed(app: Application, proven: tuple[str, str]) -> None:
+def test_events_that_do_not_arrive_are_waited_for_and_missed(app: Application, proven: Proof) -> None:
     with disabled_rule(app):
         code, said = verify(app, "--yes")
     assert code == 1, said
@@ -509,16 +523,11 @@ def test_a_run_of_a_job_is_planned_from_its_name_with_its_dockerfile(app: Applic
     assert re.search(r"^FROM \S*python:", done.stderr, re.MULTILINE)
 
 
-def test_the_log_of_a_run_is_that_of_the_functions_its_build_and_its_job(
-    app: Application, proven: tuple[str, str]
-) -> None:
-    (run_id,) = re.findall(r"launch-verify/(\S+)", proven[0])
-    code, said = operate(app, "logs", "--run", run_id)
-    assert code == 0
-    lines = [re.split(r"  +", line) for line in said.splitlines()]
+def test_the_log_of_a_run_is_that_of_the_functions_its_build_and_its_job(proven: Proof) -> None:
+    lines = [re.split(r"  +", line) for line in proven.log.splitlines()]
     sources = [words[1] if words[1] in ("build", "training") else words[2] for words in lines]
     steps = ("PollQueues", "PlanRun", "build", "StartTraining", "training")
-    assert set(steps) <= set(sources), said
+    assert set(steps) <= set(sources), proven.log
     order = [sources.index(name) for name in steps]
     assert order == sorted(order)
     assert sources[-1] == "ReportOutcome"
