@@ -303,6 +303,23 @@ def test_a_sweep_whose_steps_are_refused_for_a_day_ends(operation: str) -> None:
         assert reason.startswith("SweepBlocked: the sweep could not be moved on for a day.")
 
 
+@pytest.mark.parametrize("fault", [Fault.KILLED_AFTER, Fault.LOST_ANSWER])
+@pytest.mark.parametrize("operation", ["SweepHeartbeats", "PushRuns"])
+def test_a_scheduler_that_is_stopped_before_its_step_is_stored_leaves_no_run_behind(
+    operation: str, fault: Fault
+) -> None:
+    faults = FaultsAt(Site("advance_sweeps", "wandb", operation), fault)
+    with world(8, faults) as made:
+        sweep = made.sweep()
+        while not faults.happened:
+            made.clock.run(1)
+        assert sweep.made
+        made.stop_in_console(made.scheduler_of(sweep))
+        ended_well(made)
+        assert sweep.state == "CANCELED"
+        assert outcome_of(made, sweep)[0] == "stopped"
+
+
 def test_twenty_sweeps_with_fifty_live_runs_each_cost_few_requests() -> None:
     counted = NoFaults()
     with world(9, counted, max_jobs=1, max_schedulers=-1, quota=0) as made:

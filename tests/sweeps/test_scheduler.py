@@ -73,6 +73,15 @@ def test_a_sweep_that_is_resumed_while_it_winds_down_goes_on() -> None:
     assert server.written == []
 
 
+@pytest.mark.parametrize("ends", [{"type": "stop"}, {"type": "pause"}])
+def test_a_run_that_w_and_b_made_beside_a_command_that_ends_the_sweep_does_not_stay_pending(
+    ends: dict[str, Any],
+) -> None:
+    step = obey(order(workers=3), live("run1"), {1: [ends], 2: [RUN, {**RUN, "run_id": "run2"}]}, RUNNING)
+    assert step.record.end
+    assert (step.stop, step.fail, step.push) == (("run1",), ("run2",), ())
+
+
 @pytest.mark.parametrize("state", ["CANCELED", "CANCELLED", "STOPPED", "canceled"])
 def test_a_canceled_sweep_stops_its_runs_at_once_in_every_spelling(state: str) -> None:
     step = look(order(), live("run1", "run2"), seen(state, run1="running", run2="pending"))

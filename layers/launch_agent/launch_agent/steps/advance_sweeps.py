@@ -16,7 +16,7 @@ from launch_agent.model import Model
 from launch_agent.run_queue.items import Slot
 from launch_agent.runs.record import RunRecord
 from launch_agent.safe_text import safe
-from launch_agent.steps.ending_sweeps import end_sweep
+from launch_agent.steps.ending_sweeps import completed, end_sweep
 from launch_agent.sweeps.order import Order
 from launch_agent.sweeps.push import Push
 from launch_agent.sweeps.record import SweepRecord
@@ -32,7 +32,6 @@ from launch_agent.sweeps.scheduler import (
     noted,
     obey,
     register,
-    take_up,
     wind_down,
 )
 from launch_agent.wiring import Clients
@@ -137,14 +136,9 @@ class AdvanceSweeps:
         claimed = self._runs.sweeps.claim(sweep.stored, record, now=datetime.now(UTC))
         if claimed is None:
             return None
-        if record.asking:
-            given = self._wandb.given(sweep.order)
-            agents = {worker: record.agents[worker] for worker in record.asking}
-            record = take_up(record, {worker: given.get(agent, []) for worker, agent in agents.items()})
-            record = register(sweep.order, record, {n: "" for n, agent in agents.items() if agent not in given})
-        items = self._wandb.items_of(sweep.order, record) if record.pushing else {}
-        refused = frozenset(record.pushing) - items.keys()
-        saved = self._runs.sweeps.save(claimed, find(record, items), keep=False)
+        found = completed(self._wandb, sweep.order, record)
+        refused = frozenset(record.pushing) - {run.run_id for run in found.runs if run.item_id}
+        saved = self._runs.sweeps.save(claimed, found, keep=False)
         return sweep._replace(stored=saved, refused=refused) if saved else None
 
     def _claim(self, sweep: Sweep) -> Sweep | None:

@@ -2,20 +2,33 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 from pydantic import ValidationError
 
-from launch_agent.errors import InvalidRunSpec, WandbRefused
+from launch_agent.errors import AwsThrottled, InvalidRunSpec, WandbRefused
 from launch_agent.outcome.judgement import Failure
 from launch_agent.run_queue.items import Slot, parse_run_spec
 from launch_agent.runs.record import RunRecord
 from launch_agent.sweeps.order import Order
-from launch_agent.sweeps.record import SweepEnd
-from launch_agent.sweeps.scheduler import Step, crashed, noted, state_to_write, stopped, wind_down
+from launch_agent.sweeps.record import SweepEnd, SweepRecord
+from launch_agent.sweeps.scheduler import (
+    Step,
+    crashed,
+    find,
+    noted,
+    register,
+    state_to_write,
+    stopped,
+    take_up,
+    wind_down,
+)
 from launch_agent.training.training_job import Verdict
 from launch_agent.wiring import Clients
+
+if TYPE_CHECKING:
+    from launch_agent.clients.wandb_sweeps import WandbSweeps
 
 logger = Logger(child=True)
 
@@ -41,7 +54,8 @@ def end_sweep(clients: Clients, order: Order, step: Step) -> None:
 def end_failed_sweep(clients: Clients, record: RunRecord, failure: Failure | None) -> SweepEnd | None:
     """Return how the sweep of a scheduler ended; None if the record is not of a scheduler that has started.
 
-    If its execution failed or was stopped before the sweep ended, ends the sweep. Raises as `end_sweep` does.
+    If its execution failed or was stopped before the sweep ended, ends the sweep. Raises as `end_sweep` does, and
+    AwsThrottled while a step of the sweep may still run: it may be given runs that only the next look finds.
     """
     if record.slot is not Slot.SCHEDULER:
         return None
@@ -52,9 +66,24 @@ def end_failed_sweep(clients: Clients, record: RunRecord, failure: Failure | Non
         return None
     if stored.record.end or failure is None:
         return stored.record.end
+    if not stored.is_free(datetime.now(UTC)):
+        raise AwsThrottled("a step of the sweep has not ended yet")
     end = stopped(failure.reason) if failure.is_stop else crashed(f"{failure.error}: {failure.reason}")
-    end_sweep(clients, order, wind_down(stored.record, end))
+    end_sweep(clients, order, wind_down(completed(clients.wandb_sweeps, order, stored.record), end))
     return end
+
+
+def completed(sweeps: "WandbSweeps", order: Order, record: SweepRecord) -> SweepRecord:
+    """Return the record with what an interrupted step did not store: the runs it was given, and the items it queued.
+
+    May raise WandbRefused and WandbUnavailable.
+    """
+    if record.asking:
+        given = sweeps.given(order)
+        agents = {worker: record.agents[worker] for worker in record.asking}
+        record = take_up(record, {worker: given.get(agent, []) for worker, agent in agents.items()})
+        record = register(order, record, {n: "" for n, agent in agents.items() if agent not in given})
+    return find(record, sweeps.items_of(order, record) if record.pushing else {})
 
 
 def end_pending_run(clients: Clients, record: RunRecord, spec: Any) -> None:

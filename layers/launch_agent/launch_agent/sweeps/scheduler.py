@@ -79,13 +79,12 @@ def obey(order: Order, record: SweepRecord, commands: Mapping[int, Sequence[Comm
     step = Step(record.model_copy(update={"asking": ()}))
     for worker, given in sorted(commands.items()):
         for command in given:
-            if step.record.end is None:
-                step = _obeyed(step, worker, command)
+            step = _left_out(step, command) if step.record.end else _obeyed(step, worker, command)
     record = step.record
     if not record.end and not record.runs and (record.is_used_up or seen.has_all_runs):
         record = _with_end(record, _finished("All runs of the sweep have ended."))
     if record.end:
-        return wind_down(record, record.end, notes=step.notes)
+        return wind_down(record, record.end, step.fail, step.notes)
     return step._replace(push=_pushes(order, record))
 
 
@@ -103,6 +102,13 @@ def _obeyed(step: Step, worker: int, command: Command) -> Step:
         return step._replace(record=_with_end(record, stopped("W&B stopped the sweep.")))
     why = f'W&B sent the command "{shown(str(kind))}", which the scheduler does not know.'
     return step._replace(record=_with_end(record, crashed(why)))
+
+
+def _left_out(step: Step, command: Command) -> Step:
+    """Return the step of a sweep that has ended: a run that W&B has made will never begin."""
+    run_id = command.get("run_id")
+    is_made = command.get("type") == "run" and isinstance(run_id, str) and run_id not in step.record.queued
+    return step._replace(fail=(*step.fail, str(run_id))) if is_made else step
 
 
 def take_up(record: SweepRecord, given: Mapping[int, Sequence[Command]]) -> SweepRecord:
