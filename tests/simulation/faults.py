@@ -92,6 +92,17 @@ class FaultsAt:
         return self._fault
 
 
+class FirstOf:
+    """The first fault that one of several has for a call."""
+
+    def __init__(self, *faults: Faults) -> None:
+        self._faults = faults
+
+    def at(self, site: Site) -> Fault | None:
+        found = [faults.at(site) for faults in self._faults]
+        return next(filter(None, found), None)
+
+
 class RandomFaults:
     """Random faults at all sites."""
 

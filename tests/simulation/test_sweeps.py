@@ -8,7 +8,7 @@ import pytest
 from local.wandb import Behaviour
 from local.wandb.queues import ItemState
 from local.wandb.sweeps import Sweep
-from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site, WandbOutage
+from tests.simulation.faults import Fault, FaultsAt, FirstOf, NoFaults, Site, WandbOutage
 from tests.simulation.training import Script
 from tests.simulation.world import DAY, ENTITY, HOUR, IMAGE, JOB, MINUTE, World, world
 
@@ -318,6 +318,34 @@ def test_a_scheduler_that_is_stopped_before_its_step_is_stored_leaves_no_run_beh
         ended_well(made)
         assert sweep.state == "CANCELED"
         assert outcome_of(made, sweep)[0] == "stopped"
+
+
+def test_a_scheduler_that_is_stopped_between_the_end_of_its_sweep_and_its_last_step_ends_the_sweep() -> None:
+    faults = FaultsAt(Site("advance_sweeps", "wandb", "SetSweepState"), Fault.KILLED_BEFORE)
+    with world(8, faults) as made:
+        made.server.state.behaviour = Behaviour(end_of_grid="exit")
+        sweep = made.sweep()
+        while not faults.happened and not made.is_idle:
+            made.clock.run(1)
+        made.stop_in_console(made.scheduler_of(sweep))
+        ended_well(made)
+        assert (sweep.state, outcome_of(made, sweep)[0]) == ("FINISHED", "finished")
+
+
+@pytest.mark.parametrize("operation", ["QueuePage", "RunsOfSweepAgents"])
+def test_a_sweep_ends_although_w_and_b_refuses_to_show_what_its_last_step_did(operation: str) -> None:
+    asked = {"QueuePage": "PushRuns", "RunsOfSweepAgents": "SweepHeartbeats"}[operation]
+    killed = FaultsAt(Site("advance_sweeps", "wandb", asked), Fault.KILLED_BEFORE, times=1e9)
+    ending = ("report_outcome", "sweep_runs")
+    refused = [FaultsAt(Site(each, "wandb", operation), Fault.REFUSED, times=1e9) for each in ending]
+    with world(8, FirstOf(killed, *refused)) as made:
+        sweep = made.sweep()
+        while not killed.happened and not made.is_idle:
+            made.clock.run(1)
+        made.stop_in_console(made.scheduler_of(sweep))
+        ended_well(made)
+        assert sweep.state == "CANCELED"
+        assert any(each.happened for each in refused)
 
 
 def test_twenty_sweeps_with_fifty_live_runs_each_cost_few_requests() -> None:

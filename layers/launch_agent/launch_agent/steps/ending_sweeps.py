@@ -64,12 +64,14 @@ def end_failed_sweep(clients: Clients, record: RunRecord, failure: Failure | Non
         if failure:
             _fail_pending(clients, record)
         return None
-    if stored.record.end or failure is None:
+    if failure is None:
         return stored.record.end
     if not stored.is_free(datetime.now(UTC)):
         raise AwsThrottled("a step of the sweep has not ended yet")
-    end = stopped(failure.reason) if failure.is_stop else crashed(f"{failure.error}: {failure.reason}")
-    end_sweep(clients, order, wind_down(completed(clients.wandb_sweeps, order, stored.record), end))
+    last = _completed_or_as_it_is(clients, order, stored.record)
+    end = last.end or (stopped(failure.reason) if failure.is_stop else crashed(f"{failure.error}: {failure.reason}"))
+    step = wind_down(last, end)
+    end_sweep(clients, order, step._replace(fail=(*step.fail, *_never_begun(clients, order, step))))
     return end
 
 
@@ -78,12 +80,33 @@ def completed(sweeps: "WandbSweeps", order: Order, record: SweepRecord) -> Sweep
 
     May raise WandbRefused and WandbUnavailable.
     """
-    if record.asking:
-        given = sweeps.given(order)
-        agents = {worker: record.agents[worker] for worker in record.asking}
-        record = take_up(record, {worker: given.get(agent, []) for worker, agent in agents.items()})
-        record = register(order, record, {n: "" for n, agent in agents.items() if agent not in given})
+    record = _taken_up(sweeps, order, record)
     return find(record, sweeps.items_of(order, record) if record.pushing else {})
+
+
+def _completed_or_as_it_is(clients: Clients, order: Order, record: SweepRecord) -> SweepRecord:
+    """Return the completed record, as far as W&B shows what is missing in it."""
+    try:
+        record = _taken_up(clients.wandb_sweeps, order, record)
+        return completed(clients.wandb_sweeps, order, record)
+    except WandbRefused:
+        logger.exception("W&B refused what the last step of the sweep did not store")
+        return record
+
+
+def _taken_up(sweeps: "WandbSweeps", order: Order, record: SweepRecord) -> SweepRecord:
+    if not record.asking:
+        return record
+    given = sweeps.given(order)
+    agents = {worker: record.agents[worker] for worker in record.asking}
+    record = take_up(record, {worker: given.get(agent, []) for worker, agent in agents.items()})
+    return register(order, record, {n: "" for n, agent in agents.items() if agent not in given})
+
+
+def _never_begun(clients: Clients, order: Order, step: Step) -> list[str]:
+    """Return the runs that are stopped, are perhaps not queued, and have not begun: W&B would show them as pending."""
+    unsure = [run.run_id for run in step.record.runs if run.item_id is None and run.run_id in step.stop]
+    return [each for each in unsure if clients.wandb.seen_run(order.entity, order.project, each).state == "pending"]
 
 
 def end_pending_run(clients: Clients, record: RunRecord, spec: Any) -> None:
