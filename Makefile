@@ -77,7 +77,7 @@ test: setup ## Runs all tests, offline; ARGS="tests/unit -k macros" runs some
 browser: $(VENV)/.installed ## Tests the page of the local W&B server in Chromium
 	@$(BIN)/pytest -q -m browser tests/browser $(ARGS)
 
-screenshots: setup ## Takes the pictures of the page in docs/images, of the demo's runs, with Chromium
+screenshots: setup ## Takes the pictures in docs/images: of make local, and of the page and make watch with its runs, with Chromium
 	@$(BIN)/python -m tests.browser.screenshots
 
 check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, imports, words and templates

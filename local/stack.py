@@ -36,7 +36,7 @@ PROFILE = "wandb-launch-local"
 DEMO_KEY = secrets.token_hex(20)
 """The API key of this process's own W&B server."""
 
-_BOOT_SECONDS = 30
+_BOOT_SECONDS = 60
 _END_SECONDS = 30
 _SAID_EVERY = 4.0
 

@@ -72,8 +72,9 @@ def table(lines: Sequence[Line]) -> Table:
     shown.add_column(no_wrap=True, justify="right")
     shown.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for line in lines:
-        why = Text("" if line.as_expected else "not as expected  ", style="red")
-        why.append(line.reason.strip().partition("\n")[0], style="none")
+        why = Text(line.reason.strip().partition("\n")[0])
+        if not line.as_expected:
+            why = Text.assemble(("not as expected  ", "red"), why)
         shown.add_row(line.name, Text(line.phase, style=COLORS.get(line.phase, "")), elapsed(line.seconds), why)
     return shown
 
