@@ -1,4 +1,4 @@
-"""Runs every minute: polls the W&B run queues."""
+"""Runs every minute, and for each tick between minutes: polls the W&B run queues."""
 
 from typing import Any
 
@@ -13,5 +13,5 @@ step = PollQueues(Clients())
 
 @door
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Return the status that W&B shows, and the run queue items that were opened."""
-    return step.poll(context.get_remaining_time_in_millis)
+    """Return the status that W&B shows, and the run queue items that were opened. Only ticks come from SQS."""
+    return step.poll(context.get_remaining_time_in_millis, is_tick="Records" in event)

@@ -22,6 +22,7 @@ OPERATIONS = {
     "s3": ("DeleteObject", "GetObject", "HeadBucket", "ListObjectsV2", "PutObject"),
     "sagemaker": ("CreateTrainingJob", "DescribeTrainingJob", "ListTags", "Search", "StopTrainingJob"),
     "secretsmanager": ("GetSecretValue",),
+    "sqs": ("SendMessageBatch",),
     "stepfunctions": (
         "DescribeExecution",
         "ListExecutions",

@@ -1,7 +1,8 @@
-"""Asynchronous calls: delivers events from EventBridge rules and schedules to functions, and checks permissions."""
+"""Delivers events of EventBridge rules and schedules, and messages of SQS, to functions, and checks permissions."""
 
 import contextvars
 import json
+import threading
 import time
 from typing import Any
 
@@ -13,6 +14,8 @@ _rule: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("rule")
 _is_asynchronous: contextvars.ContextVar[bool] = contextvars.ContextVar("is_asynchronous", default=False)
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 _HOURS, _PAUSE, _LONGEST_PAUSE = 6 * 3600.0, 1.0, 300.0
+
+_OF_MAPPINGS = ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage")
 
 
 class Delivery:
@@ -31,6 +34,8 @@ class Delivery:
         seams.wrap("ministack.services.lambda_svc:_route_async_failure", self._on_failure)
         seams.wrap("ministack.services.lambda_svc:invoke_async_with_retry", _invoke_asynchronously)
         seams.wrap("ministack.services.lambda_svc:_execute_function", self._execute)
+        seams.wrap("ministack.services.sqs:_act_send_message", self._send_message)
+        seams.wrap("ministack.services.sqs:_receive_messages_for_esm", self._receive_for_mapping)
 
     def _rate(self, old: Any, expr: str) -> float | None:
         seconds = old(expr)
@@ -75,6 +80,33 @@ class Delivery:
             pause = min(2 * pause, _LONGEST_PAUSE)
             result = old(func, event)
         return result
+
+    def _send_message(self, old: Any, data: dict[str, Any], qurl: str) -> Any:
+        """Store a message, with its delay at the cloud's speed; look for it in time."""
+        answer = old(data, qurl)
+        messages = seams.use("ministack.services.sqs:_get_q")(data.get("QueueUrl", qurl))["messages"]
+        (message,) = (each for each in messages if each["id"] == answer["MessageId"])
+        delay = self._cloud.scaled(message["visible_at"] - message["sent_at"])
+        message["visible_at"] = message["sent_at"] + delay
+        if delay:
+            timer = threading.Timer(delay, seams.use("ministack.core.concurrency:esm_wake").set)
+            timer.daemon = True
+            timer.start()
+        return answer
+
+    def _receive_for_mapping(self, old: Any, queue_url: str, max_number: int) -> Any:
+        """Return messages for an event source mapping, if the role of its function may receive and delete them.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+        """
+        functions = seams.use("ministack.services.lambda_svc:_functions")
+        name = queue_url.rpartition("/")[2]
+        for mapping in seams.use("ministack.services.lambda_svc:_esms").values():
+            if mapping["EventSourceArn"].rpartition(":")[2] == name:
+                role = (functions.get(mapping["FunctionName"]) or {}).get("config", {}).get("Role", "")
+                if not all(self._iam.allows(role, action, mapping["EventSourceArn"]) for action in _OF_MAPPINGS):
+                    return []
+        return old(queue_url, max_number)
 
     def _on_failure(self, old: Any, target_arn: str, func_name: str, event: Any, result: Any) -> None:
         """Send the record of a failed call to its destination, if the function's role may."""

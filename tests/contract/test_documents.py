@@ -19,7 +19,7 @@ from launch_agent.image.recipe import BUILD_HOSTS
 from launch_agent.outcome.judgement import STAGES, Failure
 from launch_agent.plan.request_shape import shape_faults
 from launch_agent.run_queue.launch_config import Builder, LaunchConfig
-from launch_agent.settings import Environment, SetupEnvironment, StateMachine
+from launch_agent.settings import Environment, Polls, SetupEnvironment, StateMachine
 from launch_agent.training.retries import MAX_FAILURES_OF_SAGEMAKER, RETRIES, RetryReason
 from launch_agent.training.training_job import VERDICTS
 from tests.documents import MACHINE, ROOT, resources, template
@@ -49,10 +49,15 @@ def test_every_function_has_a_folder_and_every_folder_a_function() -> None:
 
 
 VALUES = {
-    **{name.upper(): name for model in (Environment, SetupEnvironment, StateMachine) for name in model.model_fields},
+    **{
+        name.upper(): name
+        for model in (Environment, Polls, SetupEnvironment, StateMachine)
+        for name in model.model_fields
+    },
     "QUEUE_CONFIGURATION": json.dumps({"RoleArn": "role", "OutputDataConfig": {"S3OutputPath": "s3://bucket/output"}}),
     "TRAINING_IN_VPC": "false",
     "CAPACITY_WAIT_HOURS": "24",
+    "POLL_INTERVAL_SECONDS": "15",
     "WANDB_INIT_GRACE_SECONDS": "60",
 }
 

@@ -68,6 +68,26 @@ def test_schedules_are_named_by_their_stack() -> None:
     assert all("Name" not in each for each in schedules.values())
 
 
+def test_the_first_poll_comes_at_once() -> None:
+    schedule = deployed("AWS::Scheduler::Schedule")["PollQueuesFunctionEveryMinute"]
+    assert (schedule["ScheduleExpression"], "StartDate" in schedule) == ("rate(1 minute)", False)
+
+
+def test_ticks_go_to_the_poller_and_are_soon_forgotten() -> None:
+    queue, mapping = deployed("AWS::SQS::Queue")["Ticks"], transformed()["Resources"]["TicksMapping"]
+    timeout = transformed()["Resources"]["PollQueuesFunction"]["Properties"]["Timeout"]
+    assert timeout <= queue["VisibilityTimeout"] <= queue["MessageRetentionPeriod"] <= 120
+    assert "RedrivePolicy" not in queue
+    assert "ScalingConfig" not in mapping["Properties"]
+    # Ticks come neither before the setup was checked nor after the agent was reported as killed.
+    assert {"Setup", "LaunchAgent"} < set(mapping["DependsOn"])
+    (sending,) = allowed("PollQueuesFunctionRole", "sqs:SendMessage")
+    needed = {"sqs:SendMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+    assert (set(sending["Action"]), sending["Resource"]) == (needed, {"Fn::GetAtt": ["Ticks", "Arn"]})
+    for name in ("Ticks", "TicksMapping", "SendTicks"):
+        assert transformed()["Resources"][name]["Condition"] == "PollsBetweenMinutes"
+
+
 def test_a_schedule_says_what_it_sends() -> None:
     assert {each["Target"]["Input"] for each in deployed("AWS::Scheduler::Schedule").values()} == {"{}"}
 

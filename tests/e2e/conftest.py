@@ -224,7 +224,11 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
             grace_seconds=GRACE_SECONDS,
             stopped_run_timeout=STOPPED_RUN_TIMEOUT,
             say=lambda _: None,
-            more_parameters={"RunSecretArns": secret["ARN"], "RunApiKeySecretArn": run_key["ARN"]},
+            more_parameters={
+                "PollIntervalSeconds": "30",
+                "RunSecretArns": secret["ARN"],
+                "RunApiKeySecretArn": run_key["ARN"],
+            },
         )
         server.create_queue(QUEUE, config=json.loads(deployed.outputs["QueueConfiguration"]))
         application = Application(deployed, server, git, repositories)

@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local import ACCOUNT_ID, REGION
+from local.stack import STACK_NAME
 from tests.e2e.conftest import Application, wait_for
 from tests.e2e.workshop import LOGS, Workshop
 
@@ -243,3 +244,49 @@ def test_the_schedule_calls_the_poller(app: Application) -> None:
     agent = wait_for(lambda: next(reversed(app.server.state.agents.values()), None))
     before = agent.heartbeat_at
     wait_for(lambda: agent.heartbeat_at > before)
+
+
+def test_the_call_of_the_schedule_sends_ticks_which_call_the_poller_too(app: Application) -> None:
+    cloud = app.deployed.cloud
+    resource = {"StackName": STACK_NAME, "LogicalResourceId": "Ticks"}
+    found = cloud.client("cloudformation").describe_stack_resource(**resource)["StackResourceDetail"]
+    asked = {"QueueUrl": found["PhysicalResourceId"], "AttributeNames": ["All"]}
+
+    def number(which: str) -> int:
+        attributes = cloud.client("sqs").get_queue_attributes(**asked)["Attributes"]
+        return int(attributes[f"ApproximateNumberOfMessages{which}"])
+
+    wait_for(lambda: number("Delayed") > 0)
+    wait_for(lambda: number("NotVisible") > 0)
+    wait_for(lambda: number("NotVisible") == 0)  # a message whose poll failed would stay
+
+
+@pytest.mark.parametrize("may", [True, False], ids=["may receive", "may not receive"])
+def test_a_delayed_message_calls_the_function_of_its_mapping_where_the_functions_role_may(
+    shop: Workshop, may: bool
+) -> None:
+    function, heard = shop.ear()
+    sqs, lambdas = shop.cloud.client("sqs"), shop.cloud.client("lambda")
+    role = lambdas.get_function_configuration(FunctionName=function)["Role"].rpartition("/")[2]
+    actions = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+    if may:
+        allow = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        shop.cloud.client("iam").put_role_policy(RoleName=role, PolicyName="receive", PolicyDocument=document)
+    url = sqs.create_queue(QueueName=f"queue-{uuid.uuid4().hex[:8]}")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    mapping = lambdas.create_event_source_mapping(EventSourceArn=arn, FunctionName=function)["UUID"]
+    entries = [{"Id": "a", "MessageBody": "at once"}, {"Id": "b", "MessageBody": "later", "DelaySeconds": 240}]
+    assert len(sqs.send_message_batch(QueueUrl=url, Entries=entries)["Successful"]) == 2
+
+    def bodies() -> list[str]:
+        return [record["body"] for event in heard() for record in event["Records"]]
+
+    if may:
+        assert wait_for(bodies) == ["at once"]
+        wait_for(lambda: sorted(bodies()) == ["at once", "later"])
+    else:
+        wait_for(lambda: any(arn in denial and actions[0] in denial for denial in shop.cloud.get("denials")))
+        assert heard() == []
+    lambdas.delete_event_source_mapping(UUID=mapping)
+    shop.cloud.forget_denials()

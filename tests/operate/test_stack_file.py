@@ -33,7 +33,7 @@ def test_the_file_shows_every_parameter_and_what_it_means(path: Path) -> None:
         assert f"{name}:" in text
         assert " ".join(parameter["Description"].split()) in words
     assert "\n  AlarmEmail: ops@example.com\n" in text
-    assert "\n  # PollSchedule: rate(1 minute)\n" in text
+    assert "\n  # PollIntervalSeconds: '15'\n" in text
 
 
 def test_every_default_can_be_deployed_as_the_file_shows_it(path: Path) -> None:
@@ -86,7 +86,7 @@ def test_numbers_and_truth_values_are_what_people_write(path: Path) -> None:
         ("{TrainingRoleArn: x}", "TrainingRoleArn is now called TrainingRoleArns. Rename it."),
         ("{AlarmEmail: me}", 'AlarmEmail cannot be "me". Enter an e-mail address, or leave it empty.'),
         ("{Tracing: On}", 'Tracing cannot be "true". Enter one of PassThrough, Active.'),
-        ("{PollSchedule: }", 'PollSchedule cannot be "". Enter a schedule expression'),
+        ("{PollIntervalSeconds: 7}", 'PollIntervalSeconds cannot be "7". Enter one of 60, 30, 20, 15, 10, 5.'),
         ("{CapacityWaitHours: 200}", 'CapacityWaitHours cannot be "200". Enter a number from 0 to 168.'),
         ("{LogRetentionDays: 2}", 'LogRetentionDays cannot be "2". Enter one of 1, 3, 5, 7, 14, 30, 60, 90, 180, 365.'),
     ],

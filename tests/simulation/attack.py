@@ -44,6 +44,11 @@ def _run(made: World) -> RunQueueItem:
     return made.push()
 
 
+def _many(made: World) -> RunQueueItem:
+    """More items than one transaction opens."""
+    return [made.push() for _ in range(15)][7]
+
+
 def _code(made: World) -> RunQueueItem:
     return made.push(job=JOB)
 
@@ -279,6 +284,8 @@ def scenarios() -> dict[str, Scenario]:
     error = "AlgorithmError: exit code 1"
     return {
         "image": Scenario(_run, "finished", {}),
+        "image, polled every five seconds": Scenario(_run, "finished", {"poll_interval": 5}),
+        "many at once": Scenario(_many, "finished", {"max_jobs": 20}),
         "opened by a function that died": Scenario(_opened_by_a_dead_function, "finished", {}),
         "made by a function that died": Scenario(_made_by_a_dead_function, "finished", {}),
         "made by a function that died, and ended": Scenario(

@@ -16,6 +16,11 @@ def scheduled() -> dict[str, Any]:
     return sample_event("scheduler")
 
 
+def tick() -> dict[str, Any]:
+    """A message from SQS, as Lambda gives it to a function."""
+    return sample_event("tick")
+
+
 def execution_ended(execution: Execution, draws: random.Random) -> dict[str, Any]:
     """The event for an execution that did not succeed; sometimes without its input, as if that were too long."""
     event = sample_event("execution_aborted")

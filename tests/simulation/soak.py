@@ -17,7 +17,7 @@ from tests.simulation.hostile import KINDS
 from tests.simulation.training import Script
 from tests.simulation.world import DAY, HOUR, JOB, MINUTE, Delivery, Found, World, world
 
-MAX_JOBS, QUOTA, STACKS = 40, 36, 1
+MAX_JOBS, QUOTA, STACKS, POLL_INTERVAL = 40, 36, 1, 5
 FAULT_RATE, HOSTILE, SWEEPS = 0.02, 0.05, 0.02
 DELIVERY = Delivery(dropped=0.03, twice=0.05, late=0.02)
 _ENDS: tuple[tuple[float, dict[str, Any]], ...] = (
@@ -66,6 +66,7 @@ class Soak:
             max_jobs=MAX_JOBS,
             quota=QUOTA,
             delivery=DELIVERY,
+            poll_interval=POLL_INTERVAL,
             script=lambda _: script_of(self._draws),
             builds_fail=lambda: self._draws.random() < 0.1,
         ) as made:

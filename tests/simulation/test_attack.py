@@ -25,6 +25,10 @@ WITHOUT_CALL = {
     "logs:CreateLogStream",
     "logs:PutLogEvents",
     "sqs:SendMessage",
+    # Lambda gives messages of a queue to a function.
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
     # The simulated world writes no log.
     "logs:GetLogEvents",
     # S3 checks it to distinguish a missing object from a forbidden one.

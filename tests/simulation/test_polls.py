@@ -7,7 +7,7 @@ import pytest
 from local.wandb.queues import ItemState
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
 from tests.simulation.training import Script
-from tests.simulation.world import DAY, HOUR, MINUTE, World, world
+from tests.simulation.world import DAY, HOUR, MINUTE, Delivery, World, world
 
 MANY = {"max_jobs": 100_000, "quota": 100_000}
 
@@ -109,4 +109,96 @@ def test_a_poll_that_dies_while_it_drains_holds_up_the_next_for_a_minute_at_most
         made.clock.run(3 * MINUTE)
         assert not made.queue.waiting
         assert made.run_until_idle(within=DAY)
+        assert made.check().everything == []
+
+
+def opened_after(made: World) -> float:
+    """Queue an item; return the seconds until its execution starts."""
+    item, begun = made.push(), made.clock.now
+    while not made.execution(item):
+        made.clock.run(0.1)
+    return made.clock.now - begun
+
+
+@pytest.mark.parametrize("seconds", [60, 30, 20, 15, 10, 5])
+def test_an_item_is_opened_within_the_interval(seconds: int) -> None:
+    with world(5, NoFaults(), **MANY, poll_interval=seconds) as made:
+        made.clock.run(2 * MINUTE)
+        waits = []
+        for _ in range(20):
+            made.clock.run(made.clock.random.uniform(0, MINUTE))
+            waits.append(opened_after(made))
+        assert max(waits) < seconds + 3
+        assert max(waits) > seconds / 2
+
+
+def test_a_tick_that_finds_nothing_sends_w_and_b_one_request() -> None:
+    faults = NoFaults()
+    with world(5, faults, poll_interval=5) as made:
+        made.clock.run(2 * MINUTE)
+        faults.seen.clear()
+        made.clock.run(10 * MINUTE)
+        of_poll = {site.operation: seen for site, seen in faults.seen.items() if site.function == "poll_queues"}
+        assert set(of_poll) <= {
+            *("GetItem", "GetSecretValue", "SendMessageBatch", "LaunchAgentAndStops", "UpdateAndPop")
+        }
+        assert 118 <= of_poll["UpdateAndPop"] == of_poll["GetItem"] <= 122
+        assert of_poll["LaunchAgentAndStops"] in (10, 11)
+        assert of_poll["SendMessageBatch"] in (20, 22)
+
+
+def test_ticks_ask_w_and_b_nothing_while_no_slot_is_free() -> None:
+    faults = NoFaults()
+    with world(5, faults, max_jobs=1, poll_interval=5, script=lambda _: Script(training=DAY)) as made:
+        made.push()
+        made.push()
+        made.clock.run(5 * MINUTE)
+        faults.seen.clear()
+        made.clock.run(10 * MINUTE)
+        asked = [site for site in faults.seen.elements() if (site.function, site.service) == ("poll_queues", "wandb")]
+        assert len(asked) <= 3 * 11
+
+
+@pytest.mark.parametrize(
+    "delivery", [Delivery(dropped=1), Delivery(twice=1), Delivery(late=1)], ids=["lost", "twice", "late"]
+)
+def test_what_becomes_of_ticks_changes_nothing_but_latency(delivery: Delivery) -> None:
+    with world(5, NoFaults(), **MANY, poll_interval=5, delivery=delivery) as made:
+        items = [made.push() for _ in range(30)]
+        made.clock.run(MINUTE + 5)
+        assert not made.queue.waiting
+        assert made.run_until_idle(within=DAY)
+        assert made.check().everything == []
+        assert all(len(made.jobs(item)) == 1 for item in items)
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.THROTTLED, Fault.NO_ANSWER, Fault.LOST_ANSWER])
+def test_a_poll_that_cannot_send_its_ticks_polls_and_then_says_so(fault: Fault) -> None:
+    faults = FaultsAt(Site("poll_queues", "sqs", "SendMessageBatch"), fault, times=10_000)
+    with world(5, faults, poll_interval=15) as made:
+        item = made.push()
+        made.clock.run(2 * MINUTE)
+        assert made.execution(item)
+        assert made.stacks["launch"].functions.failed["poll_queues"]
+
+
+def test_polling_that_was_stopped_in_w_and_b_is_stopped_for_ticks_too() -> None:
+    with world(5, NoFaults(), poll_interval=5) as made:
+        made.clock.run(2 * MINUTE)
+        (agent,) = made.server.state.agents.values()
+        agent.stop_polling = True
+        made.clock.run(MINUTE + 5)
+        item = made.push()
+        made.clock.run(5 * MINUTE)
+        assert (item.state, agent.agent_status) == (ItemState.PENDING, "KILLED")
+        agent.stop_polling = False
+        made.clock.run(MINUTE + 5)
+        assert made.execution(item)
+
+
+def test_no_tick_polls_for_a_stack_that_is_deleted() -> None:
+    with world(5, NoFaults(), poll_interval=5) as made:
+        made.clock.run(2 * MINUTE)
+        made.delete_stack()
+        made.clock.run(5 * MINUTE)
         assert made.check().everything == []

@@ -29,14 +29,14 @@ from local.wandb.artifacts import Artifact, Collection, Manifest, content_path
 from local.wandb.queues import ItemState, RunQueueItem
 from local.wandb.runs import Run
 from local.wandb.sweeps import Sweep, upsert_sweep
-from tests.documents import MACHINE, runs_table
+from tests.documents import MACHINE, resources, runs_table
 from tests.golden.cases import load
 from tests.handlers import properties_of
 from tests.simulation import others
 from tests.simulation.builds import IMAGE_CONFIG, REPOSITORY, Builds
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused, Table
-from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change
+from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change, tick
 from tests.simulation.faults import Faults
 from tests.simulation.functions import LATENCY, Functions, Pool
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
@@ -53,6 +53,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 CREDENTIALS = "credentials"
 STACK_ANSWERS = "/stack-answers"
 _DETAILS = "-details"
+_QUEUES = "https://sqs.us-east-1.amazonaws.com/123456789012/"
 LEFT_TO_LIFECYCLE = "the credentials bucket still has"
 _FOLDER = re.compile(r"/[0-9a-f]{32}/")
 _FORBIDDEN = "permission denied"
@@ -127,6 +128,7 @@ class World:
         duplicated: tuple[str, ...] = (),
         poll_every: float = MINUTE,
         latency: float = LATENCY,
+        poll_interval: int = 60,
     ) -> None:
         """Create a world; the arguments are its differences from an undisturbed one."""
         self.clock, self.max_jobs, self.delivery = clock, max_jobs, delivery or Delivery()
@@ -134,6 +136,7 @@ class World:
         limits = {"max_jobs": max_jobs, "max_schedulers": max_schedulers}
         self._config = {**limits, "secure_mode": secure_mode, "stopped_run_timeout": 30}
         self._config |= config or {}
+        self._poll_interval = poll_interval
         self._duplicated, self._poll_every, self._latency = duplicated, poll_every, latency
         self.found = Found()
         self.undelivered = 0
@@ -195,6 +198,7 @@ class World:
             "IMAGE_REPOSITORY": REPOSITORY,
             "NO_PROXY": "",
             "PARTITION": "aws",
+            "POLL_INTERVAL_SECONDS": str(self._poll_interval),
             "POWERTOOLS_SERVICE_NAME": SERVICE,
             "QUEUE_CONFIGURATION": json.dumps(queue_config()),
             "REGION": "us-east-1",
@@ -205,6 +209,7 @@ class World:
             "SECRET_KMS_KEY_ARN": "",
             "STACK_NAME": name,
             "STATE_MACHINE_ARN": arn,
+            "TICKS_QUEUE_URL": f"{_QUEUES}{name}" if self._poll_interval < MINUTE else "",
             "TRAINING_IN_VPC": "false",
             "TRAINING_ROLE_ARNS": "",
             "VOLUME_KMS_KEY_ARN": "",
@@ -258,6 +263,7 @@ class World:
             "secrets-manager": lambda: {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]},
             "pricing": lambda: {"FormatVersion": "aws_v1", "PriceList": self.price_list},
             "eventbridge": lambda: self._take_events(asked),
+            "sqs": lambda: self._take_ticks(asked),
             "cloudwatch-logs": lambda: self.others.logs(operation, asked),
         }
         return services.get(service, lambda: self.builds.answer(operation, asked))()
@@ -266,6 +272,30 @@ class World:
         self.events += asked["Entries"]
         self._look_for_secrets(asked, "an event")
         return {"FailedEntryCount": 0, "Entries": [{"EventId": str(len(self.events))}]}
+
+    def _take_ticks(self, asked: dict[str, Any]) -> dict[str, Any]:
+        stack = self.stacks[asked["QueueUrl"].removeprefix(_QUEUES)]
+        for entry in asked["Entries"]:
+            self.clock.after(entry["DelaySeconds"], partial(self._deliver_tick, stack, sent_at=self.clock.now))
+        return {
+            "Successful": [{"Id": each["Id"], "MessageId": "m", "MD5OfMessageBody": "-"} for each in asked["Entries"]]
+        }
+
+    def _deliver_tick(self, stack: Stack, *, sent_at: float) -> None:
+        """Deliver a tick once, twice or not at all, after a random delay; again later if it fails, unless it is old."""
+        draws, delivery, queue = self.clock.random, self.delivery, resources("AWS::SQS::Queue")["Ticks"]
+
+        def done(_: Any, failure: TaskFailed | None) -> None:
+            if failure:
+                self.clock.after(float(queue["VisibilityTimeout"]), partial(self._deliver_tick, stack, sent_at=sent_at))
+
+        def arrive() -> None:
+            if not stack.is_deleted and self.clock.now < sent_at + float(queue["MessageRetentionPeriod"]):
+                stack.functions.invoke("poll_queues", tick(), done)
+
+        times = 0 if draws.random() < delivery.dropped else 2 if draws.random() < delivery.twice else 1
+        for _ in range(times):
+            self.clock.after(draws.uniform(0, MINUTE) if draws.random() < delivery.late else draws.random(), arrive)
 
     def _bucket(self, name: str) -> dict[str, Any]:
         found = self.buckets.get(name, "us-east-1")

@@ -67,6 +67,19 @@ class StateMachine(Settings):
     state_machine_arn: str
 
 
+class Polls(Settings):
+    """The environment variables of `poll_queues`: how often it polls."""
+
+    poll_interval_seconds: int
+    ticks_queue_url: str
+    """Empty if it polls once a minute."""
+
+    @property
+    def delays(self) -> range:
+        """When the polls between two of the schedule happen, in seconds after the first."""
+        return range(self.poll_interval_seconds, 60, self.poll_interval_seconds)
+
+
 class SetupEnvironment(Settings):
     """The environment variables of `check_setup`: what the stack was deployed with."""
 

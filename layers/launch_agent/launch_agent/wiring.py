@@ -6,7 +6,7 @@ Client modules are imported on first use too, so that a function's cold start im
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from launch_agent.settings import Environment, StateMachine
+from launch_agent.settings import Environment, Polls, StateMachine
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.secrets import RunSecrets, WandbApiKey
     from launch_agent.clients.subnets import Subnets
     from launch_agent.clients.task_tokens import TaskTokens
+    from launch_agent.clients.ticks import Ticks
     from launch_agent.clients.wandb import Wandb
     from launch_agent.clients.wandb_runs import WandbRuns
     from launch_agent.clients.wandb_sweeps import WandbSweeps
@@ -61,6 +62,18 @@ class Clients:
     def state_machine_arn(self) -> str:
         """The ARN of the state machine. Raises ValidationError in a function that does not have the variable."""
         return StateMachine.from_environment().state_machine_arn
+
+    @cached_property
+    def polls(self) -> Polls:
+        """How often the queues are polled. Raises ValidationError in a function that does not have the variables."""
+        return Polls.from_environment()
+
+    @cached_property
+    def ticks(self) -> "Ticks":
+        """The queue of the polls between those of the schedule."""
+        from launch_agent.clients.ticks import Ticks
+
+        return Ticks(self.polls.ticks_queue_url)
 
     @cached_property
     def config(self) -> "LaunchConfig":

@@ -1,4 +1,7 @@
-"""Runs every minute: sends the heartbeat, stops runs that were stopped in W&B, leases items, starts executions."""
+"""Polls: leases items and starts executions. Once a minute, also stops runs that were stopped in W&B.
+
+The schedule calls it every minute. That call sends the other polls of its minute, as ticks.
+"""
 
 import sys
 import time
@@ -36,25 +39,43 @@ class PollQueues:
     def __init__(self, clients: Clients) -> None:
         """Create the clients, and log the warnings of the configuration."""
         self._clients, self._config = clients, clients.config
+        self._entity = ""
         self._wandb, self._runs, self._executions = clients.wandb, clients.runs, clients.executions
-        self._state_machine_arn = clients.state_machine_arn
+        self._state_machine_arn, self._polls = clients.state_machine_arn, clients.polls
+        if self._polls.ticks_queue_url:
+            _ = clients.ticks
         for warning in self._config.warnings():
             logger.warning(warning)
 
-    def poll(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
+    def poll(self, milliseconds_left: Callable[[], int], *, is_tick: bool = False) -> dict[str, Any]:
         """Return the status that W&B shows, and the run queue items that were opened.
 
         The status is REGISTERING while another call registers the agent. If items could not be opened because of errors
-        of AWS or W&B, raises the first of these errors, after it has opened the others.
+        of AWS or W&B, raises the first of these errors, after it has opened the others. A tick only leases items, and
+        sends nothing to W&B while no slot is free.
         """
+        not_sent = None if is_tick else self._send_ticks()
         try:
-            return self._poll(milliseconds_left)
+            polled = self._poll(milliseconds_left, is_tick=is_tick)
         except WandbKeyRejected:
             self._clients.metrics.count(Metric.KEY_REFUSED)
             raise
+        if not_sent:
+            raise not_sent
+        return polled
 
-    def _poll(self, milliseconds_left: Callable[[], int]) -> dict[str, Any]:
-        agent = self._agent()
+    def _send_ticks(self) -> LaunchError | None:
+        """Send the other polls of this minute; return why that failed."""
+        try:
+            if self._polls.ticks_queue_url:
+                self._clients.ticks.send(self._polls.delays)
+        except LaunchError as error:
+            logger.exception("the queues are not polled again in this minute")
+            return error
+        return None
+
+    def _poll(self, milliseconds_left: Callable[[], int], *, is_tick: bool) -> dict[str, Any]:
+        agent = self._agent(is_tick=is_tick)
         if not agent:
             return {"status": "REGISTERING", "opened": []}
         if agent.stop_polling:
@@ -68,7 +89,7 @@ class PollQueues:
         )
         if opening.room():
             self._drain(agent, opening, status, until=datetime.now(UTC) + timedelta(milliseconds=milliseconds_left()))
-        else:
+        elif not is_tick:
             self._tell_to_wait(agent)
             self._wandb.report_status(agent.launch_agent_id, status)
         if opening.failures:
@@ -84,7 +105,7 @@ class PollQueues:
         if agent.draining_until > time.time():
             return
         claimed = False
-        queues = _in_turn(self._config.queues)
+        queues = _in_turn(self._config.queues, every=self._polls.poll_interval_seconds)
         batches = self._wandb.lease(
             agent.launch_agent_id, agent.entity, queues, room=opening.room, status=status, pool=self._clients.pool
         )
@@ -101,13 +122,16 @@ class PollQueues:
                 with suppress(LaunchError):  # the claim also ends by itself
                     self._runs.agents.end_drain(agent.entity)
 
-    def _agent(self) -> AgentRecord | None:
+    def _agent(self, *, is_tick: bool) -> AgentRecord | None:
         """Return our launch agent. Registers it again if its configuration changed or W&B no longer knows it.
 
         None while another call registers it: otherwise W&B would list two agents, and one of them would never poll.
+        Once a minute, W&B is asked about it and about the open runs.
         """
-        entity = self._config.entity or self._wandb.default_entity()
+        self._entity = entity = self._entity or self._config.entity or self._wandb.default_entity()
         known = self._runs.agents.find(entity)
+        if is_tick and known and known.config_fingerprint == self._config.fingerprint:
+            return known
         seen = self._query_and_stop(known) if known else None
         if known and seen and known.config_fingerprint == self._config.fingerprint:
             return self._apply_stop_polling(known, stop=seen.stop_polling)
@@ -235,7 +259,7 @@ class PollQueues:
         return sys.maxsize if limit < 0 else max(limit - agent.jobs_open, 0)
 
 
-def _in_turn(queues: list[str]) -> list[str]:
-    """Return the queues, starting with a different one every minute, so that none waits behind a full one."""
-    first = int(time.time() // 60) % len(queues)
+def _in_turn(queues: list[str], *, every: int) -> list[str]:
+    """Return the queues, starting with a different one at every poll, so that none waits behind a full one."""
+    first = int(time.time() // every) % len(queues)
     return queues[first:] + queues[:first]
