@@ -104,7 +104,9 @@ class Delivery:
         for mapping in seams.use("ministack.services.lambda_svc:_esms").values():
             if mapping["EventSourceArn"].rpartition(":")[2] == name:
                 role = (functions.get(mapping["FunctionName"]) or {}).get("config", {}).get("Role", "")
-                if not all(self._iam.allows(role, action, mapping["EventSourceArn"]) for action in _OF_MAPPINGS):
+                arn = mapping["EventSourceArn"]
+                may_receive = all(self._iam.allows(role, action, arn) for action in _OF_MAPPINGS)
+                if not (may_receive and self._iam.may_receive_with_key(role, arn)):
                     return []
         return old(queue_url, max_number)
 

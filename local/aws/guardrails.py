@@ -6,7 +6,7 @@ from typing import Any
 
 from local import ACCOUNT_ID, REGION
 from local.aws import seams
-from local.aws.iam import Denied, Iam
+from local.aws.iam import SENDING, Denied, Iam, key_of_queue
 from local.aws.repairs import HANDLERS, keeping
 
 _LAMBDA_IN_VPC = (
@@ -54,6 +54,7 @@ class Guardrails:
         services = seams.use("ministack.app:SERVICE_HANDLERS")
         services["dynamodb"] = partial(self._dynamodb, services["dynamodb"])
         services["s3"] = partial(self._s3, services["s3"])
+        services["sqs"] = partial(self._sqs, services["sqs"])
 
     # --- properties of resources
     def _keep_key_of_bucket(self, name: str, props: dict[str, Any]) -> None:
@@ -131,6 +132,21 @@ class Guardrails:
                 self._through(headers, "s3", action, key)
             except Denied as denied:
                 return 403, {"Content-Type": "application/xml"}, _S3_DENIED.format(why=denied).encode()
+        return await old(method, path, headers, body, query_params)
+
+    async def _sqs(
+        self, old: Any, method: str, path: str, headers: dict[str, str], body: bytes, query_params: dict[str, Any]
+    ) -> Any:
+        """Encrypt messages as their sender. Who receives them is asked where Lambda does so."""
+        if headers.get("x-amz-target", "").removesuffix("Batch") == "AmazonSQS.SendMessage":
+            queue = json.loads(body)["QueueUrl"].rpartition("/")[2]
+            key = key_of_queue(f"arn:aws:sqs:{REGION}:{ACCOUNT_ID}:{queue}")
+            try:
+                for action in SENDING if key else ():
+                    self._through(headers, "sqs", action, key)
+            except Denied as denied:
+                refuse = seams.use("ministack.core.responses:error_response_json")
+                return refuse("KmsAccessDenied", str(denied), 400)
         return await old(method, path, headers, body, query_params)
 
     def _through(self, headers: dict[str, str], service: str, action: str, key: str) -> None:

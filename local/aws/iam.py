@@ -16,6 +16,8 @@ from local import ACCOUNT_ID, REGION
 from local.aws import iam_request, seams
 
 PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+SENDING = ("kms:Decrypt", "kms:GenerateDataKey")
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html"""
 LOG_DELIVERY = (
     "logs:CreateLogDelivery",
     "logs:GetLogDelivery",
@@ -144,14 +146,19 @@ class Iam:
     def key_lets(self, key_arn: str, service: str, **context: str) -> bool:
         """Return whether a KMS key's policy lets a service encrypt and decrypt."""
         key = seams.use("ministack.services.kms:_resolve_key")(key_arn) or {}
-        uses = ("kms:Decrypt", "kms:GenerateDataKey")
-        return all(_lets_service(key.get("Policy") or {}, service, action, key_arn, context) for action in uses)
+        return all(_lets_service(key.get("Policy") or {}, service, action, key_arn, context) for action in SENDING)
 
     def may_send_with_key(self, role_arn: str, queue_arn: str) -> bool:
-        """Return whether a role may use the KMS key of a queue, if the queue has one; record a denial."""
-        key, through = _key_of_queue(queue_arn), {"kms:viaservice": f"sqs.{REGION}.amazonaws.com"}
-        uses = ("kms:Decrypt", "kms:GenerateDataKey")
-        return not key or all(self.allows(role_arn, action, key, **through) for action in uses)
+        """Return whether a role may send to a queue with a KMS key, if the queue has one; record a denial."""
+        return self._may_use_key(role_arn, queue_arn, *SENDING)
+
+    def may_receive_with_key(self, role_arn: str, queue_arn: str) -> bool:
+        """Return whether a role may receive from a queue with a KMS key, if the queue has one; record a denial."""
+        return self._may_use_key(role_arn, queue_arn, "kms:Decrypt")
+
+    def _may_use_key(self, role_arn: str, queue_arn: str, *actions: str) -> bool:
+        key, through = key_of_queue(queue_arn), {"kms:viaservice": f"sqs.{REGION}.amazonaws.com"}
+        return not key or all(self.allows(role_arn, action, key, **through) for action in actions)
 
     def rule_may_invoke(self, rule_arn: str, function_arn: str) -> bool:
         """Return whether a function's resource policy lets an EventBridge rule invoke it."""
@@ -160,7 +167,7 @@ class Iam:
 
     def rule_may_send(self, rule_arn: str, queue_arn: str) -> bool:
         """Return whether a queue's policy, and that of its KMS key, let an EventBridge rule send to it."""
-        key = _key_of_queue(queue_arn)
+        key = key_of_queue(queue_arn)
         if key and not self.key_lets(key, "events.amazonaws.com"):
             return False
         return _lets_rule(json.loads(_queue_attributes(queue_arn).get("Policy") or "{}"), rule_arn)
@@ -171,7 +178,8 @@ def _queue_attributes(queue_arn: str) -> dict[str, str]:
     return dict(queue.get("attributes", {}))
 
 
-def _key_of_queue(queue_arn: str) -> str:
+def key_of_queue(queue_arn: str) -> str:
+    """Return the KMS key of a queue; empty if it has none."""
     return _queue_attributes(queue_arn).get("KmsMasterKeyId") or ""
 
 

@@ -45,10 +45,15 @@ def resource_arn(
 def action(
     old: Any, service: str, method: str, path: str, headers: dict[str, str], body: bytes, query_params: Any
 ) -> Any:
-    """Return the IAM action of a request. ministack mistakes GetLayerVersionByArn for ListLayers."""
+    """Return the IAM action of a request.
+
+    ministack mistakes GetLayerVersionByArn for ListLayers, and does not know that who may send one message to SQS may
+    send ten: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_AddPermission.html
+    """
     if service == "lambda" and _asks_for_layer_version(path, query_params):
         return "lambda:GetLayerVersion"
-    return old(service, method, path, headers, body, query_params)
+    found = old(service, method, path, headers, body, query_params)
+    return found.removesuffix("Batch") if service == "sqs" and found else found
 
 
 def _asks_for_layer_version(path: str, query_params: Any) -> bool:

@@ -11,7 +11,12 @@ from tests.documents import ROOT
 from tests.handlers import variables_of
 
 _LAYERS = {"LaunchAgentLayer": "layers/launch_agent", "LaunchConfigLayer": "layers/config"}
-_NUMBERS = {"CAPACITY_WAIT_HOURS": "24", "WANDB_INIT_GRACE_SECONDS": "60", "TRAINING_IN_VPC": "false"}
+_NUMBERS = {
+    "CAPACITY_WAIT_HOURS": "24",
+    "POLL_INTERVAL_SECONDS": "15",
+    "TRAINING_IN_VPC": "false",
+    "WANDB_INIT_GRACE_SECONDS": "60",
+}
 _QUEUE = '{"RoleArn": "role", "OutputDataConfig": {"S3OutputPath": "s3://bucket/path"}}'
 
 

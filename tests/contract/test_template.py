@@ -76,7 +76,10 @@ def test_the_first_poll_comes_at_once() -> None:
 def test_ticks_go_to_the_poller_and_are_soon_forgotten() -> None:
     queue, mapping = deployed("AWS::SQS::Queue")["Ticks"], transformed()["Resources"]["TicksMapping"]
     timeout = transformed()["Resources"]["PollQueuesFunction"]["Properties"]["Timeout"]
-    assert timeout <= queue["VisibilityTimeout"] <= queue["MessageRetentionPeriod"] <= 120
+    assert 6 * timeout <= queue["VisibilityTimeout"]
+    assert (
+        queue["MessageRetentionPeriod"] <= 120 < queue["VisibilityTimeout"]
+    )  # so a tick that fails does not come again
     assert "RedrivePolicy" not in queue
     assert "ScalingConfig" not in mapping["Properties"]
     # Ticks come neither before the setup was checked nor after the agent was reported as killed.
@@ -247,8 +250,14 @@ def test_the_key_of_the_account_is_used_through_its_services_only() -> None:
     assert through == {"dynamodb", "s3", "sqs"}
 
 
-def test_who_uses_a_table_or_a_bucket_can_use_their_key() -> None:
-    through = {"dynamodb": "kms:Decrypt", "s3:GetObject": "kms:Decrypt", "s3:PutObject": "kms:GenerateDataKey"}
+def test_who_uses_a_table_a_bucket_or_a_queue_can_use_its_key() -> None:
+    through = {
+        "dynamodb": "kms:Decrypt",
+        "s3:GetObject": "kms:Decrypt",
+        "s3:PutObject": "kms:GenerateDataKey",
+        "sqs": "kms:Decrypt",
+        "sqs:SendMessage": "kms:GenerateDataKey",
+    }
     for role in deployed("AWS::IAM::Role"):
         actions = {action for each in statements_of(role) for action in listed(each["Action"])}
         for used, on_key in through.items():

@@ -321,9 +321,9 @@ def every_rule_of_the_account_is_kept(cloud: LocalCloud, stack: Deployed) -> Non
         assert table["SSEDescription"]["KMSMasterKeyArn"] == key
     groups = cloud.client("logs").describe_log_groups()["logGroups"]
     assert {group.get("kmsKeyId") for group in groups if group["logGroupName"] in made["AWS::Logs::LogGroup"]} == {key}
-    (queue,) = made["AWS::SQS::Queue"]
-    attributes = cloud.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
-    assert attributes["KmsMasterKeyId"] == key
+    for queue in made["AWS::SQS::Queue"]:
+        attributes = cloud.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+        assert attributes["KmsMasterKeyId"] == key
 
 
 def resources_of(cloud: LocalCloud, stack: str) -> dict[str, list[str]]:

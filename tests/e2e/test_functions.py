@@ -250,30 +250,36 @@ def test_the_call_of_the_schedule_sends_ticks_which_call_the_poller_too(app: App
     cloud = app.deployed.cloud
     resource = {"StackName": STACK_NAME, "LogicalResourceId": "Ticks"}
     found = cloud.client("cloudformation").describe_stack_resource(**resource)["StackResourceDetail"]
-    asked = {"QueueUrl": found["PhysicalResourceId"], "AttributeNames": ["All"]}
+    poller = app.deployed.outputs["PollQueuesFunctionName"]
 
-    def number(which: str) -> int:
-        attributes = cloud.client("sqs").get_queue_attributes(**asked)["Attributes"]
-        return int(attributes[f"ApproximateNumberOfMessages{which}"])
+    def attributes() -> dict[str, str]:
+        asked = {"QueueUrl": found["PhysicalResourceId"], "AttributeNames": ["All"]}
+        return dict(cloud.client("sqs").get_queue_attributes(**asked)["Attributes"])
 
-    wait_for(lambda: number("Delayed") > 0)
-    wait_for(lambda: number("NotVisible") > 0)
-    wait_for(lambda: number("NotVisible") == 0)  # a message whose poll failed would stay
+    def result() -> str:
+        (mapping,) = cloud.client("lambda").list_event_source_mappings(FunctionName=poller)["EventSourceMappings"]
+        assert mapping["EventSourceArn"] == attributes()["QueueArn"]
+        return str(mapping["LastProcessingResult"])
+
+    wait_for(lambda: int(attributes()["ApproximateNumberOfMessagesDelayed"]) > 0)
+    wait_for(lambda: result().startswith("OK"))
+    # A message whose poll failed would stay.
+    wait_for(lambda: int(attributes()["ApproximateNumberOfMessagesNotVisible"]) == 0)
 
 
-@pytest.mark.parametrize("may", [True, False], ids=["may receive", "may not receive"])
+@pytest.mark.parametrize("denied", ["", "sqs:DeleteMessage", "kms:Decrypt"], ids=["may", "may not", "may not decrypt"])
 def test_a_delayed_message_calls_the_function_of_its_mapping_where_the_functions_role_may(
-    shop: Workshop, may: bool
+    shop: Workshop, denied: str
 ) -> None:
     function, heard = shop.ear()
     sqs, lambdas = shop.cloud.client("sqs"), shop.cloud.client("lambda")
     role = lambdas.get_function_configuration(FunctionName=function)["Role"].rpartition("/")[2]
-    actions = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
-    if may:
-        allow = {"Effect": "Allow", "Action": actions, "Resource": "*"}
-        document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-        shop.cloud.client("iam").put_role_policy(RoleName=role, PolicyName="receive", PolicyDocument=document)
-    url = sqs.create_queue(QueueName=f"queue-{uuid.uuid4().hex[:8]}")["QueueUrl"]
+    actions = ["kms:Decrypt", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+    allow = {"Effect": "Allow", "Action": [each for each in actions if each != denied], "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    shop.cloud.client("iam").put_role_policy(RoleName=role, PolicyName="receive", PolicyDocument=document)
+    key = shop.cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
+    url = sqs.create_queue(QueueName=f"queue-{uuid.uuid4().hex[:8]}", Attributes={"KmsMasterKeyId": key})["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     mapping = lambdas.create_event_source_mapping(EventSourceArn=arn, FunctionName=function)["UUID"]
     entries = [{"Id": "a", "MessageBody": "at once"}, {"Id": "b", "MessageBody": "later", "DelaySeconds": 240}]
@@ -282,11 +288,11 @@ def test_a_delayed_message_calls_the_function_of_its_mapping_where_the_functions
     def bodies() -> list[str]:
         return [record["body"] for event in heard() for record in event["Records"]]
 
-    if may:
+    if denied:
+        wait_for(lambda: any(role in denial and denied in denial for denial in shop.cloud.get("denials")))
+        assert heard() == []
+    else:
         assert wait_for(bodies) == ["at once"]
         wait_for(lambda: sorted(bodies()) == ["at once", "later"])
-    else:
-        wait_for(lambda: any(arn in denial and actions[0] in denial for denial in shop.cloud.get("denials")))
-        assert heard() == []
     lambdas.delete_event_source_mapping(UUID=mapping)
     shop.cloud.forget_denials()

@@ -94,6 +94,19 @@ def test_who_reads_an_object_decrypts_and_who_writes_one_makes_a_data_key(cloud:
     assert refusal(reads.get_object, **at) == ""
 
 
+def test_who_sends_messages_to_a_queue_makes_a_data_key_and_decrypts(cloud: LocalCloud) -> None:
+    key_arn = key(cloud)
+    status, made = deployed(cloud, Queue={"Type": "AWS::SQS::Queue", "Properties": {"KmsMasterKeyId": key_arn}})
+    assert status == "CREATE_COMPLETE"
+    use = {"Action": "sqs:SendMessage", "Resource": "*"}
+    asked = {"QueueUrl": made["Queue"], "Entries": [{"Id": "a", "MessageBody": "a", "DelaySeconds": 30}]}
+    for action in ("kms:Decrypt", "kms:GenerateDataKey"):
+        half = Caller(cloud, use, through("sqs", key_arn, action)).client("sqs")
+        assert "KmsAccessDenied" in refusal(half.send_message_batch, **asked)
+    both = [through("sqs", key_arn, action) for action in ("kms:Decrypt", "kms:GenerateDataKey")]
+    assert refusal(Caller(cloud, use, *both).client("sqs").send_message_batch, **asked) == ""
+
+
 @pytest.mark.parametrize("group", ["/aws/lambda/a", "/other/a"])
 def test_logs_are_encrypted_with_a_key_whose_policy_allows_it(cloud: LocalCloud, group: str) -> None:
     logs = f"arn:aws:logs:us-east-1:{ACCOUNT_ID}:log-group:/aws/*"

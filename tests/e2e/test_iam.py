@@ -100,6 +100,16 @@ def test_a_role_reaches_only_the_items_whose_keys_it_may(cloud: LocalCloud) -> N
         assert denied(client.transact_write_items, TransactItems=both[: 1 if key == "run#2" else 2]) is is_denied
 
 
+def test_who_may_send_one_message_may_send_ten(cloud: LocalCloud) -> None:
+    url = cloud.client("sqs").create_queue(QueueName=f"queue-{uuid.uuid4().hex[:8]}")["QueueUrl"]
+    batch = {"QueueUrl": url, "Entries": [{"Id": "a", "MessageBody": "a"}]}
+    may = Caller(cloud, {"Action": "sqs:SendMessage", "Resource": "*"}).client("sqs")
+    assert may.send_message_batch(**batch)["Successful"]
+    assert denied(may.delete_message_batch, QueueUrl=url, Entries=[{"Id": "a", "ReceiptHandle": "a"}])
+    other = Caller(cloud, {"Action": "sqs:ReceiveMessage", "Resource": "*"}).client("sqs")
+    assert denied(other.send_message_batch, **batch)
+
+
 def training_request(role: str, **more: Any) -> dict[str, Any]:
     return {
         "TrainingJobName": f"job-{uuid.uuid4().hex[:8]}",

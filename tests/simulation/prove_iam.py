@@ -25,7 +25,10 @@ _ROLES = {f"{logical_id(name)}Role" for name in NAMES}
 SURVIVES = {
     "logs:CreateLogStream": "Lambda writes the log: tests/e2e checks every denial",
     "logs:PutLogEvents": "Lambda writes the log: tests/e2e checks every denial",
-    "sqs:SendMessage": "Lambda sends failed events: tests/e2e/test_functions.py",
+    "SendFailedEvents sqs:SendMessage": "Lambda sends failed events: tests/e2e/test_functions.py",
+    "SendTicks sqs:DeleteMessage": "Lambda receives ticks: tests/e2e/test_functions.py",
+    "SendTicks sqs:GetQueueAttributes": "Lambda receives ticks: tests/e2e/test_functions.py",
+    "SendTicks sqs:ReceiveMessage": "Lambda receives ticks: tests/e2e/test_functions.py",
     "kms:CreateGrant": "SageMaker encrypts volumes: tests/e2e/test_training_jobs.py",
     "kms:Decrypt": "Secrets Manager, DynamoDB, S3 and SQS decrypt: tests/e2e/test_iam.py and test_guardrails.py",
     "kms:GenerateDataKey": "S3 and SQS encrypt: tests/e2e/test_guardrails.py",
