@@ -81,7 +81,7 @@ def test_ticks_go_to_the_poller_and_are_soon_forgotten() -> None:
         queue["MessageRetentionPeriod"] <= 120 < queue["VisibilityTimeout"]
     )  # so a tick that fails does not come again
     assert "RedrivePolicy" not in queue
-    assert "ScalingConfig" not in mapping["Properties"]
+    assert mapping["Properties"]["ScalingConfig"] == {"MaximumConcurrency": 2}
     # Ticks come neither before the setup was checked nor after the agent was reported as killed.
     assert {"Setup", "LaunchAgent"} < set(mapping["DependsOn"])
     (sending,) = allowed("PollQueuesFunctionRole", "sqs:SendMessage")

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from tests.documents import sample_event
@@ -16,9 +17,10 @@ def scheduled() -> dict[str, Any]:
     return sample_event("scheduler")
 
 
-def tick() -> dict[str, Any]:
-    """A message from SQS, as Lambda gives it to a function."""
-    return sample_event("tick")
+def ticks(bodies: Iterable[str]) -> dict[str, Any]:
+    """The messages from SQS with these bodies, as Lambda gives them to a function."""
+    (record,) = sample_event("tick")["Records"]
+    return {"Records": [{**record, "body": body} for body in bodies]}
 
 
 def execution_ended(execution: Execution, draws: random.Random) -> dict[str, Any]:

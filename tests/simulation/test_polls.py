@@ -1,15 +1,20 @@
 """Polls lease whatever the queues have, as far as there is room and time, and one at a time does so."""
 
 from collections import Counter
+from itertools import groupby
+from typing import Any
 
 import pytest
 
 from local.wandb.queues import ItemState
+from tests.documents import template
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
+from tests.simulation.machine import Done, TaskFailed
 from tests.simulation.training import Script
-from tests.simulation.world import DAY, HOUR, MINUTE, Delivery, World, world
+from tests.simulation.world import DAY, HOUR, MINUTE, QUEUE, Delivery, World, queue_config, world
 
 MANY = {"max_jobs": 100_000, "quota": 100_000}
+INTERVALS = template()["Parameters"]["PollIntervalSeconds"]["AllowedValues"]
 
 
 def seconds_to_lease(made: World, count: int, *, within: float = 10 * MINUTE) -> float:
@@ -120,12 +125,12 @@ def opened_after(made: World) -> float:
     return made.clock.now - begun
 
 
-@pytest.mark.parametrize("seconds", [60, 30, 20, 15, 10, 5])
+@pytest.mark.parametrize("seconds", INTERVALS)
 def test_an_item_is_opened_within_the_interval(seconds: int) -> None:
     with world(5, NoFaults(), **MANY, poll_interval=seconds) as made:
         made.clock.run(2 * MINUTE)
         waits = []
-        for _ in range(20):
+        for _ in range(10):
             made.clock.run(made.clock.random.uniform(0, MINUTE))
             waits.append(opened_after(made))
         assert max(waits) < seconds + 3
@@ -202,3 +207,83 @@ def test_no_tick_polls_for_a_stack_that_is_deleted() -> None:
         made.delete_stack()
         made.clock.run(5 * MINUTE)
         assert made.check().everything == []
+
+
+class Polls:
+    """Counts the polls of a world, and how many run at the same time."""
+
+    def __init__(self, made: World) -> None:
+        self.begun = self.running = self.most = self.failed = 0
+        functions = made.stacks["launch"].functions
+        self._invoke, functions.invoke = functions.invoke, self._counted  # type: ignore[method-assign]  # the point
+
+    def _counted(self, name: str, event: Any, done: Done) -> None:
+        is_poll = name == "poll_queues"
+
+        def ended(result: Any, failure: TaskFailed | None) -> None:
+            self.running -= is_poll
+            self.failed += is_poll and failure is not None
+            done(result, failure)
+
+        self.begun, self.running = self.begun + is_poll, self.running + is_poll
+        self.most = max(self.most, self.running)
+        self._invoke(name, event, ended)
+
+
+@pytest.mark.parametrize("seconds", INTERVALS)
+def test_a_minute_has_as_many_polls_as_intervals(seconds: int) -> None:
+    with world(5, NoFaults(), poll_interval=seconds) as made:
+        made.clock.run(2 * MINUTE)
+        polls = Polls(made)
+        made.clock.run(10 * MINUTE)
+        assert abs(polls.begun - 10 * MINUTE / seconds) <= MINUTE / seconds
+        assert (polls.most, polls.failed) == (1, 0)
+
+
+def test_ticks_do_not_pile_up_while_w_and_b_is_slow() -> None:
+    """A new account runs ten functions at a time, and runs need them too."""
+    faults = FaultsAt(Site("poll_queues", "wandb", "UpdateAndPop"), Fault.SLOW, times=10_000)
+    with world(5, faults, poll_interval=5) as made:
+        polls = Polls(made)
+        made.clock.run(10 * MINUTE)
+        # Two ticks, and the call of the schedule, which may begin shortly before the last one ends.
+        assert 2 <= polls.most <= 4
+        faults.times = 0
+        made.clock.run(3 * MINUTE)
+        assert opened_after(made) < 10
+
+
+@pytest.mark.parametrize("body", ["", "tock", "{}", "\x00", '{"Records": []}'])
+def test_a_message_that_is_no_tick_is_a_poll_like_any_other(body: str) -> None:
+    with world(5, NoFaults(), poll_interval=60) as made:
+        made.clock.run(2 * MINUTE)
+        polls = Polls(made)
+        made.stacks["launch"].ticks.take({"Entries": [{"Id": "1", "MessageBody": body, "DelaySeconds": 0}]})
+        made.clock.run(10 * MINUTE)
+        assert (polls.begun - 10, polls.failed) == (1, 0)
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.KEY_REJECTED, Fault.KILLED_AFTER])
+def test_a_tick_that_fails_does_not_come_again(fault: Fault) -> None:
+    faults = FaultsAt(Site("poll_queues", "wandb", "UpdateAndPop"), fault, times=10_000)
+    with world(5, faults, poll_interval=15) as made:
+        made.clock.run(2 * MINUTE)
+        polls = Polls(made)
+        made.clock.run(10 * MINUTE)
+        assert polls.begun == polls.failed == 40
+
+
+def test_queues_take_turns_by_poll() -> None:
+    """There is one slot, and the first queue of a poll gets it."""
+    short = Script(pending=1, training=1, uploading=1)
+    config = {"queues": [QUEUE, "other"]}
+    with world(5, NoFaults(), max_jobs=1, poll_interval=15, config=config, script=lambda _: short) as made:
+        made.server.create_queue("other", config=queue_config())
+        for _ in range(20):
+            made.push()
+            made.push(queue="other")
+        made.clock.run(10 * MINUTE)
+        served = [job.tags["WandbQueue"] for job in made.training.jobs.values()]
+        in_a_row = [len(list(group)) for _, group in groupby(served)]
+        assert len(served) >= 15
+        assert max(in_a_row) <= 2

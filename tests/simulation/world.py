@@ -29,19 +29,20 @@ from local.wandb.artifacts import Artifact, Collection, Manifest, content_path
 from local.wandb.queues import ItemState, RunQueueItem
 from local.wandb.runs import Run
 from local.wandb.sweeps import Sweep, upsert_sweep
-from tests.documents import MACHINE, resources, runs_table
+from tests.documents import MACHINE, runs_table
 from tests.golden.cases import load
 from tests.handlers import properties_of
 from tests.simulation import others
 from tests.simulation.builds import IMAGE_CONFIG, REPOSITORY, Builds
 from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused, Table
-from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change, tick
+from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change
 from tests.simulation.faults import Faults
 from tests.simulation.functions import LATENCY, Functions, Pool
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
 from tests.simulation.others import FORBIDDEN, Others
 from tests.simulation.service_limits import check_limits
+from tests.simulation.ticks import Ticks
 from tests.simulation.training import STACK_TAG, Job, Script, Training
 from tests.simulation.transport import answered, asgi
 
@@ -99,6 +100,7 @@ class Stack:
     table: Table
     functions: Functions
     machine: StateMachine
+    ticks: Ticks
     open: set[str] = field(default_factory=set)
     """The runs that hold a slot."""
     is_deleted: bool = False
@@ -229,13 +231,18 @@ class World:
             written=lambda value: self._look_for_secrets(value, f"execution history of {name}"),
             ended=lambda execution: self._execution_ended(stack, execution),
         )
-        stack = self.stacks[name] = Stack(name, Table(runs_table()), functions, machine)
+        ticks = Ticks(self.clock, self.delivery, lambda event, done: self._tick(stack, event, done))
+        stack = self.stacks[name] = Stack(name, Table(runs_table()), functions, machine, ticks)
         self._every(self._poll_every, lambda: self._schedule(stack, "poll_queues"))
         self._every(5 * self._poll_every, lambda: self._schedule(stack, "sweep_runs"))
 
     def _schedule(self, stack: Stack, function: str) -> None:
         if not stack.is_deleted:
             self.invoke(stack, function, scheduled())
+
+    def _tick(self, stack: Stack, event: Any, done: Done) -> None:
+        if not stack.is_deleted:
+            stack.functions.invoke("poll_queues", event, done)
 
     def _every(self, seconds: float, happens: Callable[[], None]) -> None:
         def again() -> None:
@@ -263,7 +270,7 @@ class World:
             "secrets-manager": lambda: {"SecretString": API_KEY, "Name": "key", "ARN": asked["SecretId"]},
             "pricing": lambda: {"FormatVersion": "aws_v1", "PriceList": self.price_list},
             "eventbridge": lambda: self._take_events(asked),
-            "sqs": lambda: self._take_ticks(asked),
+            "sqs": lambda: self.stacks[asked["QueueUrl"].removeprefix(_QUEUES)].ticks.take(asked),
             "cloudwatch-logs": lambda: self.others.logs(operation, asked),
         }
         return services.get(service, lambda: self.builds.answer(operation, asked))()
@@ -272,30 +279,6 @@ class World:
         self.events += asked["Entries"]
         self._look_for_secrets(asked, "an event")
         return {"FailedEntryCount": 0, "Entries": [{"EventId": str(len(self.events))}]}
-
-    def _take_ticks(self, asked: dict[str, Any]) -> dict[str, Any]:
-        stack = self.stacks[asked["QueueUrl"].removeprefix(_QUEUES)]
-        for entry in asked["Entries"]:
-            self.clock.after(entry["DelaySeconds"], partial(self._deliver_tick, stack, sent_at=self.clock.now))
-        return {
-            "Successful": [{"Id": each["Id"], "MessageId": "m", "MD5OfMessageBody": "-"} for each in asked["Entries"]]
-        }
-
-    def _deliver_tick(self, stack: Stack, *, sent_at: float) -> None:
-        """Deliver a tick once, twice or not at all, after a random delay; again later if it fails, unless it is old."""
-        draws, delivery, queue = self.clock.random, self.delivery, resources("AWS::SQS::Queue")["Ticks"]
-
-        def done(_: Any, failure: TaskFailed | None) -> None:
-            if failure:
-                self.clock.after(float(queue["VisibilityTimeout"]), partial(self._deliver_tick, stack, sent_at=sent_at))
-
-        def arrive() -> None:
-            if not stack.is_deleted and self.clock.now < sent_at + float(queue["MessageRetentionPeriod"]):
-                stack.functions.invoke("poll_queues", tick(), done)
-
-        times = 0 if draws.random() < delivery.dropped else 2 if draws.random() < delivery.twice else 1
-        for _ in range(times):
-            self.clock.after(draws.uniform(0, MINUTE) if draws.random() < delivery.late else draws.random(), arrive)
 
     def _bucket(self, name: str) -> dict[str, Any]:
         found = self.buckets.get(name, "us-east-1")
@@ -413,11 +396,11 @@ class World:
         return project.runs_by_id[name]
 
     # --- users' actions
-    def push(self, *, job: str | None = None, **spec: Any) -> RunQueueItem:
+    def push(self, *, job: str | None = None, queue: str = QUEUE, **spec: Any) -> RunQueueItem:
         """Queue a run of an image, or of a job."""
         source = {"job": job} if job else {"docker": {"docker_image": IMAGE}}
         spec = {"entity": ENTITY, "project": PROJECT, "_wandb_api_key": KEY_OF_RUN, **source, **spec}
-        return self.server.state.items[self.server.push(QUEUE, spec)]
+        return self.server.state.items[self.server.push(queue, spec)]
 
     def sweep(self, *, workers: int = 2, launch: dict[str, Any] | None = None, **config: Any) -> Sweep:
         """Create a sweep as `wandb launch-sweep` does: W&B queues its scheduler. By default it is a grid of three."""
