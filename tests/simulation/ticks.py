@@ -19,7 +19,7 @@ class Ticks:
     """Delivers each tick once, twice or not at all, soon or late; a failed one again, as long as the queue keeps it."""
 
     def __init__(self, clock: Clock, delivery: "Delivery", poll: Callable[[Any, Done], None]) -> None:
-        """`delivery` says what becomes of messages; `poll` calls the poller with an event, and a function at its end."""
+        """`delivery` says what becomes of messages; `poll` calls the poller with an event, then a function."""
         self._clock, self._delivery, self._poll = clock, delivery, poll
         queue, mapping = resources("AWS::SQS::Queue")["Ticks"], resources("AWS::Lambda::EventSourceMapping")
         self._kept, self._hidden = float(queue["MessageRetentionPeriod"]), float(queue["VisibilityTimeout"])
