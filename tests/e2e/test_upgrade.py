@@ -18,6 +18,7 @@ from local.demo.git_server import git_server
 from local.stack import (
     DEMO_KEY,
     ROOT,
+    STACK_NAME,
     WANDB_PYTHON,
     Deployed,
     LocalCloud,
@@ -115,6 +116,16 @@ def has(app: Application, item: RunQueueItem, attribute: str) -> bool:
     return attribute in (app.record(item) or {})
 
 
+def roles_of(cloud: LocalCloud) -> dict[str, str]:
+    """Return the names of the stack's roles by their names in the template."""
+    found = cloud.client("cloudformation").describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+    return {
+        each["LogicalResourceId"]: each["PhysicalResourceId"]
+        for each in found
+        if each["ResourceType"] == "AWS::IAM::Role"
+    }
+
+
 def status(app: Application, item: RunQueueItem) -> str:
     """Return the status of an item's execution."""
     execution = app.execution(item)
@@ -150,7 +161,16 @@ def test_an_upgrade_and_a_rollback_lose_no_run(app: Application, tmp_path: Path)
         # 0.1.0 does not understand an event with nulls: its sweep does the work.
         wait_for(lambda: app.sweep() and "Report outcome" in history(app, reporting))
 
+        roles = roles_of(cloud)
         app.deployed = deployed(cloud, wandb)
+        assert roles.items() <= roles_of(cloud).items()
+        (stack,) = cloud.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+        polls = {
+            each["ParameterKey"]: each["ParameterValue"]
+            for each in stack["Parameters"]
+            if "Poll" in each["ParameterKey"]
+        }
+        assert polls == {"PollIntervalSeconds": "15"}  # 0.1.0 had PollSchedule
         # Roles change some seconds before the functions do: those of 0.1.0 may be refused until they are replaced.
         denied_meanwhile = cloud.get("denials")
         named = ("StateMachineArn", "RunsTable", "QueueConfiguration", "ImageRepository", "BuildProjectName")
