@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from launch_agent.settings import Polls
 from local.stack import CLOUD_PYTHON
 from tests.contract.test_documents import chosen
 from tests.documents import ROOT, resources, template
@@ -71,6 +72,14 @@ def test_schedules_are_named_by_their_stack() -> None:
 def test_the_first_poll_comes_at_once() -> None:
     schedule = deployed("AWS::Scheduler::Schedule")["PollQueuesFunctionEveryMinute"]
     assert (schedule["ScheduleExpression"], "StartDate" in schedule) == ("rate(1 minute)", False)
+
+
+def test_every_interval_of_polls_divides_a_minute() -> None:
+    interval = template()["Parameters"]["PollIntervalSeconds"]
+    assert (interval["Default"], interval["AllowedValues"]) == (15, [60, 30, 20, 15, 10, 5])
+    for seconds in interval["AllowedValues"]:
+        polls = Polls(poll_interval_seconds=seconds, ticks_queue_url="q" * (seconds < 60))
+        assert [0, *polls.delays, 60] == list(range(0, 61, seconds))
 
 
 def test_ticks_go_to_the_poller_and_are_soon_forgotten() -> None:

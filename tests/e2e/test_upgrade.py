@@ -163,7 +163,9 @@ def test_an_upgrade_and_a_rollback_lose_no_run(app: Application, tmp_path: Path)
 
         roles = roles_of(cloud)
         app.deployed = deployed(cloud, wandb)
-        assert roles.items() <= roles_of(cloud).items()
+        # SAM made a role for each schedule of 0.1.0; SchedulesRole has taken their place. All others are kept.
+        kept = {name: role for name, role in roles.items() if "FunctionEvery" not in name}
+        assert kept.items() <= roles_of(cloud).items()
         (stack,) = cloud.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
         polls = {
             each["ParameterKey"]: each["ParameterValue"]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -18,7 +18,19 @@ from tests.simulation.machine import Done, TaskFailed
 
 Answer = TypeVar("Answer")
 LATENCY = 0.02
+"""How many seconds pass on average until a function begins, once it is invoked."""
 _RECURSION_LIMIT = 1_000  # Python's default, which jsonata increases
+
+
+class Latency(NamedTuple):
+    """How many seconds a call to the outside takes on average."""
+
+    wandb: float = 0.1
+    aws: float = 0.015
+
+    def of(self, service: str) -> float:
+        """Return the seconds of a call of this service."""
+        return self.wandb if service == "wandb" else self.aws
 
 
 class Killed(BaseException):
@@ -144,8 +156,7 @@ class Functions:
         """Functions whose invocations all happen twice, at about the same time."""
         self.failed: Counter[str] = Counter()
         """The number of failed invocations, by function."""
-        self.latency = LATENCY
-        """How long each half of a call to the outside takes on average."""
+        self.latency = Latency()
         self.throttled_until = 0.0
         """Until this time, the account's concurrency limit is reached and every invocation is throttled."""
         self._count = 0
@@ -179,14 +190,15 @@ def outside(service: str, operation: str, call: Callable[[], Answer], refuse: Ca
         return call()
     functions = invocation.functions
     fault = functions.faults.at(Site(invocation.name, service, operation))
-    pause(functions.clock.random.expovariate(1 / functions.latency))
+    each_way = 2 / functions.latency.of(service)
+    pause(functions.clock.random.expovariate(each_way))
     _fail_before(fault, invocation)
     if fault and fault not in IS_DONE:
         return refuse(fault)
     answer = call()
     if fault is Fault.KILLED_DURING:
         raise Killed("Sandbox.Timedout")
-    pause(functions.clock.random.expovariate(1 / functions.latency))
+    pause(functions.clock.random.expovariate(each_way))
     if fault is Fault.KILLED_AFTER:
         raise Killed("Runtime.ExitError")
     if fault is Fault.LOST_ANSWER:

@@ -9,6 +9,7 @@ import pytest
 from local.wandb.queues import ItemState
 from tests.documents import ROOT, template
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
+from tests.simulation.functions import Latency
 from tests.simulation.machine import Done, TaskFailed
 from tests.simulation.training import Script
 from tests.simulation.world import DAY, HOUR, MINUTE, QUEUE, Delivery, World, queue_config, world
@@ -46,7 +47,7 @@ def test_one_poll_leases_and_opens_a_thousand_items_in_seconds() -> None:
 
 def test_a_poll_that_runs_out_of_time_leaves_the_others_to_the_next() -> None:
     """Each call takes a second on average."""
-    with world(5, NoFaults(), **MANY, latency=0.5) as made:
+    with world(5, NoFaults(), **MANY, latency=Latency(wandb=1, aws=1)) as made:
         items = [made.push() for _ in range(300)]
         assert made.run_until_idle(within=DAY)
         assert made.check().everything == []
@@ -84,7 +85,7 @@ def test_a_w_and_b_that_asks_for_patience_is_left_alone_until_the_next_poll() ->
 
 
 def test_polls_that_overlap_drain_the_queue_one_at_a_time() -> None:
-    with world(5, NoFaults(), **MANY, duplicated=("poll_queues",), latency=0.5) as made:
+    with world(5, NoFaults(), **MANY, duplicated=("poll_queues",), latency=Latency(wandb=1, aws=1)) as made:
         items = [made.push() for _ in range(100)]
         most = 0
         answer = made.answer

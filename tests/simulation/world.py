@@ -38,7 +38,7 @@ from tests.simulation.clock import Clock
 from tests.simulation.dynamodb import Refused, Table
 from tests.simulation.events import execution_ended, job_changed, scheduled, stack_change
 from tests.simulation.faults import Faults
-from tests.simulation.functions import LATENCY, Functions, Pool
+from tests.simulation.functions import Functions, Latency, Pool
 from tests.simulation.machine import Done, Execution, StateMachine, TaskFailed
 from tests.simulation.others import FORBIDDEN, Others
 from tests.simulation.service_limits import check_limits
@@ -129,7 +129,7 @@ class World:
         builds_fail: Callable[[], bool] | None = None,
         duplicated: tuple[str, ...] = (),
         poll_every: float = MINUTE,
-        latency: float = LATENCY,
+        latency: Latency | None = None,
         poll_interval: int = 60,
     ) -> None:
         """Create a world; the arguments are its differences from an undisturbed one."""
@@ -139,7 +139,7 @@ class World:
         self._config = {**limits, "secure_mode": secure_mode, "stopped_run_timeout": 30}
         self._config |= config or {}
         self._poll_interval = poll_interval
-        self._duplicated, self._poll_every, self._latency = duplicated, poll_every, latency
+        self._duplicated, self._poll_every, self._latency = duplicated, poll_every, latency or Latency()
         self.found = Found()
         self.undelivered = 0
         self.shows_keys = False
