@@ -45,6 +45,7 @@ _NAMES = {
     "LaunchRun.Name": STACK,
     "RunDetails.Arn": arn("dynamodb", f"table/{STACK}-details"),
     "Runs.Arn": arn("dynamodb", f"table/{STACK}"),
+    "Ticks.Arn": arn("sqs", STACK),
     "TrainingBucket": "*",
     "TrainingRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/*",
     "WandbApiKeySecretArn": arn("secretsmanager", "secret:key"),
@@ -175,6 +176,8 @@ def needs_of(service: str, operation: str, request: Any, tags_of: Mapping[str, M
     if service == "dynamodb":
         return list(_of_dynamodb(operation, asked))
     name = f"{_NAMESPACES.get(service, service)}:{operation}"
+    if service == "sqs":
+        return [Need(name.removesuffix("Batch"), arn("sqs", asked["QueueUrl"].rpartition("/")[2]), {})]
     if operation == "CreateTrainingJob":
         return list(_of_training_job(name, asked))
     return [Need(name, _resource(service, asked), _context(service, asked, tags_of))]
