@@ -91,8 +91,9 @@ def test_ticks_go_to_the_poller_and_are_soon_forgotten() -> None:
     )  # so a tick that fails does not come again
     assert "RedrivePolicy" not in queue
     assert mapping["Properties"]["ScalingConfig"] == {"MaximumConcurrency": 2}
-    # Ticks come neither before the setup was checked nor after the agent was reported as killed.
-    assert {"Setup", "LaunchAgent"} < set(mapping["DependsOn"])
+    # Ticks come neither before the setup was checked nor after the agent was reported as killed, and Lambda refuses a
+    # mapping for a function without the permissions.
+    assert set(mapping["DependsOn"]) == {"Setup", "LaunchAgent", "SendTicks"}
     (sending,) = allowed("PollQueuesFunctionRole", "sqs:SendMessage")
     needed = {"sqs:SendMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
     assert (set(sending["Action"]), sending["Resource"]) == (needed, {"Fn::GetAtt": ["Ticks", "Arn"]})
