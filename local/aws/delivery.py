@@ -9,13 +9,16 @@ from typing import Any
 from local.aws import seams
 from local.aws.cloud import Cloud
 from local.aws.iam import Iam
+from local.aws.repairs import HANDLERS, keeping
 
 _rule: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("rule")
 _is_asynchronous: contextvars.ContextVar[bool] = contextvars.ContextVar("is_asynchronous", default=False)
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 _HOURS, _PAUSE, _LONGEST_PAUSE = 6 * 3600.0, 1.0, 300.0
 
+_MAPPING = "AWS::Lambda::EventSourceMapping"
 _OF_MAPPINGS = ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage")
+"""https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
 
 
 class Delivery:
@@ -36,6 +39,8 @@ class Delivery:
         seams.wrap("ministack.services.lambda_svc:_execute_function", self._execute)
         seams.wrap("ministack.services.sqs:_act_send_message", self._send_message)
         seams.wrap("ministack.services.sqs:_receive_messages_for_esm", self._receive_for_mapping)
+        handlers = seams.use(HANDLERS)
+        handlers[_MAPPING] = keeping(handlers[_MAPPING], self._check_mapping)
 
     def _rate(self, old: Any, expr: str) -> float | None:
         seconds = old(expr)
@@ -95,20 +100,25 @@ class Delivery:
         return answer
 
     def _receive_for_mapping(self, old: Any, queue_url: str, max_number: int) -> Any:
-        """Return messages for an event source mapping, if the role of its function may receive and delete them.
-
-        https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
-        """
-        functions = seams.use("ministack.services.lambda_svc:_functions")
+        """Return messages for an event source mapping, if the role of its function may receive and delete them."""
         name = queue_url.rpartition("/")[2]
         for mapping in seams.use("ministack.services.lambda_svc:_esms").values():
-            if mapping["EventSourceArn"].rpartition(":")[2] == name:
-                role = (functions.get(mapping["FunctionName"]) or {}).get("config", {}).get("Role", "")
-                arn = mapping["EventSourceArn"]
-                may_receive = all(self._iam.allows(role, action, arn) for action in _OF_MAPPINGS)
-                if not (may_receive and self._iam.may_receive_with_key(role, arn)):
+            arn = mapping["EventSourceArn"]
+            if arn.rpartition(":")[2] == name:
+                role = _role_of(mapping)
+                if self._missing(role, arn) or not self._iam.may_receive_with_key(role, arn):
                     return []
         return old(queue_url, max_number)
+
+    def _check_mapping(self, mapping_id: str, _: dict[str, Any]) -> None:
+        """Refuse a mapping in a template if the role of its function may not receive. Raises ValueError."""
+        mapping = seams.use("ministack.services.lambda_svc:_esms")[mapping_id]
+        for action in self._missing(_role_of(mapping), mapping["EventSourceArn"]):
+            call = action.partition(":")[2]
+            raise ValueError(f"The function execution role does not have permissions to call {call} on SQS")
+
+    def _missing(self, role: str, queue_arn: str) -> list[str]:
+        return [action for action in _OF_MAPPINGS if not self._iam.allows(role, action, queue_arn)]
 
     def _on_failure(self, old: Any, target_arn: str, func_name: str, event: Any, result: Any) -> None:
         """Send the record of a failed call to its destination, if the function's role may."""
@@ -116,6 +126,12 @@ class Delivery:
         role = (functions.get(func_name) or {}).get("config", {}).get("Role", "")
         if self._iam.allows(role, "sqs:SendMessage", target_arn) and self._iam.may_send_with_key(role, target_arn):
             old(target_arn, func_name, event, result)
+
+
+def _role_of(mapping: dict[str, Any]) -> str:
+    """Return the role of a mapping's function."""
+    function = seams.use("ministack.services.lambda_svc:_functions").get(mapping["FunctionName"])
+    return str((function or {}).get("config", {}).get("Role", ""))
 
 
 def _envelope(event: dict[str, Any]) -> dict[str, Any]:

@@ -107,6 +107,28 @@ def test_who_sends_messages_to_a_queue_makes_a_data_key_and_decrypts(cloud: Loca
     assert refusal(Caller(cloud, use, *both).client("sqs").send_message_batch, **asked) == ""
 
 
+@pytest.mark.parametrize("allowed", ["sqs:*", "sqs:ReceiveMessage"])
+def test_a_function_is_given_messages_of_a_queue_if_its_role_may_receive_them(cloud: LocalCloud, allowed: str) -> None:
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    policy = {"PolicyName": "p", "PolicyDocument": {"Statement": [{**ANY, "Action": allowed}]}}
+    role = {"AssumeRolePolicyDocument": {"Statement": [trust]}, "Policies": [policy]}
+    function = {
+        "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+        "Runtime": "python3.11",
+        "Handler": "index.handler",
+        "Code": {"ZipFile": "def handler(event, context): pass"},
+    }
+    mapping = {"EventSourceArn": {"Fn::GetAtt": ["Queue", "Arn"]}, "FunctionName": {"Ref": "Function"}}
+    status, _ = deployed(
+        cloud,
+        Queue={"Type": "AWS::SQS::Queue", "Properties": {}},
+        Role={"Type": "AWS::IAM::Role", "Properties": role},
+        Function={"Type": "AWS::Lambda::Function", "Properties": function},
+        Mapping={"Type": "AWS::Lambda::EventSourceMapping", "Properties": mapping},
+    )
+    assert (status == "CREATE_COMPLETE") == (allowed == "sqs:*")
+
+
 @pytest.mark.parametrize("group", ["/aws/lambda/a", "/other/a"])
 def test_logs_are_encrypted_with_a_key_whose_policy_allows_it(cloud: LocalCloud, group: str) -> None:
     logs = f"arn:aws:logs:us-east-1:{ACCOUNT_ID}:log-group:/aws/*"
