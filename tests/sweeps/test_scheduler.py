@@ -74,7 +74,7 @@ def test_a_sweep_that_is_resumed_while_it_winds_down_goes_on() -> None:
 
 
 @pytest.mark.parametrize("ends", [{"type": "stop"}, {"type": "pause"}])
-def test_a_run_that_w_and_b_made_beside_a_command_that_ends_the_sweep_does_not_stay_pending(
+def test_a_run_that_w_and_b_made_together_with_a_command_that_ends_the_sweep_does_not_stay_pending(
     ends: dict[str, Any],
 ) -> None:
     step = obey(order(workers=3), live("run1"), {1: [ends], 2: [RUN, {**RUN, "run_id": "run2"}]}, RUNNING)
