@@ -41,7 +41,7 @@ WHY = {
     "ReadImageConfigs": "The entry point of an image is in its configuration.",
     "ReadInputBuckets": "Training jobs read the data in InputBucketArns.",
     "ReadObjectsWithDataKey": "S3 decrypts objects with DataKmsKeyArn.",
-    "ReadPrices": "The estimated cost of a run, from AWS's price list, which is asked once a day.",
+    "ReadPrices": "The estimated cost of a run, and rules about prices, from AWS's price list.",
     "ReadRunApiKey": "The API key for containers.",
     "ReadRunDetails": "Run specs and plans of open runs.",
     "ReadRunSecrets": "The secrets that queues name for containers.",

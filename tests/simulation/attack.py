@@ -300,6 +300,9 @@ def scenarios() -> dict[str, Scenario]:
             _stopped_while_credentials_are_stored, "stopped", {}
         ),
         "stack deleted": Scenario(_stack_deleted, "finished", {}, until=lambda made: made.stack_answers),
+        "a run whose price is limited": Scenario(
+            _run, "finished", {"config": {"policy": {"max_usd_per_hour": 1, "max_usd_per_run": 100}}}
+        ),
         "code": Scenario(_code, "finished", {}),
         "algorithm": Scenario(_algorithm, "finished", {"script": lambda _: Script(calls_init=False)}),
         "code whose image is there": Scenario(_code_again, "finished", {}),

@@ -12,6 +12,7 @@ from launch_agent.image.recipe import BuildPlan, GitCode
 from launch_agent.model import shown
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.asked import Asked, asked_amounts, asked_values, block, blocks, data_sources
+from launch_agent.plan.price_rules import price_faults
 from launch_agent.plan.source import Source
 from launch_agent.plan.training_request import TrainingRequest
 from launch_agent.run_queue.policy import Rules, matches
@@ -41,6 +42,7 @@ def policy_faults(source: Source, request: TrainingRequest, queue: str, agent: A
         faults += [*_patterns(path, rules, asked), *_amounts(path, rules, request.body)]
         faults += [*_conditions(path, rules, request.body), *_tags(path, rules, request.body)]
         faults += [*_indirect_inputs(path, rules, request.body), *_other_keys(path, rules, request.body, agent)]
+        faults += price_faults(path, rules, request.body, agent.prices_of)
         if source.build:
             faults += _build(path, rules, source.build, source.spec.overrides.dockerfile)
     stack = agent.deployment.stack_name

@@ -10,6 +10,7 @@ from launch_agent.model import Model
 Patterns = list[str] | None
 """What is allowed: texts in which * stands for any characters. None allows everything, an empty list nothing."""
 Most = Annotated[int, Field(ge=0)] | None
+MostDollars = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
 
 
 def matches(patterns: Sequence[str], value: str) -> bool:
@@ -59,6 +60,8 @@ class Rules(Model):
     max_wait_seconds: Most = None
     max_keep_alive_seconds: Most = None
     max_volume_gb: Most = None
+    max_usd_per_hour: MostDollars = None
+    max_usd_per_run: MostDollars = None
     require_vpc: bool = False
     require_network_isolation: bool = False
     allow_remote_debug: bool = True
