@@ -24,6 +24,7 @@ WHY = {
     "ChangeRunDetails": "Run specs and plans are stored when a run opens, and deleted when it closes.",
     "ConnectToVpc": "Lambda connects the functions to your VPC.",
     "ContinueSweeps": "A sweep continues after the repair that ended the last one.",
+    "CountInstances": "Which runs use the instances that launch-config.yaml limits.",
     "CreateTrainingJobs": "Creates training jobs, with the tag of this stack.",
     "DecryptSecrets": "Secrets Manager decrypts secrets that have a key of yours.",
     "DeleteCredentials": "The folder with a run's API key is deleted when the run ends.",

@@ -44,6 +44,11 @@ def _run(made: World) -> RunQueueItem:
     return made.push()
 
 
+def _run_after_another(made: World) -> RunQueueItem:
+    made.push()
+    return made.push()
+
+
 def _code(made: World) -> RunQueueItem:
     return made.push(job=JOB)
 
@@ -302,6 +307,9 @@ def scenarios() -> dict[str, Scenario]:
         "stack deleted": Scenario(_stack_deleted, "finished", {}, until=lambda made: made.stack_answers),
         "a run whose price is limited": Scenario(
             _run, "finished", {"config": {"policy": {"max_usd_per_hour": 1, "max_usd_per_run": 100}}}
+        ),
+        "two runs that want the only instance": Scenario(
+            _run_after_another, "finished", {"config": {"max_jobs_per_instance_type": {"ml.m4.*": 1}}}
         ),
         "code": Scenario(_code, "finished", {}),
         "algorithm": Scenario(_algorithm, "finished", {"script": lambda _: Script(calls_init=False)}),

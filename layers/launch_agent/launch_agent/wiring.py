@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.image_claims import ImageClaims
     from launch_agent.clients.image_configs import ImageConfigs
     from launch_agent.clients.image_repository import ImageRepository
+    from launch_agent.clients.instance_limits import InstanceLimits
     from launch_agent.clients.keys import Keys
     from launch_agent.clients.logs import TrainingLogs
     from launch_agent.clients.metrics import Metrics
@@ -209,6 +210,13 @@ class Clients:
         from launch_agent.clients.image_configs import ImageConfigs
 
         return ImageConfigs()
+
+    @cached_property
+    def instance_limits(self) -> "InstanceLimits":
+        """Which runs use the instances that launch-config.yaml limits."""
+        from launch_agent.clients.instance_limits import InstanceLimits
+
+        return InstanceLimits(self.env.runs_table, lambda item_id: self.runs.open_run(item_id) is not None)
 
     @cached_property
     def image_claims(self) -> "ImageClaims":

@@ -1,5 +1,6 @@
 """Runs every minute: sends the heartbeat, stops runs that were stopped in W&B, leases items, starts executions."""
 
+import random
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -86,7 +87,13 @@ class PollQueues:
         claimed = False
         queues = _in_turn(self._config.queues)
         batches = self._wandb.lease(
-            agent.launch_agent_id, agent.entity, queues, room=opening.room, status=status, pool=self._clients.pool
+            agent.launch_agent_id,
+            agent.entity,
+            queues,
+            room=opening.room,
+            rooms=opening.rooms,
+            status=status,
+            pool=self._clients.pool,
         )
         try:
             for leased in batches:
@@ -236,6 +243,9 @@ class PollQueues:
 
 
 def _in_turn(queues: list[str]) -> list[str]:
-    """Return the queues, starting with a different one every minute, so that none waits behind a full one."""
-    first = int(time.time() // 60) % len(queues)
+    """Return the queues, starting with any of them in each minute, so that none waits behind a full one.
+
+    In a fixed turn, jobs of as many minutes as there are queues would free their slot for the same queue each time.
+    """
+    first = random.Random(int(time.time() // 60)).randrange(len(queues))  # noqa: S311 - it spreads turns
     return queues[first:] + queues[:first]
