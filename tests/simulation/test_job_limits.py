@@ -94,7 +94,8 @@ def test_a_queue_whose_limit_is_zero_is_not_served() -> None:
 
 def test_queues_take_turns_also_if_each_job_takes_as_many_minutes_as_there_are_queues() -> None:
     names = [QUEUE, "second", "third"]
-    with world(56, NoFaults(), max_jobs=1, config={"queues": names}) as made:
+    three_minutes: dict[str, Any] = {"script": lambda _: Script(training=100)}
+    with world(56, NoFaults(), max_jobs=1, config={"queues": names}, **three_minutes) as made:
         for name in names[1:]:
             made.server.create_queue(name, config=queue_config())
         for _ in range(30):
