@@ -453,7 +453,20 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"jobs": ["team/jobs/*"]},
         {"code": CODE_JOB},
         {"code": CODE_JOB, "docker": {"docker_image": f"{ECR}/a:1"}},
-        'The run\'s job is "", which is not allowed',
+        "The run is of an image, and runs without a job are not allowed. Queue a run of a job that is allowed: policy.jobs "
+        r"allows team/jobs/\*",
+    ),
+    "jobs, with an empty one": (
+        {"jobs": ["team/jobs/*"]},
+        {"code": CODE_JOB},
+        {"job": ""},
+        "The run is of an image, and runs without a job are not allowed",
+    ),
+    "arguments, with an empty one": (
+        {"arguments": ["--lr=*"]},
+        {"overrides": {"args": ["--lr=0.1"]}},
+        {"overrides": {"args": [""]}},
+        r"AlgorithmSpecification.ContainerArguments\[0\] is empty, which is not allowed. Write a value that is allowed",
     ),
     "jobs, of others": (
         {"jobs": ["team/jobs/*"]},

@@ -55,9 +55,17 @@ def _patterns(path: str, rules: Rules, asked: list[Asked]) -> Iterator[str]:
         allowed = getattr(rules, rule)
         if allowed is None or matches(allowed, value):
             continue
-        what = f"{key} is not allowed" if rule in _HIDDEN else f'{key} is "{shown(value)}", which is not allowed'
         these = f"allows {', '.join(map(shown, allowed))}" if allowed else "allows none"
-        yield f"{what}: {path}.{rule} {these}."
+        yield f"{_not_allowed(rule, key, value)}: {path}.{rule} {these}."
+
+
+def _not_allowed(rule: str, key: str, value: str) -> str:
+    """Return what is not allowed, and how to change it if the value is missing."""
+    if rule == "jobs" and not value:
+        return "The run is of an image, and runs without a job are not allowed. Queue a run of a job that is allowed"
+    if not value:
+        return f"{key} is empty, which is not allowed. Write a value that is allowed, or leave it out"
+    return f"{key} is not allowed" if rule in _HIDDEN else f'{key} is "{shown(value)}", which is not allowed'
 
 
 def _amounts(path: str, rules: Rules, body: Mapping[str, Any]) -> Iterator[str]:
