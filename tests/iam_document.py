@@ -45,7 +45,7 @@ WHY = {
     "ReadPrices": "The estimated cost of a run, and rules about prices, from AWS's price list.",
     "ReadRunApiKey": "The API key for containers.",
     "ReadRunDetails": "Run specs and plans of open runs.",
-    "ReadRunSecrets": "The secrets that queues name for containers.",
+    "ReadRunSecrets": "The secrets that queues name for containers and for builds.",
     "ReadSetup": "The setup check reads what the stack was deployed with.",
     "ReadTablesWithDataKey": "DynamoDB decrypts its tables with DataKmsKeyArn.",
     "ReadTrainingJobs": "The state of a training job, and the tags that prove whose it is.",

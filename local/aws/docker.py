@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import urllib3
@@ -118,6 +117,7 @@ def _build(arguments: list[str]) -> int:
     for name in ("--builder", "--progress", "--platform", "--provenance", "--sbom", "--cache-from", "--cache-to"):
         parser.add_argument(name)
     parser.add_argument("--build-arg")
+    parser.add_argument("--secret", action="append", default=[])
     parser.add_argument("--metadata-file")  # builds of version 0.1.0 use it. Delete with tests/upgrade/0.1.0.
     for name in ("--file", "--output"):
         parser.add_argument(name, required=True)
@@ -131,8 +131,10 @@ def _build(arguments: list[str]) -> int:
     output = dict(each.partition("=")[::2] for each in asked.output.split(","))
     image = _address(output["name"])
     print(f"{_tool()} builds this image; cache options have no effect, because it has its own cache", flush=True)
-    build: Callable[[str, Path, str], int] = _build_pseudo if _tool() == "none" else _build_with_tool
-    status = build(image, dockerfile, asked.context)
+    if _tool() == "none":
+        status = _build_pseudo(image, dockerfile, asked.context)
+    else:
+        status = _build_with_tool(image, dockerfile, asked.context, asked.secret)
     if asked.metadata_file and not status:
         Path(asked.metadata_file).write_text(json.dumps(_pushed(image)))
     return status
@@ -178,7 +180,7 @@ def _build_pseudo(image: str, dockerfile: Path, context: str) -> int:
     return build_pseudo_image(image, _auth_header(), dockerfile.read_text(), Path(context))
 
 
-def _build_with_tool(image: str, dockerfile: Path, context: str) -> int:
+def _build_with_tool(image: str, dockerfile: Path, context: str, secrets: list[str]) -> int:
     """Build with the mirror's images instead of the public ones, and push the result."""
     rewritten = Path(os.environ["HOME"], "Dockerfile")
     rewritten.write_text("\n".join(map(_with_mirror, dockerfile.read_text().splitlines())) + "\n")
@@ -186,6 +188,7 @@ def _build_with_tool(image: str, dockerfile: Path, context: str) -> int:
     tool = _tool()
     command = _buildah() if tool == "buildah" else engine(tool, _auth_file())
     options = ["--network", "host", "--file", str(rewritten), "--tag", image]
+    options += [part for each in secrets for part in ("--secret", each)]
     if tool != "docker":
         auth = ["--authfile", str(_auth_file()), "--tls-verify=false"]
         mounts = [f"--volume={path}:{path}:ro" for path in _HOST_FILES if Path(path).exists()] + _git_mounts()

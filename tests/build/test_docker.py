@@ -195,3 +195,15 @@ def test_a_dockerfile_of_a_megabyte_is_read_in_time_in_proportion_to_its_length(
 ) -> None:
     machine(docker="exit 0")
     build(order._replace(text="FROM x\n" + piece * (1_000_000 // len(piece))), print, with_buildkit=True)
+
+
+def test_secrets_are_mounted_from_files_and_their_values_are_no_arguments(
+    machine: Machine, order: Order, tmp_path: Path
+) -> None:
+    asked = machine(docker="env")
+    secret = tmp_path / "UV_INDEX_TEAM_PASSWORD"
+    secret.write_text("s3cret-of-the-index")
+    said: list[str] = []
+    build(order._replace(secrets={secret.name: secret}), said.append, with_buildkit=True)
+    assert f"--secret id=UV_INDEX_TEAM_PASSWORD,src={secret} {order.context}" in asked()[0]
+    assert "s3cret" not in "".join([*asked(), *said])

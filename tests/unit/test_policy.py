@@ -453,8 +453,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"jobs": ["team/jobs/*"]},
         {"code": CODE_JOB},
         {"code": CODE_JOB, "docker": {"docker_image": f"{ECR}/a:1"}},
-        "The run is of an image, and runs without a job are not allowed. Queue a run of a job that is allowed: policy.jobs "
-        r"allows team/jobs/\*",
+        "The run is of an image, and runs without a job are not allowed. Queue a run of a job that is allowed: "
+        r"policy.jobs allows team/jobs/\*",
     ),
     "jobs, with an empty one": (
         {"jobs": ["team/jobs/*"]},

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +43,8 @@ class Order(NamedTuple):
     context: Path
     text: str
     """The contents of the Dockerfile."""
+    secrets: Mapping[str, Path] = {}
+    """Files that commands of the Dockerfile can mount, by name. They are in no layer and no argument."""
 
 
 def keep_from_credentials() -> None:
@@ -128,6 +130,7 @@ def _command(order: Order, *, with_buildkit: bool) -> list[str]:
         *("--output", f"type=image,name={order.image},push=true,oci-mediatypes=false"),
         *(cache if with_buildkit else []),
         *frontend,
+        *(part for name, path in order.secrets.items() for part in ("--secret", f"id={name},src={path}")),
         str(order.context),
     ]
 

@@ -36,7 +36,7 @@ class InstanceLimits:
             taken += [pattern] if place else []
 
     def _take(self, pattern: str, limit: int, item_id: str) -> bool | None:
-        """Return whether this call took the place; None if there is none."""
+        """Return whether this call took the place; None if all are taken."""
         for _ in range(_TRIES):
             known = (self._table.get(_key(pattern)) or {}).get("runs") or frozenset()
             if item_id in known:
