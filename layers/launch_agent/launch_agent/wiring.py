@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from launch_agent.clients.build_bucket import BuildBucket
     from launch_agent.clients.codebuild import Builds
     from launch_agent.clients.credentials_bucket import CredentialsBucket
+    from launch_agent.clients.endpoints import Endpoints
     from launch_agent.clients.events import Events
     from launch_agent.clients.executions import Executions
     from launch_agent.clients.graphql import GraphqlClient
@@ -273,6 +274,13 @@ class Clients:
         from launch_agent.clients.quotas import Quotas
 
         return Quotas()
+
+    @cached_property
+    def endpoints(self) -> "Endpoints":
+        """The endpoints of AWS's services."""
+        from launch_agent.clients.endpoints import Endpoints
+
+        return Endpoints(self.pool)
 
     @cached_property
     def subnets(self) -> "Subnets":
