@@ -261,3 +261,16 @@ def test_a_secret_that_the_stack_does_not_list_is_not_read(run: Build, capsys: p
     ordered = code_plan().model_copy(update={"secrets": {"A": "${secret:wandb}"}})
     assert run(ordered, {"job": {}, "code": {"train.py": ""}}) == 1
     assert "builder.secrets.A names a secret that RunSecretArns does not list." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("proxy", ["", "http://proxy.example.com:3128"])
+def test_the_proxy_of_the_stack_is_that_of_its_builds(
+    proxy: str, run: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,.amazonaws.com")
+    (tmp_path / "bin/docker").write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/given\n')
+    assert run(code_plan(), {"job": {}, "code": {"train.py": "", "requirements.txt": "wandb"}}) == 0
+    given = (tmp_path / "given").read_text()
+    assert (f"--build-arg HTTPS_PROXY={proxy} --build-arg https_proxy={proxy}" in given) is bool(proxy)
+    assert (f'"env.HTTPS_PROXY={proxy}"' in given) is bool(proxy)

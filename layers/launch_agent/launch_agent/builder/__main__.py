@@ -50,11 +50,19 @@ class Env(Settings):
     buildkit_image: str
     codebuild_build_id: str
     git_credentials_secret: str = ""
+    https_proxy: str = ""
     image_repository: str
+    no_proxy: str = ""
     run_secret_arns: str = ""
     run_queue_item_id: str = ""  # version 0.1.0 does not set it. Delete the default with tests/upgrade/0.1.0.
     wandb_api_key_secret: str
     wandb_base_url: str
+
+    @property
+    def proxies(self) -> dict[str, str]:
+        """The variables for the proxy, if the stack has one."""
+        variables = {"HTTPS_PROXY": self.https_proxy, "NO_PROXY": self.no_proxy}
+        return {name: value for name, value in variables.items() if value} if self.https_proxy else {}
 
 
 def main() -> int:
@@ -145,7 +153,8 @@ def context_of(plan: BuildPlan, source: CodeFolder, folder: Path, credentials: C
 def order_for(env: Env, plan: BuildPlan, context: BuildContext) -> docker.Order:
     """Return what to build and push. The tag contains the id of this build, so no other build has pushed it."""
     image = f"{plan.image}-{env.codebuild_build_id.rpartition(':')[2]}"
-    return docker.Order(image, plan.cache, plan.recipe.platform, context.dockerfile, context.folder, context.text)
+    order = docker.Order(image, plan.cache, plan.recipe.platform, context.dockerfile, context.folder, context.text)
+    return order._replace(proxies=env.proxies)
 
 
 def store_secrets(env: Env, plan: BuildPlan, folder: Path) -> dict[str, Path]:
@@ -173,7 +182,7 @@ def build_and_push(env: Env, plan: BuildPlan, order: docker.Order) -> tuple[str,
     """
     docker.keep_from_credentials()
     sign_in(plan, order.text)
-    with_buildkit = docker.start_buildkit(pinned(env.buildkit_image), say)
+    with_buildkit = docker.start_buildkit(pinned(env.buildkit_image), say, proxies=env.proxies)
     return docker.build(order, say, with_buildkit=with_buildkit)
 
 
