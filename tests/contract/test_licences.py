@@ -17,7 +17,7 @@ def test_every_locked_package_has_an_allowed_licence(lock: Path) -> None:
 
 def test_a_package_with_another_licence_is_found(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.txt"
-    lock.write_text(f"text-unidecode-of-nobody==1.0 ; sys_platform == 'none'\npytest=={version('pytest')} \\\n")
+    lock.write_text(f"a-package-for-no-system==1.0 ; sys_platform == 'none'\npytest=={version('pytest')} \\\n")
     (package,) = licensed(lock)
     assert package.name == "pytest"
     assert ALLOWED.issuperset(package.licences)
