@@ -324,7 +324,7 @@ def test_the_registry_takes_nothing_from_strangers_and_no_tag_twice(app: Applica
 def test_a_build_signs_in_to_a_private_index_and_its_image_and_log_do_not_have_the_password(
     app: Application, client: Client, tmp_path: Path
 ) -> None:
-    shown = "import six; print('six', six.__version__)"
+    shown = "import importlib.metadata; print('six', importlib.metadata.version('six'))"
     with package_index({"six": {"1.16.0": ()}}, sign_in=f"reader:{PASSWORD}") as index:
         requirements = f"--index-url {index.url}/simple\nsix==1.16.0\n"
         job = code_job(client, "private", {"train.py": shown, "requirements.txt": requirements})

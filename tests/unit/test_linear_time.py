@@ -276,7 +276,6 @@ ROWS: dict[str, list[Row]] = {
     "builder.notebook": [
         (notebook, "x =", " ", ""),
         (notebook, "", "\n", ""),
-        (notebook, "", "%a\n", ""),
     ],
     "builder.requirements": [
         (lambda text: find_requirements({"requirements.txt": text.encode()}), "", "\n", ""),
