@@ -87,7 +87,7 @@ check: $(VENV)/.installed .venvs/sam/.installed ## Checks format, lint, types, i
 	@echo "check: words"; $(BIN)/python -m tests.words
 	@echo "check: template"; .venvs/sam/bin/cfn-lint template.yaml && $(SAM) validate --lint
 
-.PHONY: audit vulnerabilities sbom
+.PHONY: audit vulnerabilities sbom licences
 audit: .venvs/audit/.installed ## Checks the template with checkov, whose suppressions are in .checkov.yaml
 	@.venvs/audit/bin/checkov --skip-download
 
@@ -96,6 +96,9 @@ vulnerabilities: .venvs/audit/.installed ## Looks for known vulnerabilities in t
 
 sbom: .venvs/audit/.installed ## Writes sbom.json: the packages of the layer, from its lock, as CycloneDX
 	@.venvs/audit/bin/cyclonedx-py requirements layers/launch_agent/requirements.txt --of JSON -o sbom.json
+
+licences: $(VENV)/.installed ## Lists the licence of each package of the functions and builds; fails for one that is not allowed
+	@$(BIN)/python -m tests.licences
 
 .PHONY: faults soak prove-upgrade prove-iam mutants fuzz
 faults: $(VENV)/.installed ## Lets every call fail in every way in a simulated world, one at a time, and lists how each run ends

@@ -34,7 +34,17 @@ OPERATIONS = {
 }
 """The operations that the functions and the builder use, by botocore's name of the service."""
 
-_OTHER_ENDPOINTS = {"api.ecr-public", "cloudformation", "ec2", "iam", "kms", "api.pricing", "servicequotas", "sts"}
+_OTHER_ENDPOINTS = {
+    "api.ecr-public",
+    "cloudformation",
+    "ec2",
+    "iam",
+    "kms",
+    "lambda",
+    "api.pricing",
+    "servicequotas",
+    "sts",
+}
 """Services that functions call rarely: their models come from the runtime."""
 
 

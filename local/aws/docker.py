@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import urllib3
@@ -89,10 +88,11 @@ def _create_builder(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="docker buildx create", allow_abbrev=False)
     for name in ("--name", "--driver"):
         parser.add_argument(name, required=True)
-    parser.add_argument("--driver-opt", default="image=moby/buildkit:buildx-stable-1")
+    parser.add_argument("--driver-opt", action="append", default=[])
     parser.add_argument("--bootstrap", action="store_true")
     asked = parser.parse_args(arguments)
-    refused = _refused_pull(asked.driver_opt.removeprefix("image="))
+    images = [each.removeprefix("image=") for each in asked.driver_opt if each.startswith("image=")]
+    refused = _refused_pull(images[0] if images else "moby/buildkit:buildx-stable-1")
     if refused:
         print(f"ERROR: Error response from daemon: {refused}", file=sys.stderr)
         return 1
@@ -117,7 +117,8 @@ def _build(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="docker buildx build", allow_abbrev=False)
     for name in ("--builder", "--progress", "--platform", "--provenance", "--sbom", "--cache-from", "--cache-to"):
         parser.add_argument(name)
-    parser.add_argument("--build-arg")
+    parser.add_argument("--build-arg", action="append", default=[])
+    parser.add_argument("--secret", action="append", default=[])
     parser.add_argument("--metadata-file")  # builds of version 0.1.0 use it. Delete with tests/upgrade/0.1.0.
     for name in ("--file", "--output"):
         parser.add_argument(name, required=True)
@@ -131,8 +132,10 @@ def _build(arguments: list[str]) -> int:
     output = dict(each.partition("=")[::2] for each in asked.output.split(","))
     image = _address(output["name"])
     print(f"{_tool()} builds this image; cache options have no effect, because it has its own cache", flush=True)
-    build: Callable[[str, Path, str], int] = _build_pseudo if _tool() == "none" else _build_with_tool
-    status = build(image, dockerfile, asked.context)
+    if _tool() == "none":
+        status = _build_pseudo(image, dockerfile, asked.context)
+    else:
+        status = _build_with_tool(image, dockerfile, asked)
     if asked.metadata_file and not status:
         Path(asked.metadata_file).write_text(json.dumps(_pushed(image)))
     return status
@@ -178,7 +181,7 @@ def _build_pseudo(image: str, dockerfile: Path, context: str) -> int:
     return build_pseudo_image(image, _auth_header(), dockerfile.read_text(), Path(context))
 
 
-def _build_with_tool(image: str, dockerfile: Path, context: str) -> int:
+def _build_with_tool(image: str, dockerfile: Path, asked: argparse.Namespace) -> int:
     """Build with the mirror's images instead of the public ones, and push the result."""
     rewritten = Path(os.environ["HOME"], "Dockerfile")
     rewritten.write_text("\n".join(map(_with_mirror, dockerfile.read_text().splitlines())) + "\n")
@@ -186,11 +189,13 @@ def _build_with_tool(image: str, dockerfile: Path, context: str) -> int:
     tool = _tool()
     command = _buildah() if tool == "buildah" else engine(tool, _auth_file())
     options = ["--network", "host", "--file", str(rewritten), "--tag", image]
+    options += [part for each in asked.secret for part in ("--secret", each)]
+    options += [part for each in asked.build_arg for part in ("--build-arg", each) if "_PROXY=" in each.upper()]
     if tool != "docker":
         auth = ["--authfile", str(_auth_file()), "--tls-verify=false"]
         mounts = [f"--volume={path}:{path}:ro" for path in _HOST_FILES if Path(path).exists()] + _git_mounts()
         options += ["--isolation", "chroot", "--layers", "--format", "docker", *auth, *mounts]
-    status = _call([*command, "build", *options, context])
+    status = _call([*command, "build", *options, asked.context])
     if status:
         return status
     pushing = [*command, "push", *(auth if tool != "docker" else []), image]

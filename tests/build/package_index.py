@@ -1,5 +1,6 @@
 """A package index on loopback, with its own tiny packages (https://packaging.python.org/specifications/simple-repository-api)."""
 
+import base64
 import io
 import threading
 import zipfile
@@ -21,17 +22,26 @@ class PackageIndex(NamedTuple):
 
 
 @contextmanager
-def package_index(packages: Packages, *, refusals: int = 0, status: int = 503) -> Iterator[PackageIndex]:
+def package_index(
+    packages: Packages, *, refusals: int = 0, status: int = 503, sign_in: str = ""
+) -> Iterator[PackageIndex]:
     """Serve packages in `/simple` and in any other first folder until the block ends.
 
-    The first `refusals` requests are refused with this status.
+    The first `refusals` requests are refused with this status, and all without `sign_in`, which is `user:password`.
     """
+    authorization = f"Basic {base64.b64encode(sign_in.encode()).decode()}" if sign_in else None
     asked: list[str] = []
     left = [refusals]
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
+            if authorization and self.headers["Authorization"] != authorization:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="packages"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if left[0]:
                 left[0] -= 1
                 self._answer(status, b"")

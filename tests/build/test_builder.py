@@ -228,3 +228,49 @@ def test_a_token_in_a_list_of_packages_is_neither_in_the_log_nor_in_the_note(
     assert note
     assert note.warnings[-1].endswith("could not be installed: mylib @ git+https://github.com/acme/mylib.git@1a2b3c.")
     assert "SECRETTOKEN" not in capsys.readouterr().out
+
+
+PASSWORD = "s3cret-of-the-index"
+
+
+def test_the_secrets_of_a_queue_reach_the_installation_and_neither_the_plan_nor_the_log_nor_the_note(
+    run: Build, bucket: BuildBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arn = boto3.client("secretsmanager").create_secret(Name="pypi", SecretString=json.dumps({"p": PASSWORD}))["ARN"]
+    monkeypatch.setenv("RUN_SECRET_ARNS", arn)
+    # The last words of each --secret are its file. This docker shows what it was given, as a hostile setup.py would.
+    (tmp_path / "bin/docker").write_text(
+        f'#!/bin/bash\n[ $2 = build ] || exit 0\necho "$* $(env)" > {tmp_path}/given\n'
+        f"for each; do [[ $each == id=* ]] && stat --format %a ${{each#*src=}} && cat ${{each#*src=}}; done "
+        f"| tee {tmp_path}/read\n"
+    )
+    secrets = {"PIP_INDEX_URL": "https://reader:${secret:pypi:p}@pypi.example.com/simple"}
+    recipe = code_plan().recipe.model_copy(update={"secrets": tuple(secrets)})
+    ordered = code_plan().model_copy(update={"secrets": secrets, "recipe": recipe})
+    assert run(ordered, {"job": {}, "code": {"train.py": "", "requirements.txt": "wandb"}}) == 0
+    assert (tmp_path / "read").read_text() == f"600\nhttps://reader:{PASSWORD}@pypi.example.com/simple"
+    said = capsys.readouterr().out
+    assert "RUN --mount=type=bind,source=install.py,target=/opt/install.py --mount=type=secret,id=PIP_INDEX_URL" in said
+    stored = [each["Key"] for each in boto3.client("s3").list_objects_v2(Bucket="builds")["Contents"]]
+    bodies = [boto3.client("s3").get_object(Bucket="builds", Key=key)["Body"].read().decode() for key in stored]
+    assert len(bodies) == 2
+    assert PASSWORD not in "".join([said, (tmp_path / "given").read_text(), *bodies])
+
+
+def test_a_secret_that_the_stack_does_not_list_is_not_read(run: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    ordered = code_plan().model_copy(update={"secrets": {"A": "${secret:wandb}"}})
+    assert run(ordered, {"job": {}, "code": {"train.py": ""}}) == 1
+    assert "builder.secrets.A names a secret that RunSecretArns does not list." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("proxy", ["", "http://proxy.example.com:3128"])
+def test_the_proxy_of_the_stack_is_that_of_its_builds(
+    proxy: str, run: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,.amazonaws.com")
+    (tmp_path / "bin/docker").write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/given\n')
+    assert run(code_plan(), {"job": {}, "code": {"train.py": "", "requirements.txt": "wandb"}}) == 0
+    given = (tmp_path / "given").read_text()
+    assert (f"--build-arg HTTPS_PROXY={proxy} --build-arg https_proxy={proxy}" in given) is bool(proxy)
+    assert (f'"env.HTTPS_PROXY={proxy}"' in given) is bool(proxy)

@@ -195,3 +195,41 @@ def test_a_dockerfile_of_a_megabyte_is_read_in_time_in_proportion_to_its_length(
 ) -> None:
     machine(docker="exit 0")
     build(order._replace(text="FROM x\n" + piece * (1_000_000 // len(piece))), print, with_buildkit=True)
+
+
+def test_secrets_are_mounted_from_files_and_their_values_are_no_arguments(
+    machine: Machine, order: Order, tmp_path: Path
+) -> None:
+    asked = machine(docker="env")
+    secret = tmp_path / "UV_INDEX_TEAM_PASSWORD"
+    secret.write_text("s3cret-of-the-index")
+    said: list[str] = []
+    build(order._replace(secrets={secret.name: secret}), said.append, with_buildkit=True)
+    assert f"--secret id=UV_INDEX_TEAM_PASSWORD,src={secret} {order.context}" in asked()[0]
+    assert "s3cret" not in "".join([*asked(), *said])
+
+
+PROXIES = {"HTTPS_PROXY": "http://proxy.example.com:3128", "NO_PROXY": ".amazonaws.com,localhost"}
+
+
+def test_the_proxy_reaches_buildkit_and_commands_as_arguments_that_docker_does_not_store(
+    machine: Machine, order: Order
+) -> None:
+    asked = machine(docker="exit 0")
+    assert start_buildkit(BUILDKIT, lambda _: None, proxies=PROXIES)
+    build(order._replace(proxies=PROXIES), lambda _: None, with_buildkit=True)
+    create, built = asked()
+    assert create.endswith(
+        '--driver-opt "env.HTTPS_PROXY=http://proxy.example.com:3128" '
+        '--driver-opt "env.NO_PROXY=.amazonaws.com,localhost"'
+    )
+    given = {word.partition("=")[0] for word in built.split() if "_proxy=" in word.lower()}
+    assert given == {"HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"}
+    assert "ARG" not in order.text
+
+
+def test_without_a_proxy_there_is_no_argument(machine: Machine, order: Order) -> None:
+    asked = machine(docker="exit 0")
+    assert start_buildkit(BUILDKIT, lambda _: None)
+    build(order, lambda _: None, with_buildkit=True)
+    assert "_proxy=" not in "".join(asked()).lower()

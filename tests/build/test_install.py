@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch_agent.builder.install import Installer
+from launch_agent.builder.install import Installer, use_secrets
 from launch_agent.image.dockerfile import NOT_INSTALLED
 from local.demo.git_server import make_repository
 from tests.build.package_index import PackageIndex, Packages, package_index, wheel
@@ -254,3 +254,45 @@ def test_a_password_of_an_index_is_not_printed(
     secret = index.url.replace("//", "//user:s3cret@")
     Installer(()).install_frozen(f"--extra-index-url {secret}/simple\nsix==1.16.0\nnone==1\n")
     assert "s3cret" not in capsys.readouterr().out
+
+
+# --- private indexes
+SIGN_IN = "reader:s3cret-of-the-index"
+
+
+@pytest.mark.parametrize("program", ["uv", "pip"])
+@pytest.mark.parametrize("way", ["variables", "netrc"])
+def test_a_private_index_is_signed_in_to_with_the_secrets_that_are_mounted(
+    way: str,
+    program: str,
+    installed: Installed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with package_index(PACKAGES, sign_in=SIGN_IN) as index:
+        use(index, monkeypatch)
+        monkeypatch.setenv("NETRC", os.devnull)
+        (tmp_path / "requirements.txt").write_text("six==1.16.0\n")
+        assert not Installer(()).install("requirements.txt")
+        folder = tmp_path / "secrets"
+        folder.mkdir()
+        address = index.url.replace("//", f"//{SIGN_IN}@") + "/simple"
+        user, _, password = SIGN_IN.partition(":")
+        files = {"UV_DEFAULT_INDEX": address, "PIP_INDEX_URL": address}
+        if way == "netrc":
+            files = {"netrc": f"machine 127.0.0.1 login {user} password {password}\n"}
+        for name, value in files.items():
+            (folder / name).write_text(value)
+        use_secrets(str(folder))
+        if program == "pip":
+            monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+        assert Installer(()).install("requirements.txt")
+    assert installed()["six"] == "1.16.0"
+    assert password not in capsys.readouterr().out
+
+
+def test_without_secrets_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETRC", "mine")
+    use_secrets(str(tmp_path / "missing"))
+    assert os.environ["NETRC"] == "mine"

@@ -74,6 +74,7 @@ class Account:
             "SECRET_KMS_KEY_ARN": "",
             "STACK_NAME": "stack",
             "TRAINING_IN_VPC": "false",
+            "VPC_ID": "",
             "TRAINING_ROLE_ARNS": "",
             "VOLUME_KMS_KEY_ARN": self.key,
             "WANDB_API_KEY_SECRET": self.secret,
@@ -429,3 +430,42 @@ def test_the_function_makes_every_call_that_it_is_allowed_to_make_and_no_other(a
     # Lambda writes the log, and Secrets Manager decrypts the secret.
     of_others = {"logs:CreateLogStream", "logs:PutLogEvents", "kms:Decrypt"}
     assert made == allowed_actions()["check_setup"] - of_others
+
+
+@pytest.fixture
+def no_way_out(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the functions be in a VPC from which no connection reaches AWS."""
+    account.environment["VPC_ID"] = "vpc-1"
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+
+@pytest.mark.usefixtures("no_way_out")
+@pytest.mark.parametrize("builds", [True, False])
+def test_every_endpoint_that_is_missing_is_named_at_once(account: Account, builds: bool) -> None:
+    if not builds:
+        account.environment["IMAGE_REPOSITORY"] = ""
+    (found,) = (each for each in account.check() if each.what == "endpoints in vpc-1")
+    named = [fault.split()[5] for fault in found.faults]
+    functions = ["dynamodb", "events", "logs", "s3", "sagemaker.api", "secretsmanager", "states"]
+    assert named == sorted([*functions, *(["codebuild", "ecr.api", "ecr.dkr", "lambda", "sts"] if builds else [])])
+    gateways = [name for name, fault in zip(named, found.faults, strict=True) if "a gateway" in fault]
+    assert gateways == ["dynamodb", "s3"]
+
+
+@pytest.mark.usefixtures("no_way_out")
+def test_a_deployment_into_a_network_without_endpoints_fails_and_says_which_are_missing(account: Account) -> None:
+    answer = account.change("Create")
+    assert answer["Status"] == "FAILED"
+    assert re.search(
+        r"endpoints in vpc-1: no connection from SubnetIds reaches codebuild \(ProxyError\)\. Create the VPC endpoint "
+        r"com\.amazonaws\.us-east-1\.codebuild \(it has to accept HTTPS from SecurityGroupIds\), or a route to the",
+        answer["Reason"],
+    )
+    assert "com.amazonaws.us-east-1.sts" in answer["Reason"]
+
+
+def test_without_a_vpc_no_endpoint_is_asked(account: Account) -> None:
+    assert not [each for each in account.check() if each.what.startswith("endpoints")]

@@ -337,8 +337,9 @@ def test_a_function_reaches_the_items_of_the_table_that_its_step_is_about(role: 
         *("PollQueuesFunctionRole", "ResumeRunFunctionRole", "RelaunchRunFunctionRole", "AdvanceSweepsFunctionRole"),
     )
     sweeps = role == "SweepRunsFunctionRole"
-    prices = role in ("ReportOutcomeFunctionRole", "ResumeRunFunctionRole", "SweepRunsFunctionRole")
+    prices = role.removesuffix("FunctionRole") in ("PlanRun", "ReportOutcome", "ResumeRun", "SweepRuns")
     kept = {"image#*": builds, "price#*": prices, "sweep": sweeps}
+    kept["instances#*"] = role == "StartTrainingFunctionRole"
     expected = {"run#*": not (checks or retires), "agent#*": counts_slots, **kept}
     assert kinds == {key for key, reached in expected.items() if reached}
 

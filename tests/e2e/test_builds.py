@@ -1,6 +1,7 @@
 """Jobs made from code: built into an image once, pushed, run, and shown in W&B."""
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -16,10 +17,13 @@ from local.aws.iam import Denied
 from local.aws.pseudo import build_pseudo_image
 from local.aws.registry_client import MIRROR, RegistryClient
 from local.demo.git_server import make_repository
+from local.dump import dump
 from local.pins import digest_of
 from local.stack import ROOT, STACK_NAME, deploy_built
 from local.wandb.queues import RunQueueItem
-from tests.e2e.conftest import ENTITY, QUEUE, Application, wait_for
+from tests.build.package_index import package_index
+from tests.e2e.conftest import ENTITY, PASSWORD, QUEUE, Application, wait_for
+from tests.e2e.secrets import places
 from tests.wandb.client import Client
 
 OFFLINE = {"Environment": {"WANDB_MODE": "offline"}}
@@ -315,3 +319,33 @@ def test_the_registry_takes_nothing_from_strangers_and_no_tag_twice(app: Applica
         owner.push(repository, "once", [], {"Env": ["A=2"]})
     owner.push(repository, "cache-1", [], {"Env": ["A=1"]})
     owner.push(repository, "cache-1", [], {"Env": ["A=2"]})
+
+
+def test_a_build_signs_in_to_a_private_index_and_its_image_and_log_do_not_have_the_password(
+    app: Application, client: Client, tmp_path: Path
+) -> None:
+    shown = "import importlib.metadata; print('six', importlib.metadata.version('six'))"
+    with package_index({"six": {"1.16.0": ()}}, sign_in=f"reader:{PASSWORD}") as index:
+        requirements = f"--index-url {index.url}/simple\nsix==1.16.0\n"
+        job = code_job(client, "private", {"train.py": shown, "requirements.txt": requirements})
+        secrets = {"netrc": "machine 127.0.0.1 login reader password ${secret:team/db:password}"}
+        block = {**OFFLINE, "launch_agent": {"calls_wandb_init": False}, "builder": {"secrets": secrets}}
+        before = len(builds(app))
+        item = app.push(job=job, sagemaker=block)
+        outcome = app.outcome(item, within=180)
+    (build,) = builds(app)[before:]
+    log = log_of(app, build)
+    assert outcome["verdict"] == "finished", log
+    (data,) = app.deployed.cloud.client("ecr").get_authorization_token()["authorizationData"]
+    registry = RegistryClient(app.deployed.cloud.url, f"Basic {data['authorizationToken']}")
+    (job_shown,) = app.training_jobs(item)
+    repository, _, digest = job_shown["AlgorithmSpecification"]["TrainingImage"].partition("/")[2].partition("@")
+    image = registry.image(repository, digest)
+    assert image
+    assert image.config["history"]
+    layers = [gzip.decompress(registry.blob(repository, each["digest"])) for each in image.manifest["layers"]]
+    contents = [*layers, json.dumps([image.config, image.manifest]).encode(), log.encode()]
+    assert any(b"six-1.16.0" in content for content in contents)
+    assert not [content for content in contents if PASSWORD.encode() in content]
+    dump(app.deployed, tmp_path)
+    assert places(tmp_path, PASSWORD) == set()

@@ -49,6 +49,11 @@ def _many(made: World) -> RunQueueItem:
     return [made.push() for _ in range(15)][7]
 
 
+def _run_after_another(made: World) -> RunQueueItem:
+    made.push()
+    return made.push()
+
+
 def _code(made: World) -> RunQueueItem:
     return made.push(job=JOB)
 
@@ -307,6 +312,12 @@ def scenarios() -> dict[str, Scenario]:
             _stopped_while_credentials_are_stored, "stopped", {}
         ),
         "stack deleted": Scenario(_stack_deleted, "finished", {}, until=lambda made: made.stack_answers),
+        "a run whose price is limited": Scenario(
+            _run, "finished", {"config": {"policy": {"max_usd_per_hour": 1, "max_usd_per_run": 100}}}
+        ),
+        "two runs that want the only instance": Scenario(
+            _run_after_another, "finished", {"config": {"max_jobs_per_instance_type": {"ml.m4.*": 1}}}
+        ),
         "code": Scenario(_code, "finished", {}),
         "algorithm": Scenario(_algorithm, "finished", {"script": lambda _: Script(calls_init=False)}),
         "code whose image is there": Scenario(_code_again, "finished", {}),

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.faults import NoFaults
+from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
 from tests.simulation.training import Script
-from tests.simulation.world import API_KEY, DAY, IMAGE, KEY_OF_RUN, MINUTE, World, world
+from tests.simulation.world import API_KEY, DAY, IMAGE, KEY_OF_RUN, MINUTE, World, queue_config, world
 
 EVIL = IMAGE.replace("train:v1", "evil:v1")
 
@@ -98,3 +98,25 @@ def test_one_item_of_a_queue_says_that_its_containers_get_the_launch_agents_key(
         assert made.run_until_idle(within=DAY)
         (said,) = [warning["message"] for item in items for warning in item.warnings]
         assert "Deploy the stack with the parameter RunApiKeySecretArn" in said
+
+
+def test_a_run_is_refused_for_its_price_in_the_price_list() -> None:
+    with world(36, NoFaults(), config={"policy": {"max_usd_per_hour": 0.5}}) as made:
+        cheap = made.push()
+        dear = push(made, {"ResourceConfig": {**queue_config()["ResourceConfig"], "InstanceCount": 2}})
+        assert made.run_until_idle(within=DAY)
+        assert [job.shown["TrainingJobStatus"] for job in made.jobs(cheap)] == ["Completed"]
+        assert made.jobs(dear) == []
+        assert dear.error
+        assert "The instances cost 0.56 US dollars an hour, which is not allowed" in dear.error["message"]
+
+
+def test_a_price_that_cannot_be_read_is_refused_by_a_rule_that_needs_it_and_by_no_other() -> None:
+    for config, verdict in (({"max_usd_per_run": 1_000}, "not launched"), ({"max_instances": 1}, "finished")):
+        faults = FaultsAt(Site("plan_run", "pricing", "GetProducts"), Fault.REFUSED, times=100)
+        with world(37, faults, config={"policy": config}) as made:
+            item = made.push()
+            assert made.run_until_idle(within=DAY)
+            outcome = made.outcome(item) or {}
+            assert outcome["verdict"] == verdict
+            assert ("The price of ml.m4.xlarge is not known" in outcome["reason"]) is (verdict == "not launched")

@@ -285,9 +285,9 @@ def test_queues_take_turns_by_poll() -> None:
             made.push(queue="other")
         made.clock.run(10 * MINUTE)
         served = [job.tags["WandbQueue"] for job in made.training.jobs.values()]
-        in_a_row = [len(list(group)) for _, group in groupby(served)]
-        assert len(served) >= 15
-        assert max(in_a_row) <= 2
+        turns = len(list(groupby(served)))
+        assert turns > 11  # more than there are minutes
+        assert min(Counter(served).values()) >= 5
 
 
 def test_the_costs_in_the_readme_count_what_an_idle_stack_does() -> None:

@@ -215,6 +215,7 @@ class World:
             "TRAINING_IN_VPC": "false",
             "TRAINING_ROLE_ARNS": "",
             "VOLUME_KMS_KEY_ARN": "",
+            "VPC_ID": "",
             "WANDB_API_KEY_SECRET": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key",
             "WANDB_BASE_URL": "http://wandb",
             "WANDB_INIT_GRACE_SECONDS": "60",

@@ -169,6 +169,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, bytes]]] = {
     "accelerator": ({"accelerator_image": "nvidia/cuda:12.8.1-base-ubuntu24.04"}, REQUIREMENTS),
     "base_image": ({"base_image": "team/base:1"}, {}),
     "base_image_with_working_dir": ({"base_image": "team/base:1", "working_dir": "src"}, {}),
+    "secrets": ({"secrets": ("UV_INDEX_TEAM_PASSWORD", "netrc")}, REQUIREMENTS),
+    "secrets_with_a_project_in_the_code": ({"secrets": ("netrc",)}, {"requirements.txt": b"-e .\nwandb\n"}),
     "old_python": ({"python_version": "3.8"}, REQUIREMENTS),
 }
 

@@ -13,8 +13,10 @@ import pytest
 from launch_agent.dry_run import Asked, Env, dry_run, main
 from launch_agent.run_queue.launch_config import parse_launch_config
 from local.wandb import WandbServer
+from tests.answering import Answer, answering, aws_error
 from tests.documents import ROOT
 from tests.golden.cases import load
+from tests.simulation.world import price_of
 
 CONFIG = parse_launch_config("queues: [sagemaker]")
 
@@ -181,3 +183,34 @@ def test_without_an_api_key_nothing_is_read_from_wandb(command: Command, monkeyp
     assert said == (
         'JobArtifactNotFound: job "team/p/job:latest" is in W&B. Set WANDB_API_KEY to a key that can read it.\n'
     )
+
+
+LIMITED = 'queues: [sagemaker]\npolicy: {max_usd_per_hour: 0.3, instance_types: ["ml.m5.*"]}\n'
+
+
+@pytest.mark.parametrize(("dollars", "words"), [("0.23", ""), ("0.31", "The instances cost 0.31 US dollars an hour")])
+def test_what_a_policy_says_of_a_run_is_shown_with_the_price_in_aws(
+    dollars: str, words: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, config = tmp_path / "run.json", tmp_path / "launch-config.yaml"
+    run.write_text(json.dumps(spec("123456789012.dkr.ecr.eu-west-1.amazonaws.com/train:v1")))
+    config.write_text(LIMITED)
+    listed = {"FormatVersion": "aws_v1", "PriceList": [json.dumps(price_of("ml.m5.xlarge", dollars))]}
+    with answering(Answer(200, listed)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        code, out, said = command(str(run), "--config", str(config))
+    assert (code, bool(out)) == ((1, False) if words else (0, True))
+    assert words in said
+
+
+def test_a_price_that_aws_cannot_be_asked_for_is_said_with_what_to_do(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, config = tmp_path / "run.json", tmp_path / "launch-config.yaml"
+    run.write_text(json.dumps(spec("123456789012.dkr.ecr.eu-west-1.amazonaws.com/train:v1")))
+    config.write_text(LIMITED)
+    with answering(aws_error("AccessDeniedException", "is not authorized to perform: pricing:GetProducts")) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        code, out, said = command(str(run), "--config", str(config))
+    assert (code, out) == (1, "")
+    assert "Set AWS credentials that allow pricing:GetProducts." in said

@@ -38,6 +38,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "working_dir": st.none() | TEXT,
     "python_version": TEXT,
     "platform": PLATFORMS,
+    "secrets": st.lists(TEXT, max_size=2).map(tuple),
     "builder_version": TEXT,
 }
 RECIPES = st.builds(ImageRecipe, **FIELDS)

@@ -26,6 +26,7 @@ QUEUE: dict[str, Any] = load("stopping-condition-empty", "run_spec.json")["resou
 RESOURCES = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10}
 GROUPS = [{"InstanceType": "ml.m5.large", "InstanceCount": 2, "InstanceGroupName": name} for name in ("a", "b")]
 VPC = {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]}
+PRICES = {"ml.m4.xlarge": 0.28, "ml.m5.xlarge": 0.23, "ml.m5.large": 0.115, "ml.p4d.24xlarge": 37.688}
 OFFLINE = {"Environment": {"WANDB_MODE": "offline"}}
 CODE_JOB = {"artifact": "wandb-artifact://_id/a", "entrypoint": ["python", "train.py"]}
 GIT_JOB = {
@@ -43,6 +44,11 @@ def fs(path: str) -> list[dict[str, Any]]:
 def s3(uri: str, kind: str = "S3Prefix") -> list[dict[str, Any]]:
     """Input data in S3."""
     return [{"ChannelName": "train", "DataSource": {"S3DataSource": {"S3DataType": kind, "S3Uri": uri}}}]
+
+
+def preferring(*types: str) -> dict[str, Any]:
+    """Resources of one of these types."""
+    return {"InstancePreferences": [{"InstanceType": kind} for kind in types], "InstanceCount": 1, "VolumeSizeInGB": 1}
 
 
 def rule_of_images(image: str) -> list[dict[str, Any]]:
@@ -63,7 +69,8 @@ def plan(
     artifact = parse_job_artifact(kind, {"source_type": kind, "source": code or {}}, artifact_id="j", digest="d")
     job = Job(artifact, ArtifactCode(artifact_id="a", digest="d") if kind == "artifact" else None)
     given = {**raw, **source, **spec}
-    return plan_launch(parse_run_spec(given), job if code else None, item_of(given), agent(config))
+    priced = agent(config)._replace(prices_of=lambda types: {kind: PRICES[kind] for kind in types & PRICES.keys()})
+    return plan_launch(parse_run_spec(given), job if code else None, item_of(given), priced)
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
@@ -212,6 +219,84 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {},
         {"block": {"DebugRuleConfigurations": [{**rule_of_images(ECR)[0], "VolumeSizeInGB": 101}]}},
         r"DebugRuleConfigurations\[0\].VolumeSizeInGB",
+    ),
+    "price of an hour": (
+        {"max_usd_per_hour": 0.46},
+        {"block": {"ResourceConfig": {**RESOURCES, "InstanceCount": 4}}},
+        {"block": {"resource_config": {**RESOURCES, "InstanceCount": 5}}},
+        "The instances cost 0.575 US dollars an hour, which is not allowed: policy.max_usd_per_hour allows 0.46 US",
+    ),
+    "price of an hour, in groups": (
+        {"max_usd_per_hour": 0.5},
+        {"block": {"ResourceConfig": {"InstanceGroups": GROUPS, "VolumeSizeInGB": 1}}},
+        {"block": {"ResourceConfig": {"InstanceGroups": [*GROUPS, {**GROUPS[0], "InstanceGroupName": "c"}]}}},
+        "cost 0.69 US dollars",
+    ),
+    "price of an hour, of the dearest choice": (
+        {"max_usd_per_hour": 1},
+        {"block": {"ResourceConfig": preferring("ml.m5.large", "ml.m4.xlarge")}},
+        {"block": {"ResourceConfig": preferring("ml.m5.large", "ml.p4d.24xlarge")}},
+        "cost 37.688 US dollars",
+    ),
+    "price of an hour, with debugger rules": (
+        {"max_usd_per_hour": 1},
+        {"block": {"DebugRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.m5.large"}]}},
+        {"block": {"debug_rule_configurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.p4d.24xlarge"}]}},
+        "policy.max_usd_per_hour",
+    ),
+    "price of an hour, with profiler rules": (
+        {"max_usd_per_hour": 1},
+        {"block": {"ProfilerRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.m5.large"}]}},
+        {"block": {"ProfilerRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.p4d.24xlarge"}]}},
+        "policy.max_usd_per_hour",
+    ),
+    "price of an hour, through a macro": (
+        {"max_usd_per_hour": 1},
+        {"block": {"ResourceConfig": {**RESOURCES, "InstanceType": "${run_name}"}}, "name": "ml.m5.large"},
+        {"block": {"ResourceConfig": {**RESOURCES, "InstanceType": "${run_name}"}}, "name": "ml.p4d.24xlarge"},
+        "policy.max_usd_per_hour",
+    ),
+    "price of an hour, which is not known": (
+        {"max_usd_per_hour": 1_000},
+        {"block": {"ResourceConfig": RESOURCES}},
+        {"block": {"ResourceConfig": {**RESOURCES, "InstanceType": "ml.g5.xlarge"}}},
+        "The price of ml.g5.xlarge is not known, which is not allowed: policy.max_usd_per_hour needs it. Choose",
+    ),
+    "price of a run": (
+        {"max_usd_per_run": 0.23},
+        {
+            "block": {
+                "ResourceConfig": RESOURCES,
+                "RetryStrategy": {"MaximumRetryAttempts": 30},
+                "StoppingCondition": {"MaxRuntimeInSeconds": 7_200},
+            }
+        },
+        {"block": {"ResourceConfig": RESOURCES, "stopping_condition": {"MaxRuntimeInSeconds": 7_236}}},
+        "The run can cost 0.231. US dollars, for 0.115 US dollars an hour and 2.01 hours, which is not allowed: "
+        "policy.max_usd_per_run allows 0.23 US dollars",
+    ),
+    "price of a run, whose runtime SageMaker would set": (
+        {"max_usd_per_run": 1},
+        {"block": {"ResourceConfig": RESOURCES, "StoppingCondition": {"MaxRuntimeInSeconds": 3_600}}},
+        {"block": {"ResourceConfig": RESOURCES, "StoppingCondition": {}}},
+        "The run can cost 2.76 US dollars, for 0.115 US dollars an hour and 24 hours",
+    ),
+    "price of a run, whose instances are kept alive": (
+        {"max_usd_per_run": 0.12},
+        {"block": {"ResourceConfig": RESOURCES, "StoppingCondition": {"MaxRuntimeInSeconds": 3_600}}},
+        {
+            "block": {
+                "ResourceConfig": {**RESOURCES, "KeepAlivePeriodInSeconds": 3_600},
+                "StoppingCondition": {"MaxRuntimeInSeconds": 3_600},
+            }
+        },
+        "and 2 hours",
+    ),
+    "price of a run, in a queue": (
+        {"max_usd_per_run": 100, "queues": {"sm": {"max_usd_per_run": 1}, "other": {"max_usd_per_run": 0}}},
+        {"block": {"ResourceConfig": RESOURCES, "StoppingCondition": {"MaxRuntimeInSeconds": 3_600}}},
+        {"block": {"ResourceConfig": RESOURCES, "StoppingCondition": {}}},
+        "policy.queues.sm.max_usd_per_run",
     ),
     "inputs": (
         {"inputs": ["s3://data/team/*"]},
@@ -368,7 +453,20 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"jobs": ["team/jobs/*"]},
         {"code": CODE_JOB},
         {"code": CODE_JOB, "docker": {"docker_image": f"{ECR}/a:1"}},
-        'The run\'s job is "", which is not allowed',
+        "The run is of an image, and runs without a job are not allowed. Queue a run of a job that is allowed: "
+        r"policy.jobs allows team/jobs/\*",
+    ),
+    "jobs, with an empty one": (
+        {"jobs": ["team/jobs/*"]},
+        {"code": CODE_JOB},
+        {"job": ""},
+        "The run is of an image, and runs without a job are not allowed",
+    ),
+    "arguments, with an empty one": (
+        {"arguments": ["--lr=*"]},
+        {"overrides": {"args": ["--lr=0.1"]}},
+        {"overrides": {"args": [""]}},
+        r"AlgorithmSpecification.ContainerArguments\[0\] is empty, which is not allowed. Write a value that is allowed",
     ),
     "jobs, of others": (
         {"jobs": ["team/jobs/*"]},
@@ -436,6 +534,9 @@ def test_a_pattern_matches_a_whole_value_and_only_its_stars_are_special() -> Non
         ({"role": ["a"]}, "policy.role is not a known key"),
         ({"roles": "a"}, "policy.roles"),
         ({"max_instances": -1}, "policy.max_instances is -1"),
+        ({"max_usd_per_hour": -1}, "policy.max_usd_per_hour is -1"),
+        ({"max_usd_per_run": float("nan")}, "policy.max_usd_per_run"),
+        ({"max_usd_per_run": "10 EUR"}, "policy.max_usd_per_run"),
         ({"queues": {"train": {"roles": []}}}, "the queue train is not in queues"),
         ({"queues": {"sm": {"queues": {}}}}, "policy.queues.sm.queues is not a known key"),
     ],

@@ -155,3 +155,9 @@ def test_requests_grow_while_queues_are_full_and_stop_at_the_room_left() -> None
     assert next_pops(["a", "b"], room=9, hits=2) == ["a", "b", "a", "b"]
     assert next_pops(["a", "b"], room=3, hits=2) == ["a", "b", "a"]
     assert len(next_pops(["a"], room=70, hits=50)) == 70
+
+
+def test_a_queue_with_a_limit_of_its_own_is_asked_for_no_more_and_the_others_take_its_turns() -> None:
+    assert next_pops(["a", "b"], room=9, hits=3, rooms={"a": 1}) == ["a", "b", "b", "b", "b", "b"]
+    assert next_pops(["a", "b"], room=9, hits=0, rooms={"a": 0}) == ["b", "b"]
+    assert next_pops(["a"], room=9, hits=3, rooms={"a": 0}) == []

@@ -23,7 +23,7 @@ from launch_agent.clients.queues import Queues
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import ECR_HOST, Deployment, ecr_host, partition_of
-from launch_agent.errors import InvalidRunSpec, JobArtifactNotFound, LaunchError
+from launch_agent.errors import AwsRefused, InvalidRunSpec, JobArtifactNotFound, LaunchError
 from launch_agent.image.recipe import BuildPlan
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.algorithm import is_algorithm_image
@@ -181,8 +181,29 @@ def dry_run(asked: Asked, env: Env, config: LaunchConfig, *, region: str = "", a
     deployment = _deployment(json.dumps(asked.run_spec), env, config, region=region, account_id=account_id)
     queue, entity = asked.queue or config.queues[0], config.entity or spec.entity
     ref = ItemRef(id=item.id, queue=queue, entity=entity, run_id=item.run_id)
-    agent = Agent(deployment, config, create_training_job_shape())
+    agent = Agent(deployment, config, create_training_job_shape(), prices_of=_Prices(deployment).of)
     return plan_launch(spec, _job(spec, env), ref, agent, asked.block)
+
+
+class _Prices(NamedTuple):
+    """The prices that a policy limits. They are in AWS, so only they need AWS credentials."""
+
+    deployment: Deployment
+
+    def of(self, types: set[str]) -> dict[str, float]:
+        """Return the prices of an hour by instance type. Raises AwsRefused if AWS cannot be asked."""
+        from botocore.exceptions import BotoCoreError
+
+        from launch_agent.clients.prices import listed_price
+
+        try:
+            prices = {name: listed_price(name, self.deployment.region) for name in types}
+        except (BotoCoreError, LaunchError) as error:
+            raise AwsRefused(
+                f"the policy limits prices, and AWS cannot be asked for them: {error}. Set AWS credentials that allow "
+                "pricing:GetProducts."
+            ) from None
+        return {name: price for name, price in prices.items() if price is not None}
 
 
 def _deployment(text: str, env: Env, config: LaunchConfig, *, region: str, account_id: str) -> Deployment:

@@ -47,7 +47,7 @@ class AwsThrottled(Transient):
 
 
 class CapacityUnavailable(Transient):
-    """The account's quota is used up, or SageMaker has no capacity for the training job at the moment."""
+    """A quota or a limit of launch-config.yaml is used up, or SageMaker has no capacity for the job at the moment."""
 
 
 class SageMakerFailed(Transient):

@@ -6,9 +6,8 @@ the messages of AWS and botocore repeat whole requests, and cut them anywhere.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from itertools import takewhile
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -93,12 +92,32 @@ def _without(forms: Iterable[str], text: str) -> str:
 def _without_beginning(form: str, text: str) -> str:
     """Hide the beginning of a secret where the text was cut within it."""
     kept, at = [], 0
-    while (start := text.find(form[:_SHORTEST_PIECE], at)) >= 0:
-        pairs = zip(form, text[start : start + len(form)], strict=False)
-        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        ends = range(start + alike, start + _SHORTEST_PIECE - 1, -1)
-        cut = next((end for end in ends if end == len(text) or text.startswith(_CUT, end)), None)
-        end = cut or start + _SHORTEST_PIECE
-        kept.append(text[at:start] + (_HIDDEN if cut else text[start:end]))
-        at = end
+    for length, end in _beginnings(form, text):
+        if length >= _SHORTEST_PIECE and (end == len(text) or text.startswith(_CUT, end)):
+            start = end - length
+            kept += [text[at:start], _HIDDEN] if start >= at else []
+            at = end
     return "".join([*kept, text[at:]])
+
+
+def _beginnings(form: str, text: str) -> Iterator[tuple[int, int]]:
+    """Yield, at each position in a text, how many characters before it are the beginning of `form`, and the position.
+
+    This is the search of Knuth, Morris and Pratt: it takes linear time whatever the text repeats.
+    """
+    shorter = [0]
+    length = 0
+    for char in form[1:]:
+        length = _longer(form, shorter, length, char)
+        shorter.append(length)
+    length = 0
+    for end, char in enumerate(text, 1):
+        length = _longer(form, shorter, length, char)
+        yield length, end
+
+
+def _longer(form: str, shorter: Sequence[int], length: int, char: str) -> int:
+    """Return how long the beginning of `form` is that ends with `char`, after one of this length."""
+    while length and (length == len(form) or form[length] != char):
+        length = shorter[length - 1]
+    return length + (form[length] == char)

@@ -92,6 +92,8 @@ class SetupEnvironment(Settings):
     training_role_arns: str
     """Empty if the stack creates the role in its suggestion."""
     volume_kms_key_arn: str
+    vpc_id: str
+    """Empty if the functions are in no VPC."""
 
     @property
     def keys(self) -> dict[str, str]:

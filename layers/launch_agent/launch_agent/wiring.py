@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from launch_agent.clients.build_bucket import BuildBucket
     from launch_agent.clients.codebuild import Builds
     from launch_agent.clients.credentials_bucket import CredentialsBucket
+    from launch_agent.clients.endpoints import Endpoints
     from launch_agent.clients.events import Events
     from launch_agent.clients.executions import Executions
     from launch_agent.clients.graphql import GraphqlClient
     from launch_agent.clients.image_claims import ImageClaims
     from launch_agent.clients.image_configs import ImageConfigs
     from launch_agent.clients.image_repository import ImageRepository
+    from launch_agent.clients.instance_limits import InstanceLimits
     from launch_agent.clients.keys import Keys
     from launch_agent.clients.logs import TrainingLogs
     from launch_agent.clients.metrics import Metrics
@@ -224,6 +226,13 @@ class Clients:
         return ImageConfigs()
 
     @cached_property
+    def instance_limits(self) -> "InstanceLimits":
+        """Which runs use the instances that launch-config.yaml limits."""
+        from launch_agent.clients.instance_limits import InstanceLimits
+
+        return InstanceLimits(self.env.runs_table, lambda item_id: self.runs.open_run(item_id) is not None)
+
+    @cached_property
     def image_claims(self) -> "ImageClaims":
         """The claims of images: which run queue item builds which image."""
         from launch_agent.clients.image_claims import ImageClaims
@@ -278,6 +287,13 @@ class Clients:
         from launch_agent.clients.quotas import Quotas
 
         return Quotas()
+
+    @cached_property
+    def endpoints(self) -> "Endpoints":
+        """The endpoints of AWS's services."""
+        from launch_agent.clients.endpoints import Endpoints
+
+        return Endpoints(self.pool)
 
     @cached_property
     def subnets(self) -> "Subnets":

@@ -25,14 +25,15 @@ from launch_agent.clients.image_repository import (
     public_registry_password,
     registry_password,
 )
-from launch_agent.clients.secrets import WandbApiKey, json_secret
+from launch_agent.clients.secrets import RunSecrets, WandbApiKey, json_secret
 from launch_agent.clients.wandb import Wandb
 from launch_agent.deployment import ECR_HOST
-from launch_agent.errors import ImageBuildFailed, LaunchError, Transient
+from launch_agent.errors import ImageBuildFailed, InvalidRunSpec, LaunchError, Transient
 from launch_agent.image.build_failure import BUILDER_ERROR
 from launch_agent.image.dockerfile import entry_point_in
 from launch_agent.image.pins import pinned
 from launch_agent.image.recipe import BuildPlan, GitCode, ImageNote
+from launch_agent.plan.secret_references import filled
 from launch_agent.safe_text import keep_secret, safe
 from launch_agent.settings import Settings
 
@@ -49,10 +50,19 @@ class Env(Settings):
     buildkit_image: str
     codebuild_build_id: str
     git_credentials_secret: str = ""
+    https_proxy: str = ""
     image_repository: str
+    no_proxy: str = ""
+    run_secret_arns: str = ""
     run_queue_item_id: str = ""  # version 0.1.0 does not set it. Delete the default with tests/upgrade/0.1.0.
     wandb_api_key_secret: str
     wandb_base_url: str
+
+    @property
+    def proxies(self) -> dict[str, str]:
+        """The variables for the proxy, if the stack has one."""
+        variables = {"HTTPS_PROXY": self.https_proxy, "NO_PROXY": self.no_proxy}
+        return {name: value for name, value in variables.items() if value} if self.https_proxy else {}
 
 
 def main() -> int:
@@ -79,7 +89,7 @@ def build_image(env: Env, bucket: BuildBucket) -> None:
         source, warnings = fetch(plan, Path(name, "source"), Artifacts(graphql), credentials)
         context = context_of(plan, source, Path(name), credentials)
         choice, more = context.choice, context.warnings
-        order = order_for(env, plan, context)
+        order = order_for(env, plan, context)._replace(secrets=store_secrets(env, plan, Path(name, "secrets")))
         missing = build_and_push(env, plan, order)
     if missing:
         more = (
@@ -143,7 +153,26 @@ def context_of(plan: BuildPlan, source: CodeFolder, folder: Path, credentials: C
 def order_for(env: Env, plan: BuildPlan, context: BuildContext) -> docker.Order:
     """Return what to build and push. The tag contains the id of this build, so no other build has pushed it."""
     image = f"{plan.image}-{env.codebuild_build_id.rpartition(':')[2]}"
-    return docker.Order(image, plan.cache, plan.recipe.platform, context.dockerfile, context.folder, context.text)
+    order = docker.Order(image, plan.cache, plan.recipe.platform, context.dockerfile, context.folder, context.text)
+    return order._replace(proxies=env.proxies)
+
+
+def store_secrets(env: Env, plan: BuildPlan, folder: Path) -> dict[str, Path]:
+    """Write the secrets that the queue names for its builds into files; return them by name.
+
+    Raises InvalidRunSpec for a secret that RunSecretArns does not list, AwsRefused and AwsThrottled.
+    """
+    folder.mkdir(mode=0o700)
+    secrets, paths = RunSecrets(), {name: folder / name for name in plan.secrets}
+    for name, path in paths.items():
+        try:
+            value = filled(plan.secrets[name], env.run_secret_arns, lambda named: secrets.value(named.arn, named.key))
+        except LookupError:
+            raise InvalidRunSpec([f"builder.secrets.{name} names a secret that RunSecretArns does not list."]) from None
+        keep_secret(value)
+        path.touch(mode=0o600)
+        path.write_text(value)
+    return paths
 
 
 def build_and_push(env: Env, plan: BuildPlan, order: docker.Order) -> tuple[str, ...]:
@@ -153,7 +182,7 @@ def build_and_push(env: Env, plan: BuildPlan, order: docker.Order) -> tuple[str,
     """
     docker.keep_from_credentials()
     sign_in(plan, order.text)
-    with_buildkit = docker.start_buildkit(pinned(env.buildkit_image), say)
+    with_buildkit = docker.start_buildkit(pinned(env.buildkit_image), say, proxies=env.proxies)
     return docker.build(order, say, with_buildkit=with_buildkit)
 
 

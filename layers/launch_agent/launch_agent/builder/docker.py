@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +43,10 @@ class Order(NamedTuple):
     context: Path
     text: str
     """The contents of the Dockerfile."""
+    secrets: Mapping[str, Path] = {}
+    """Files that commands of the Dockerfile can mount, by name. They are in no layer and no argument."""
+    proxies: Mapping[str, str] = {}
+    """HTTPS_PROXY and NO_PROXY, if there is a proxy."""
 
 
 def keep_from_credentials() -> None:
@@ -75,13 +79,17 @@ def sign_in(registry: str, password: str) -> None:
         raise ImageBuildFailed(f"Docker could not sign in to {registry}: {finished.errors}")
 
 
-def start_buildkit(image: str, say: Say, pause: Pause = time.sleep) -> bool:
+def start_buildkit(
+    image: str, say: Say, pause: Pause = time.sleep, *, proxies: Mapping[str, str] | None = None
+) -> bool:
     """Start a separate BuildKit, which can store layers in a registry; return whether it started.
 
+    It pulls and pushes through the proxy. An option of the driver is a line of CSV, and NO_PROXY has commas.
     The pull of its image may fail at first: registries limit the requests from one address, which others use too.
     """
     command = ["docker", "buildx", "create", "--name", _BUILDKIT, "--driver", "docker-container"]
     command += ["--driver-opt", f"image={image}", "--bootstrap"]
+    command += [part for name, value in (proxies or {}).items() for part in ("--driver-opt", f'"env.{name}={value}"')]
     for wait in (*_STARTS, None):
         finished = run(command, variables={})
         if not finished.code:
@@ -121,6 +129,9 @@ def _command(order: Order, *, with_buildkit: bool) -> list[str]:
     """
     kept = f"type=registry,ref={order.cache},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"
     cache = ["--cache-from", f"type=registry,ref={order.cache}", "--cache-to", kept]
+    # Docker knows these arguments: commands have them as variables, and the history of the image does not.
+    arguments = [f"{each}={value}" for name, value in order.proxies.items() for each in (name, name.lower())]
+    proxies = [part for each in arguments for part in ("--build-arg", each)]
     frontend = ["--build-arg", f"BUILDKIT_SYNTAX={FRONTEND}"] if _MAY_NAME_FRONTEND.search(order.text) else []
     return [
         *("docker", "buildx", "build", "--builder", _BUILDKIT if with_buildkit else _DEFAULT, "--progress", "plain"),
@@ -128,6 +139,8 @@ def _command(order: Order, *, with_buildkit: bool) -> list[str]:
         *("--output", f"type=image,name={order.image},push=true,oci-mediatypes=false"),
         *(cache if with_buildkit else []),
         *frontend,
+        *proxies,
+        *(part for name, path in order.secrets.items() for part in ("--secret", f"id={name},src={path}")),
         str(order.context),
     ]
 

@@ -6,6 +6,7 @@ installs first, and pip tries what uv cannot install.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -136,8 +137,20 @@ def say(words: str) -> None:
     print(f"launch-agent: {words}", flush=True)
 
 
+def use_secrets(folder: str) -> None:
+    """Give uv and pip the secrets that are mounted for this command: variables, and a netrc file."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        if name == "netrc":
+            os.environ["NETRC"] = path  # noqa: TID251 - it runs in the image
+        else:
+            with open(path, encoding="utf-8") as file:
+                os.environ[name] = file.read()  # noqa: TID251 - as above
+
+
 def main(arguments: list[str]) -> int:
     """Run the command line; return the exit code."""
+    use_secrets("/run/secrets")
     if arguments[0] != "--frozen":
         return 0 if Installer().install(arguments[0]) else 1
     with open(arguments[1], encoding="utf-8") as file:

@@ -52,26 +52,32 @@ class PriceList:
         return float(stored["dollars"]), stored["day"]
 
     def _ask(self, name: str, today: date) -> tuple[float, str] | None:
-        """Return a price from AWS, and keep it; None if AWS lists none, or several."""
-        pricing = aws_client(
-            "pricing", region_name=_ENDPOINTS.get(self._region.partition("-")[0], _ELSEWHERE), config=_QUICK
-        )
-        wanted = {"regionCode": self._region, "instanceName": name, "component": "Training"}
-        with translated():
-            answer = pricing.get_products(
-                ServiceCode="AmazonSageMaker",
-                Filters=[{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()],
-            )
-        prices = {price for product in answer["PriceList"] for price in _prices(product, name)}
-        if len(prices) != 1:
+        """Return a price from AWS, and keep it; None if it is not known."""
+        dollars = listed_price(name, self._region)
+        if dollars is None:
             return None
-        (dollars,) = prices
         kept = {"dollars": str(dollars), "day": today.isoformat(), "ttl": int((datetime.now(UTC) + _KEEP).timestamp())}
         self._table.make(self._table.change(self._key(name), set_=kept))
         return dollars, today.isoformat()
 
     def _key(self, name: str) -> str:
         return f"price#{self._region}#{name}"
+
+
+def listed_price(name: str, region: str) -> float | None:
+    """Return the on-demand price of an instance type from AWS; None if AWS lists none, or several.
+
+    Raises AwsThrottled and AwsRefused.
+    """
+    pricing = aws_client("pricing", region_name=_ENDPOINTS.get(region.partition("-")[0], _ELSEWHERE), config=_QUICK)
+    wanted = {"regionCode": region, "instanceName": name, "component": "Training"}
+    with translated():
+        answer = pricing.get_products(
+            ServiceCode="AmazonSageMaker",
+            Filters=[{"Type": "TERM_MATCH", "Field": key, "Value": value} for key, value in wanted.items()],
+        )
+    prices = {price for product in answer["PriceList"] for price in _prices(product, name)}
+    return prices.pop() if len(prices) == 1 else None
 
 
 class _Dimension(Wire):

@@ -1,6 +1,5 @@
 """SageMaker: training jobs."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,12 @@ from launch_agent.clients.aws import aws_client, error_code, error_message, refu
 from launch_agent.errors import CapacityUnavailable, TrainingJobRejected
 from launch_agent.remedies import explained
 from launch_agent.runs.record import RunRecord
+from launch_agent.training.echoes import without_echoes, without_shown_values
 from launch_agent.training.training_job import ITEM_TAG, STACK_TAG, TrainingJob, item_in, tags_in
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import FilterTypeDef
 
-_ECHO = re.compile(
-    r"Value '(?:[\[{].*[\]}]|.*(?=' at '(?:environment|hyperParameters)\b))' at '", re.IGNORECASE | re.DOTALL
-)
-"""A map, a list, or a value that can be secret, as SageMaker repeats it in its messages."""
-_SHOWN_VALUE = re.compile(r", value: .*, (?=type: |valid )", re.DOTALL)
 _NOT_THERE = ("ValidationException", "ResourceNotFound")
 _HIDDEN = (*_NOT_THERE, "AccessDeniedException")
 _GONE = ("Requested resource not found", "Could not find", "Resource does not exist")
@@ -45,7 +40,7 @@ class SageMaker:
                 self._sagemaker.create_training_job(**request)
         except ParamValidationError as error:
             raise TrainingJobRejected(
-                f"the request is not valid for CreateTrainingJob. {_without_values(error)}"
+                f"the request is not valid for CreateTrainingJob. {without_shown_values(str(error))}"
             ) from None
         except ClientError as error:
             code = error_code(error)
@@ -53,7 +48,7 @@ class SageMaker:
                 return False
             if code == "ResourceLimitExceeded":
                 raise CapacityUnavailable(error_message(error)) from None
-            said = _ECHO.sub("The value at '", error_message(error))
+            said = without_echoes(error_message(error))
             raise TrainingJobRejected(explained(f"SageMaker refused the training job: {said} ({code})")) from None
         return True
 
@@ -120,11 +115,6 @@ class SageMaker:
         """Stop a training job. It is fine if it has ended or does not exist."""
         with suppress(ClientError), translated(*_NOT_THERE):
             self._sagemaker.stop_training_job(TrainingJobName=name)
-
-
-def _without_values(error: ParamValidationError) -> str:
-    """Return botocore's message about a request that is not valid, without the values in it."""
-    return _SHOWN_VALUE.sub(", ", str(error))
 
 
 def _is_hidden(error: ClientError) -> bool:

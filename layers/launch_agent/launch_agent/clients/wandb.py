@@ -148,16 +148,17 @@ class Wandb:
         queues: Sequence[str],
         *,
         room: Callable[[], int],
+        rooms: Callable[[], Mapping[str, int]] = dict,
         status: str,
         pool: "Executor",
     ) -> Iterator[list[Leased]]:
         """Report the agent's status, and yield leased items in batches, until the queues are empty.
 
-        `room` returns the most items of the next batch; 0 ends. A refusal for one queue, or a bad item, does not affect
-        other queues and items.
+        `room` returns the most items of the next batch; 0 ends. `rooms` returns the most items of each queue that has a
+        limit of its own. A refusal for one queue, or a bad item, does not affect other queues and items.
         """
         leasing = Leasing(self._graphql, pool, agent_id, entity, status=status, at_once=_REQUESTS_FOR_ITEMS)
-        return leasing.batches(queues, room)
+        return leasing.batches(queues, room, rooms)
 
     def ack(self, item: ItemRef, agent_id: str, *, late: bool) -> bool:
         """Acknowledge an item; return whether it is ours. It is, too, if W&B accepted an earlier try and refuses this.

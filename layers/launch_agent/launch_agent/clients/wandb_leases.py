@@ -1,6 +1,6 @@
 """Leases run queue items, with many pops in one request. An item that cannot be read does not affect the others."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from launch_agent.clients import wandb_operations as operations
@@ -45,17 +45,22 @@ class Leasing:
         self._graphql, self._pool, self._agent_id, self._entity = graphql, pool, agent_id, entity
         self._status, self._at_once, self._pops = status, at_once, MAX_POPS
 
-    def batches(self, queues: Sequence[str], room: Callable[[], int]) -> Iterator[list[Leased]]:
+    def batches(
+        self, queues: Sequence[str], room: Callable[[], int], rooms: Callable[[], Mapping[str, int]]
+    ) -> Iterator[list[Leased]]:
         """Yield leased items, from each queue in turn, until the queues are empty.
 
-        `room` returns the most items of the next batch; 0 ends. A refusal for one queue does not affect the others:
-        WandbRefused is raised at the end. If a request of several gets no answer, the items of the others are yielded
-        before WandbUnavailable or WandbKeyRejected is raised.
+        `room` returns the most items of the next batch; 0 ends. `rooms` returns the most items of each queue that has a
+        limit of its own. A refusal for one queue does not affect the others: WandbRefused is raised at the end. If a
+        request of several gets no answer, the items of the others are yielded before WandbUnavailable or
+        WandbKeyRejected is raised.
         """
         hits, refused = 0, dict[str, None]()
         while queues and (left := room()) > 0:
             pops = self._pops
-            asked = next_pops(queues, room=min(left, pops * self._at_once), hits=hits)
+            asked = next_pops(queues, room=min(left, pops * self._at_once), hits=hits, rooms=rooms())
+            if not asked:
+                break
             answers = self._pop_all([asked[start : start + pops] for start in range(0, len(asked), pops)])
             leased = [each for answer in answers for each in answer.leased]
             if leased:

@@ -162,7 +162,7 @@ def generate_dockerfile(recipe: ImageRecipe, requirements: Requirements | None, 
     if recipe.base_image:
         lines = [f"FROM {recipe.base_image}", "USER root", *_COPY_CODE]
     else:
-        lines = [*_environment(recipe), *_install(requirements, with_git=with_git)]
+        lines = [*_environment(recipe), *_install(requirements, with_git=with_git, secrets=recipe.secrets)]
     if recipe.working_dir:
         lines += [f"WORKDIR {posixpath.join(CODE_FOLDER, recipe.working_dir)}"]
     lines += ["ENV PYTHONUNBUFFERED=1", f"ENTRYPOINT {json.dumps(list(recipe.entry_point))}"]
@@ -189,8 +189,8 @@ def _environment(recipe: ImageRecipe) -> Iterator[str]:
     yield f'ENV VIRTUAL_ENV={_ENVIRONMENT} PATH="{_ENVIRONMENT}/bin:$PATH"'
 
 
-def _install(requirements: Requirements | None, *, with_git: bool) -> Iterator[str]:
-    """Yield the lines that install the requirements and copy the code.
+def _install(requirements: Requirements | None, *, with_git: bool, secrets: Sequence[str]) -> Iterator[str]:
+    """Yield the lines that install the requirements and copy the code. `install.py` reads the secrets.
 
     An installation that does not need the code comes before it, so that its layer can be reused.
     """
@@ -204,6 +204,7 @@ def _install(requirements: Requirements | None, *, with_git: bool) -> Iterator[s
     else:
         yield f"WORKDIR {REQUIREMENTS_FOLDER}"
     mounts = ["--mount=type=bind,source=install.py,target=/opt/install.py"]
+    mounts += [f"--mount=type=secret,id={name}" for name in secrets]
     if requirements.needs_code and with_git:
         mounts.append(f"--mount=type=bind,source=git,target={CODE_FOLDER}/.git")
     frozen = ["--frozen"] if requirements.is_frozen else []

@@ -33,6 +33,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SCP_REMOTE = re.compile(r"\w[\w.+-]*@[A-Za-z0-9][\w.-]*:[^\s-].*", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9][\w.-]*(:\d+)?", re.ASCII)
 _USER = re.compile(r"\w[\w.+-]*", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_]\w{0,127}", re.ASCII)
+NETRC = "netrc"
+"""The name of the secret that is a file for uv and pip, and no variable."""
 
 
 def _image_reference(value: str) -> str:
@@ -50,6 +53,15 @@ class BaseImage(Wire):
     base_image: ImageReference | None = None
 
 
+def _secret_name(name: str) -> str:
+    if name != NETRC and not _VARIABLE.fullmatch(name):
+        raise ValueError(f"expected the name of an environment variable, or {NETRC}")
+    return name
+
+
+SecretName = Annotated[str, AfterValidator(_secret_name)]
+
+
 class QueueBuilder(Wire):
     """The `builder` block of the queue's configuration."""
 
@@ -60,6 +72,8 @@ class QueueBuilder(Wire):
     platform: Platform | None = None
     git_submodules: bool = False
     git_lfs: bool = False
+    secrets: dict[SecretName, str] = Field(default_factory=dict)
+    """What the installation of packages needs to sign in, with references to secrets, by the variable's name."""
 
 
 class ArtifactCode(Model):
@@ -110,6 +124,8 @@ class ImageRecipe(Model):
     working_dir: str | None = None
     python_version: str
     platform: Platform = "linux/amd64"
+    secrets: tuple[str, ...] = ()
+    """The names of the secrets that the commands of the Dockerfile can read."""
     builder_version: str = BUILDER_VERSION
 
     @property
@@ -130,6 +146,8 @@ class BuildPlan(Model):
     recipe: ImageRecipe
     tag: str
     """The recipe's tag when the run was planned. A later version may compute another tag for the same recipe."""
+    secrets: dict[str, str] = Field(default_factory=dict)
+    """By name, values with references to secrets. The builder reads the secrets."""
     repository: str
     """The address of the repository to push to, without a tag."""
     token: str | None = None
@@ -233,11 +251,19 @@ def plan_build(
         working_dir=_inside(overrides.working_dir) if base_image else None,
         python_version=python_version(job.runtime, spec.python_version),
         platform=builder.platform or platform,
+        secrets=tuple(sorted(builder.secrets)),
     )
     name = parse_job_name(spec.job or "", entity=spec.entity, project=spec.project)
     full_name = f"{name.entity}/{name.project}/{name.collection}:{name.alias}"
     return BuildPlan(
-        item=item, entity=spec.entity, job=full_name, code=code, recipe=recipe, tag=recipe.tag, repository=to
+        item=item,
+        entity=spec.entity,
+        job=full_name,
+        code=code,
+        recipe=recipe,
+        tag=recipe.tag,
+        repository=to,
+        secrets=builder.secrets,
     )
 
 

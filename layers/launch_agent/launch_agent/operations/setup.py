@@ -17,6 +17,7 @@ _BUILD_QUOTAS = {
     "BUILD_GENERAL1_LARGE": "Concurrently running builds for Linux/Large environment",
 }
 """The names of CodeBuild's quotas: https://docs.aws.amazon.com/codebuild/latest/userguide/limits.html"""
+_GATEWAYS = ("dynamodb", "s3")
 _LONGEST_REASON = 3_000
 """CloudFormation takes an answer of 4,096 bytes:
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html"""
@@ -105,6 +106,18 @@ def wandb_unreachable(why: str) -> str:
         f"{why}. The functions reach W&B over the internet. Check WandbBaseUrl, and that the server accepts "
         "connections from AWS."
     )
+
+
+def endpoint_faults(unreachable: Mapping[str, str], region: str) -> Iterator[str]:
+    """Say which services the functions do not reach. `unreachable` has the reasons by the names of VPC endpoints."""
+    for name, why in sorted(unreachable.items()):
+        kind = (
+            "a gateway in their route tables" if name in _GATEWAYS else "it has to accept HTTPS from SecurityGroupIds"
+        )
+        yield (
+            f"no connection from SubnetIds reaches {name} ({why}). Create the VPC endpoint "
+            f"com.amazonaws.{region}.{name} ({kind}), or a route to the internet."
+        )
 
 
 def entity_hidden(entity: str) -> str:

@@ -1,6 +1,6 @@
 """What planning needs to know of the launch agent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from launch_agent.deployment import Deployment
@@ -18,3 +18,5 @@ class Agent(NamedTuple):
     shape: Shape
     entry_point_of: Callable[[str], tuple[str, ...] | None] = lambda _: ()
     """Returns the entry point in the configuration of an image; None if it is not known."""
+    prices_of: Callable[[set[str]], Mapping[str, float]] = lambda _: {}
+    """Returns the prices of an hour in US dollars, by instance type; those that are not known are missing."""

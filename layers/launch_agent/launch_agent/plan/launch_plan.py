@@ -5,21 +5,25 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Literal
 
+from pydantic import Field
+
 from launch_agent.errors import InvalidRunSpec
 from launch_agent.image.dockerfile import expected_choice
 from launch_agent.image.recipe import BuildPlan, ImageNote
 from launch_agent.model import Model, shown
 from launch_agent.plan.agent import Agent
+from launch_agent.plan.asked import asked_values
 from launch_agent.plan.delivery import Delivery, delivery_faults, delivery_of, gets_agents_key
 from launch_agent.plan.macros import Macros
 from launch_agent.plan.policy import policy_faults
 from launch_agent.plan.queue_block import QueueBlock, queue_block, sagemaker_args
 from launch_agent.plan.run_environment import API_KEY, IDENTITY
 from launch_agent.plan.secure_mode import secure_mode_faults
-from launch_agent.plan.source import Job, check_kind, source_of
+from launch_agent.plan.source import Job, Source, check_kind, source_of
 from launch_agent.plan.training_request import TrainingRequest, time_limit, training_request
 from launch_agent.plan.training_rules import expects_wandb_init, request_faults
 from launch_agent.run_queue.items import RESOURCE, ItemRef, RunSpec
+from launch_agent.run_queue.policy import matches
 
 
 class LaunchPlan(Model):
@@ -45,6 +49,8 @@ class LaunchPlan(Model):
     """Whether the container gets the launch agent's own API key."""
     dockerfile: str | None = None
     """Which Dockerfile builds the image, and why."""
+    instance_limits: dict[str, int] = Field(default_factory=dict)
+    """The limits of `max_jobs_per_instance_type` that the run counts for, by their patterns."""
 
     def summary(self, image: Literal["given", "reused", "to be built"]) -> dict[str, Any]:
         """Return what the execution and a person watching it need. The rest of the plan may contain secrets."""
@@ -115,7 +121,15 @@ def plan_launch(
         delivery=delivery,
         gets_agents_key=gets_agents_key(request, spec, agent),
         dockerfile=expected_choice(source.build.recipe) if source.build else None,
+        instance_limits=_instance_limits(source, request, agent),
     )
+
+
+def _instance_limits(source: Source, request: TrainingRequest, agent: Agent) -> dict[str, int]:
+    limits = agent.config.max_jobs_per_instance_type
+    asked = asked_values(source, request, agent.shape) if limits else ()
+    types = {each.value for each in asked if each.rule == "instance_types"}
+    return {pattern: limit for pattern, limit in limits.items() if any(matches([pattern], kind) for kind in types)}
 
 
 def _warnings(request: TrainingRequest, block: QueueBlock, spec: RunSpec, delivery: Delivery | None) -> Iterator[str]:

@@ -12,6 +12,7 @@ from launch_agent.image.recipe import BuildPlan, GitCode
 from launch_agent.model import shown
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.asked import Asked, asked_amounts, asked_values, block, blocks, data_sources
+from launch_agent.plan.price_rules import price_faults
 from launch_agent.plan.source import Source
 from launch_agent.plan.training_request import TrainingRequest
 from launch_agent.run_queue.policy import Rules, matches
@@ -41,6 +42,7 @@ def policy_faults(source: Source, request: TrainingRequest, queue: str, agent: A
         faults += [*_patterns(path, rules, asked), *_amounts(path, rules, request.body)]
         faults += [*_conditions(path, rules, request.body), *_tags(path, rules, request.body)]
         faults += [*_indirect_inputs(path, rules, request.body), *_other_keys(path, rules, request.body, agent)]
+        faults += price_faults(path, rules, request.body, agent.prices_of)
         if source.build:
             faults += _build(path, rules, source.build, source.spec.overrides.dockerfile)
     stack = agent.deployment.stack_name
@@ -53,9 +55,17 @@ def _patterns(path: str, rules: Rules, asked: list[Asked]) -> Iterator[str]:
         allowed = getattr(rules, rule)
         if allowed is None or matches(allowed, value):
             continue
-        what = f"{key} is not allowed" if rule in _HIDDEN else f'{key} is "{shown(value)}", which is not allowed'
         these = f"allows {', '.join(map(shown, allowed))}" if allowed else "allows none"
-        yield f"{what}: {path}.{rule} {these}."
+        yield f"{_not_allowed(rule, key, value)}: {path}.{rule} {these}."
+
+
+def _not_allowed(rule: str, key: str, value: str) -> str:
+    """Return what is not allowed, and how to change it if the value is missing."""
+    if rule == "jobs" and not value:
+        return "The run is of an image, and runs without a job are not allowed. Queue a run of a job that is allowed"
+    if not value:
+        return f"{key} is empty, which is not allowed. Write a value that is allowed, or leave it out"
+    return f"{key} is not allowed" if rule in _HIDDEN else f'{key} is "{shown(value)}", which is not allowed'
 
 
 def _amounts(path: str, rules: Rules, body: Mapping[str, Any]) -> Iterator[str]:

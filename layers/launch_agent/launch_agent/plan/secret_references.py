@@ -54,6 +54,24 @@ def secret_faults(environment: Mapping[str, Any], allowed: str, *, can_deliver: 
                     )
 
 
+def build_secret_faults(secrets: Mapping[str, str], allowed: str) -> Iterator[str]:
+    """Yield what is wrong with `builder.secrets` of a queue. `allowed` is the parameter RunSecretArns."""
+    for name, value in secrets.items():
+        if not has_reference(value):
+            yield (
+                f"builder.secrets.{shown(name)} has a value that everyone can read who can read the queue. Store it in "
+                "AWS Secrets Manager, and write ${secret:NAME}."
+            )
+        for text in _REFERENCE.findall(value):
+            try:
+                _reference(text, allowed)
+            except LookupError:
+                yield (
+                    f"builder.secrets.{shown(name)} names the secret {shown(text)}, and the stack's parameter "
+                    "RunSecretArns does not list it."
+                )
+
+
 def _reference(text: str, allowed: str) -> Reference:
     """Raises LookupError if no secret that is allowed has this ARN or name."""
     parts = text.split(":")

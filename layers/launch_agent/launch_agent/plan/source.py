@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from launch_agent.errors import InvalidLaunchConfig, UnsupportedJobSource
+from launch_agent.errors import InvalidLaunchConfig, InvalidRunSpec, UnsupportedJobSource
 from launch_agent.image.recipe import ArtifactCode, BuildPlan, git_code, parse_queue_builder, plan_build
 from launch_agent.plan.agent import Agent
 from launch_agent.plan.queue_block import QueueBlock
+from launch_agent.plan.secret_references import build_secret_faults
 from launch_agent.run_queue.items import RESOURCE, SCHEDULER_URI, ItemRef, RunSpec
 from launch_agent.run_queue.job_artifact import JobArtifact
 
@@ -70,6 +71,8 @@ def source_of(spec: RunSpec, job: Job | None, item: ItemRef, block: QueueBlock, 
         return Source(spec, job and job.artifact)
     _check_builder(spec, agent)
     builder = parse_queue_builder(block.raw.get("builder"))
+    if faults := list(build_secret_faults(builder.secrets, agent.deployment.run_secret_arns)):
+        raise InvalidRunSpec(faults, queue=item.queue)
     build = plan_build(
         spec,
         job.artifact,

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -174,11 +175,13 @@ def parse_run_spec(raw: object) -> RunSpec:
         raise InvalidRunSpec(list(faults_of(error))) from None
 
 
-def next_pops(queues: Sequence[str], *, room: int, hits: int) -> list[str]:
-    """Return the queue of each pop of the next requests, at most `room` of them.
+def next_pops(queues: Sequence[str], *, room: int, hits: int, rooms: Mapping[str, int] | None = None) -> list[str]:
+    """Return the queue of each pop of the next requests, at most `room` of them, and at most `rooms` of each queue.
 
     `queues` are those not found empty, starting with the next in turn. `hits` is how many items the last requests
     returned: so a full queue takes few requests, and an empty one takes a single pop.
     """
     size = min(room, max(len(queues), 2 * hits))
-    return [queues[index % len(queues)] for index in range(size)]
+    left = {queue: size if rooms is None else rooms.get(queue, size) for queue in queues}
+    turns = (queue for turn in range(size) for queue in queues if turn < left[queue])
+    return list(islice(turns, size))

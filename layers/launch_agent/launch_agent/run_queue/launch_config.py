@@ -107,12 +107,22 @@ class Schedulers(Model):
     instance_type: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
 
 
+def _check_served(named: Mapping[str, Any], info: ValidationInfo) -> None:
+    """Raise ValueError for the name of a queue that is not in `queues`."""
+    others = named.keys() - set(info.data.get("queues", []))
+    if others:
+        raise ValueError(f"the queue {shown(min(others))} is not in queues. Correct the name, or add the queue")
+
+
 class LaunchConfig(Model):
     """A parsed launch-config.yaml. A limit of -1 means no limit."""
 
     entity: str | None = None
     queues: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
     max_jobs: int = Field(default=1, ge=-1)
+    max_jobs_per_queue: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    max_jobs_per_instance_type: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """By a pattern of instance types, as in `policy`."""
     max_schedulers: int = Field(default=1, ge=-1)
     secure_mode: bool = False
     api_key_delivery: Literal["channel", "environment"] = "channel"
@@ -130,10 +140,14 @@ class LaunchConfig(Model):
     @field_validator("policy")
     @classmethod
     def _of_queues_that_are_served(cls, policy: Policy | None, info: ValidationInfo) -> Policy | None:
-        others = (policy.queues.keys() if policy else set()) - set(info.data.get("queues", []))
-        if others:
-            raise ValueError(f"the queue {shown(min(others))} is not in queues. Correct the name, or add the queue")
+        _check_served(policy.queues if policy else {}, info)
         return policy
+
+    @field_validator("max_jobs_per_queue")
+    @classmethod
+    def _limits_queues_that_are_served(cls, limits: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        _check_served(limits, info)
+        return limits
 
     @property
     def fingerprint(self) -> str:
@@ -186,6 +200,8 @@ _WITHOUT_EFFECT = {
 _EXAMPLES = {
     "queues": "queues: [sagemaker]",
     "max_jobs": "max_jobs: 4, or -1 for no limit",
+    "max_jobs_per_queue": "max_jobs_per_queue: {gpu: 2}",
+    "max_jobs_per_instance_type": 'max_jobs_per_instance_type: {"ml.p4d.*": 1}',
     "max_schedulers": "max_schedulers: 1, or -1 for no limit",
     "stopped_run_timeout": "stopped_run_timeout: 60",
     "api_key_delivery": "api_key_delivery: channel",

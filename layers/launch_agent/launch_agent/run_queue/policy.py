@@ -1,6 +1,5 @@
 """`policy` in launch-config.yaml: what runs may ask for. `plan.policy` compares runs with it."""
 
-import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -11,11 +10,26 @@ from launch_agent.model import Model
 Patterns = list[str] | None
 """What is allowed: texts in which * stands for any characters. None allows everything, an empty list nothing."""
 Most = Annotated[int, Field(ge=0)] | None
+MostDollars = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
 
 
 def matches(patterns: Sequence[str], value: str) -> bool:
     """Whether one of the patterns matches the whole value."""
-    return any(re.fullmatch(".*".join(map(re.escape, each.split("*"))), value, re.DOTALL) for each in patterns)
+    return any(_matches(each.split("*"), value) for each in patterns)
+
+
+def _matches(pieces: Sequence[str], value: str) -> bool:
+    """Whether a value has these pieces, with anything between two of them. Each is looked for once."""
+    first, *others = pieces
+    if not others or not value.startswith(first):
+        return value == first
+    at = len(first)
+    for piece in others[:-1]:
+        found = value.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return value.endswith(others[-1]) and at <= len(value) - len(others[-1])
 
 
 class Rules(Model):
@@ -46,6 +60,8 @@ class Rules(Model):
     max_wait_seconds: Most = None
     max_keep_alive_seconds: Most = None
     max_volume_gb: Most = None
+    max_usd_per_hour: MostDollars = None
+    max_usd_per_run: MostDollars = None
     require_vpc: bool = False
     require_network_isolation: bool = False
     allow_remote_debug: bool = True

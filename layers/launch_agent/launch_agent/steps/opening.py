@@ -1,6 +1,7 @@
 """Opens the runs of leased items and starts their executions: new ones together, and others one by one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,7 @@ class Opening:
         self._clients, self._config, self._agent = clients, clients.config, agent
         self._wandb, self._runs = clients.wandb, clients.runs
         self._left, self._has_time = room, has_time
+        self._rooms = self._left_in_queues()
         self._starting: list[tuple[Sequence[RunRecord], Iterator[bool | Exception]]] = []
         self.opened: list[str] = []
         """The run queue items whose executions were started, after `finish`."""
@@ -43,6 +45,23 @@ class Opening:
     def room(self) -> int:
         """Return how many more jobs may be leased. None if there is no time, or if AWS or W&B refused something."""
         return self._left if self._has_time() and not self.failures else 0
+
+    def rooms(self) -> Mapping[str, int]:
+        """Return how many more jobs of each queue with a limit of its own may be leased."""
+        return self._rooms
+
+    def _left_in_queues(self) -> dict[str, int]:
+        limits = self._config.max_jobs_per_queue
+        runs = self._runs.unreported_runs() if limits and self._agent.jobs_open else ()
+        in_use = Counter(run.item.queue for run in runs if run.is_open and run.slot is Slot.JOB)
+        return {queue: max(limit - in_use[queue], 0) for queue, limit in limits.items()}
+
+    def _uses(self, record: RunRecord) -> None:
+        """Count a job that is about to be opened. A scheduler takes no room."""
+        if record.slot is Slot.JOB:
+            self._left -= 1
+            if record.item.queue in self._rooms:
+                self._rooms[record.item.queue] -= 1
 
     def open_all(self, leased: Sequence[Leased]) -> None:
         """Open the runs of leased items. One that is not valid fails in W&B, and affects no other.
@@ -79,7 +98,8 @@ class Opening:
             # Whatever is wrong with one item must not affect the others.
             logger.info("leased items are opened one by one", exc_info=True)
             return False
-        self._left -= len(jobs)
+        for record in records:
+            self._uses(record)
         self._start_all(records, inputs)
         return True
 
@@ -122,7 +142,7 @@ class Opening:
             self._start_all([known], [self._input(known, leased.item.run_spec)])
             return
         record = self._new_record(leased, attempt=known.attempt + 1 if known else 1)
-        self._left -= record.slot is Slot.JOB
+        self._uses(record)
         given = self._input(record, leased.item.run_spec)
         if self._runs.open(record, spec=leased.item.run_spec, limit=self._config.limit(record.slot)):
             self._start_all([record], [given])

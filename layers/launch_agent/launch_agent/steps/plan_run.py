@@ -1,14 +1,14 @@
 """Acknowledges the item within its lease, then decides everything about its run before anything is submitted."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 
 from launch_agent.clients.service_model import create_training_job_shape
-from launch_agent.errors import ImageBeingBuilt, ImageBuildFailed, InvalidRunSpec, LeaseLost, WandbRefused
+from launch_agent.errors import AwsRefused, ImageBeingBuilt, ImageBuildFailed, InvalidRunSpec, LeaseLost, WandbRefused
 from launch_agent.image.recipe import BUILD_HOSTS, BuildPlan, ImageNote
 from launch_agent.model import Model
 from launch_agent.operations.metrics import Metric
@@ -92,7 +92,7 @@ class PlanRun:
             queue = self._wandb.queue_block(record.item)
         if spec.is_own_scheduler:
             spec = as_run(spec, queue, instance_type=self._config.schedulers.instance_type)
-        agent = Agent(self._clients.env.deployment, self._config, self._shape, self._entry_point_of)
+        agent = Agent(self._clients.env.deployment, self._config, self._shape, self._entry_point_of, self._prices_of)
         plan = plan_launch(spec, job, record.item, agent, queue)
         self._check_buckets(plan)
         warnings = [*plan.warnings, *self._key_warning(plan)]
@@ -104,6 +104,14 @@ class PlanRun:
 
     def _entry_point_of(self, image: str) -> tuple[str, ...] | None:
         return self._clients.image_configs.entry_point(image)
+
+    def _prices_of(self, types: set[str]) -> Mapping[str, float]:
+        """Return the prices of an hour, by instance type. The rules of the policy refuse a type without a price."""
+        try:
+            return self._clients.prices.of(types).an_hour
+        except AwsRefused:
+            logger.warning("no prices for the rules of the policy", exc_info=True)
+            return {}
 
     def _key_warning(self, plan: LaunchPlan) -> Iterator[str]:
         """Yield a warning, once for each queue, if containers get the launch agent's own API key."""

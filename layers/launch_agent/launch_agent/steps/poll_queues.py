@@ -3,6 +3,7 @@
 The schedule calls it every minute. That call sends the other polls of its minute, as ticks.
 """
 
+import random
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -107,7 +108,13 @@ class PollQueues:
         claimed = False
         queues = _in_turn(self._config.queues, every=self._polls.poll_interval_seconds)
         batches = self._wandb.lease(
-            agent.launch_agent_id, agent.entity, queues, room=opening.room, status=status, pool=self._clients.pool
+            agent.launch_agent_id,
+            agent.entity,
+            queues,
+            room=opening.room,
+            rooms=opening.rooms,
+            status=status,
+            pool=self._clients.pool,
         )
         try:
             for leased in batches:
@@ -260,6 +267,9 @@ class PollQueues:
 
 
 def _in_turn(queues: list[str], *, every: int) -> list[str]:
-    """Return the queues, starting with a different one at every poll, so that none waits behind a full one."""
-    first = int(time.time() // every) % len(queues)
+    """Return the queues, starting with any of them at each poll, so that none waits behind a full one.
+
+    In a fixed turn, jobs of as many polls as there are queues would free their slot for the same queue each time.
+    """
+    first = random.Random(int(time.time() // every)).randrange(len(queues))  # noqa: S311 - it spreads turns
     return queues[first:] + queues[:first]

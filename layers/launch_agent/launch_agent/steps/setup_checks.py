@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+from launch_agent.clients.endpoints import OF_BUILDS, OF_FUNCTIONS
 from launch_agent.clients.queues import Queues
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.errors import AwsRefused, InvalidLaunchConfig, WandbKeyRejected, WandbUnavailable
@@ -41,6 +42,8 @@ class SetupChecks:
     def all(self) -> Iterator[Check]:
         """Yield the checks. Make each before the next: the first ones find what others are about."""
         yield Check("launch-config.yaml", self._launch_config)
+        if self._setup.vpc_id:
+            yield Check(f"endpoints in {self._setup.vpc_id}", self._endpoints)
         yield Check("W&B", self._wandb)
         for name in self._config.queues if self._config and self._queues else ():
             yield Check(f"run queue {name}", partial(self._queue, name), queue=name)
@@ -72,6 +75,13 @@ class SetupChecks:
             yield str(error)
             return
         yield from setup.destination_faults(self._config.image_destination, self._env.image_repository)
+
+    def _endpoints(self) -> Iterator[str]:
+        """Builds are in the same subnets, so the function looks for what they need too."""
+        builds = OF_BUILDS if self._env.image_repository else {}
+        hosts = {"ecr.dkr": self._env.image_repository.partition("/")[0]} if builds else {}
+        found = self._clients.endpoints.unreachable({**OF_FUNCTIONS, **builds}, hosts)
+        yield from setup.endpoint_faults(found, self._env.region)
 
     def _wandb(self) -> Iterator[str]:
         try:

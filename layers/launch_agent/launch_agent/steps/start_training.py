@@ -75,7 +75,7 @@ class StartTraining:
             named = self._with_links({**plan.training_request, "TrainingJobName": name}, record, plan)
             # Before the task token is stored: the run could end before it has begun.
             Results(self._clients).begin(record, RunDetails(details.spec, plan), named)
-            if self._submit(self._request(named, record, details.spec, plan), record, task):
+            if self._submit(self._request(named, record, details.spec, plan), record, task, plan.instance_limits):
                 announce(self._clients, run_launched(record, name, self._clients.env.deployment))
                 return {"training_job_name": name}
         raise TrainingJobRejected(
@@ -83,7 +83,7 @@ class StartTraining:
             "jobs. Use another run id, or remove TrainingJobName from the queue's configuration."
         )
 
-    def _submit(self, request: dict[str, Any], record: RunRecord, task: Task) -> bool:
+    def _submit(self, request: dict[str, Any], record: RunRecord, task: Task, limits: Mapping[str, int]) -> bool:
         """Submit a training job, or adopt the job of that name if it is ours. Return False if it is not ours.
 
         Raises CapacityUnavailable, CapacityWaitEnded, and TrainingJobRejected.
@@ -96,6 +96,8 @@ class StartTraining:
                 self._bucket.delete(record.credentials)
             raise TrainingJobRejected(_ENDED)
         try:
+            if limits:
+                self._clients.instance_limits.take(limits, record.item.id)
             created = self._sagemaker.create(request)
         except CapacityUnavailable as error:
             # The job of an earlier try that did not get SageMaker's answer may be what uses up the quota.

@@ -17,7 +17,6 @@ ENVIRONMENT = "environment"
 SECRETS = "secrets"
 """A folder, with a file for each variable that has a secret, if the container does not start through sh."""
 _FOLDER = f"/opt/ml/input/data/{CHANNEL}"
-_SCHEME = re.compile(r"\w+://")
 _PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 
 
@@ -54,7 +53,7 @@ def netrc(base_url: str, api_key: str) -> str:
     The wandb SDK looks for the host with its port (`read_netrc_auth` in `wandb/sdk/lib/wbauth/wbnetrc.py`), and
     `requests`, which earlier versions used, without it.
     """
-    host = re.split(r"[/?#]", _SCHEME.sub("", base_url, count=1))[0].rpartition("@")[2]
+    host = re.split(r"[/?#]", base_url.partition("://")[2] or base_url)[0].rpartition("@")[2]
     password = api_key if _PLAIN.fullmatch(api_key) else '"{}"'.format(re.sub(r'(["\\])', r"\\\1", api_key))
     machines = dict.fromkeys([host, re.sub(r":\d*$", "", host)])
     return "".join(f"machine {machine} login user password {password}\n" for machine in machines)

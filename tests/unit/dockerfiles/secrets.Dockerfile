@@ -1,0 +1,12 @@
+FROM public.ecr.aws/docker/library/python:3.11-trixie
+USER root
+COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /usr/local/bin/uv
+RUN python -m venv /opt/venv
+ENV VIRTUAL_ENV=/opt/venv PATH="/opt/venv/bin:$PATH"
+COPY requirements/ /opt/requirements/
+WORKDIR /opt/requirements
+RUN --mount=type=bind,source=install.py,target=/opt/install.py --mount=type=secret,id=UV_INDEX_TEAM_PASSWORD --mount=type=secret,id=netrc python /opt/install.py requirements.txt
+WORKDIR /opt/program
+COPY code/ /opt/program/
+ENV PYTHONUNBUFFERED=1
+ENTRYPOINT ["python", "src/train.py"]
