@@ -63,6 +63,7 @@ class Account:
             "IMAGE_REPOSITORY": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/images",
             "NO_PROXY": "",
             "PARTITION": "aws",
+            "POLL_INTERVAL_SECONDS": "15",
             "POWERTOOLS_SERVICE_NAME": "launch-agent",
             "QUEUE_CONFIGURATION": json.dumps(CONFIG),
             "REGION": REGION,
@@ -443,13 +444,16 @@ def no_way_out(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_way_out")
+@pytest.mark.parametrize("interval", ["60", "15"])
 @pytest.mark.parametrize("builds", [True, False])
-def test_every_endpoint_that_is_missing_is_named_at_once(account: Account, builds: bool) -> None:
+def test_every_endpoint_that_is_missing_is_named_at_once(account: Account, builds: bool, interval: str) -> None:
+    account.environment["POLL_INTERVAL_SECONDS"] = interval
     if not builds:
         account.environment["IMAGE_REPOSITORY"] = ""
     (found,) = (each for each in account.check() if each.what == "endpoints in vpc-1")
     named = [fault.split()[5] for fault in found.faults]
     functions = ["dynamodb", "events", "logs", "s3", "sagemaker.api", "secretsmanager", "states"]
+    functions += [] if interval == "60" else ["sqs"]
     assert named == sorted([*functions, *(["codebuild", "ecr.api", "ecr.dkr", "lambda", "sts"] if builds else [])])
     gateways = [name for name, fault in zip(named, found.faults, strict=True) if "a gateway" in fault]
     assert gateways == ["dynamodb", "s3"]

@@ -85,6 +85,7 @@ class SetupEnvironment(Settings):
 
     build_compute_type: str
     data_kms_key_arn: str
+    poll_interval_seconds: int
     queue_configuration: Json[dict[str, Any]]
     """The configuration that the stack suggests for its queues."""
     secret_kms_key_arn: str

@@ -25,6 +25,8 @@ OF_FUNCTIONS = {
 (https://docs.aws.amazon.com/vpc/latest/privatelink/aws-services-privatelink-support.html)."""
 OF_BUILDS = {"codebuild": "codebuild", "ecr.api": "ecr", "lambda": "lambda", "sts": "sts"}
 """The same for services that stacks need which build images."""
+OF_TICKS = {"sqs": "sqs"}
+"""The same for stacks that poll more than once a minute."""
 _SECONDS = 3
 
 

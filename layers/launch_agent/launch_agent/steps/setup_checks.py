@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from launch_agent.clients.endpoints import OF_BUILDS, OF_FUNCTIONS
+from launch_agent.clients.endpoints import OF_BUILDS, OF_FUNCTIONS, OF_TICKS
 from launch_agent.clients.queues import Queues
 from launch_agent.clients.service_model import create_training_job_shape
 from launch_agent.errors import AwsRefused, InvalidLaunchConfig, WandbKeyRejected, WandbUnavailable
@@ -80,7 +80,8 @@ class SetupChecks:
         """Builds are in the same subnets, so the function looks for what they need too."""
         builds = OF_BUILDS if self._env.image_repository else {}
         hosts = {"ecr.dkr": self._env.image_repository.partition("/")[0]} if builds else {}
-        found = self._clients.endpoints.unreachable({**OF_FUNCTIONS, **builds}, hosts)
+        ticks = OF_TICKS if self._setup.poll_interval_seconds < 60 else {}
+        found = self._clients.endpoints.unreachable({**OF_FUNCTIONS, **builds, **ticks}, hosts)
         yield from setup.endpoint_faults(found, self._env.region)
 
     def _wandb(self) -> Iterator[str]:
