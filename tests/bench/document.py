@@ -19,8 +19,10 @@ def write(name: str, group: Group) -> None:
     """Replace the part of the document between the comments of a group."""
     begin, end = f"<!-- bench: {name} -->", "<!-- end -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    text = "\n".join([begin, *_lines(group), end])
+    text = "\n".join([begin, *_lines(group), *group.lines, end])
     DOCUMENT.write_text(pattern.sub(lambda _: text, DOCUMENT.read_text()))
+    for path, content in group.files.items():
+        path.write_text(content)
 
 
 def _lines(group: Group) -> Iterator[str]:

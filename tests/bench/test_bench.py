@@ -1,0 +1,76 @@
+"""The benchmarks measure what they say. How long anything takes is not tested."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bench import drain, latency, requests
+from tests.bench.simulated import simulated
+from tests.bench.stock_agent import StockAgent, stock_agent
+from tests.bench.units import Units
+from tests.documents import runs_table
+from tests.simulation.dynamodb import Table
+from tests.simulation.training import Script
+
+
+@pytest.fixture(scope="module")
+def stock() -> Iterator[StockAgent]:
+    """A real stock agent that has launched two runs."""
+    with stock_agent(script=Script(pending=1, training=86_400)) as agent:
+        agent.push(2)
+        agent.wait_for_jobs(2)
+        yield agent
+
+
+def test_the_stock_agent_launches_every_run_that_is_queued(stock: StockAgent) -> None:
+    jobs = stock.training.jobs.values()
+    assert len(jobs) == len(stock.created_at) == 2
+    assert {job.tags["WandbRunId"] for job in jobs} == {job.name for job in jobs}
+    items = stock.server.state.items.values()
+    assert {item.associated_run_id for item in items} == {job.name for job in jobs}
+
+
+def test_each_request_of_the_stock_agent_is_counted(stock: StockAgent) -> None:
+    assert stock.asked["sagemaker.CreateTrainingJob"] == stock.asked["wandb.ackRunQueueItem"] == 2
+    assert stock.asked["sts.GetCallerIdentity"] == 4
+    assert stock.asked["wandb.popFromRunQueue"] == len(stock.popped_at)
+
+
+def test_a_run_waits_for_the_next_poll_and_then_for_the_calls_of_its_launch() -> None:
+    waits = latency.of_application(interval=5, runs=10)
+    assert len(waits) == 10
+    assert all(0.4 < wait < 10 for wait in waits)
+
+
+def test_draining_counts_the_requests_of_this_application() -> None:
+    drained = drain.of_application(20)
+    assert 20 < drained.wandb_requests < 60
+    assert 20 * 10 < drained.aws_requests < 20 * 25
+
+
+def test_a_job_of_an_image_has_five_transitions_and_one_training_job() -> None:
+    asked, transitions = requests.of_application(3)
+    assert transitions == 3 * 5
+    assert asked["sagemaker.CreateTrainingJob"] == asked["wandb.AckItem"] == asked["sfn.StartExecution"] == 3
+
+
+def test_time_passes_for_calls_and_is_counted_by_function() -> None:
+    with simulated(interval=60) as (made, meter):
+        made.clock.run(60)
+        assert meter.invocations["poll_queues"] == 1
+        assert meter.requests["wandb.UpdateAndPop"] == 1
+        assert meter.seconds["poll_queues"] > 0.1
+        assert meter.processor["poll_queues"] > 0
+
+
+def test_the_units_of_a_table_are_those_that_dynamodb_charges() -> None:
+    table = Table(runs_table())
+    units = Units(table)
+    table.answer("PutItem", {"Item": {"pk": {"S": "out of the index"}, "x": {"S": "x" * 2_000}}})
+    assert units.written == 2
+    opened = {"pk": {"S": "run"}, "open": {"S": "run"}, "x": {"S": "x" * 2_000}}
+    table.answer("TransactWriteItems", {"TransactItems": [{"Put": {"Item": opened}}]})
+    assert units.written == 2 + 2 * (2 + 1)
+    table.answer("GetItem", {"Key": {"pk": {"S": "run"}}, "ConsistentRead": True})
+    table.answer("GetItem", {"Key": {"pk": {"S": "nothing"}}})
+    assert units.read == 1.5
