@@ -7,13 +7,14 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.bench import cold_start, document, drain, latency, packages, requests
+from tests.bench import cold_start, document, drain, latency, packages, requests, ticks
 from tests.bench.figure import Group
 
 GROUPS: dict[str, Callable[[argparse.Namespace], Group]] = {
     "latency": lambda _: latency.figures(),
     "drain": lambda arguments: drain.figures(stock=arguments.stock_items),
     "requests": lambda _: requests.figures(),
+    "ticks": lambda _: ticks.figures(),
     "cold-start": lambda _: cold_start.figures(),
     "packages": lambda _: packages.figures(),
 }

@@ -1,10 +1,12 @@
 """The benchmarks measure what they say. How long anything takes is not tested."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from tests.bench import drain, latency, requests
+from tests.bench import drain, latency, requests, ticks
+from tests.bench.plot import plot
 from tests.bench.simulated import simulated
 from tests.bench.stock_agent import StockAgent, stock_agent
 from tests.bench.units import Units
@@ -74,3 +76,15 @@ def test_the_units_of_a_table_are_those_that_dynamodb_charges() -> None:
     table.answer("GetItem", {"Key": {"pk": {"S": "run"}}, "ConsistentRead": True})
     table.answer("GetItem", {"Key": {"pk": {"S": "nothing"}}})
     assert units.read == 1.5
+
+
+def test_a_poll_asks_w_and_b_about_a_hundred_open_runs_at_a_time() -> None:
+    tick = ticks.of_application(101)
+    assert tick.wandb_requests == 3
+    assert tick.read_units > 1
+
+
+def test_a_plot_has_every_value_of_every_line() -> None:
+    drawn = plot("a & b", {"x": {0: 1.5, 10: 2.5}, "y": {0: 7, 10: 7}})
+    assert re.findall(r'">([\d.]+)</text>', drawn) == ["1.5", "2.5", "7", "7", "0", "10"]
+    assert "a &amp; b" in drawn
