@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.bench import cold_start, document, drain, latency, packages, requests, ticks
+from tests.bench import bill, cold_start, document, drain, latency, packages, requests, ticks
 from tests.bench.figure import Group
 
 GROUPS: dict[str, Callable[[argparse.Namespace], Group]] = {
@@ -15,6 +15,7 @@ GROUPS: dict[str, Callable[[argparse.Namespace], Group]] = {
     "drain": lambda arguments: drain.figures(stock=arguments.stock_items),
     "requests": lambda _: requests.figures(),
     "ticks": lambda _: ticks.figures(),
+    "costs": lambda _: bill.figures(),
     "cold-start": lambda _: cold_start.figures(),
     "packages": lambda _: packages.figures(),
 }

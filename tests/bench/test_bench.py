@@ -5,14 +5,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench import drain, latency, requests, ticks
+from tests.bench import bill, counts, drain, latency, requests, ticks
 from tests.bench.plot import plot
+from tests.bench.prices import prices
 from tests.bench.simulated import simulated
 from tests.bench.stock_agent import StockAgent, stock_agent
 from tests.bench.units import Units
 from tests.documents import runs_table
 from tests.simulation.dynamodb import Table
 from tests.simulation.training import Script
+
+OF_TIME = ("lambda_gb_seconds",)
+"""The counts that are not the same on every machine."""
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +92,35 @@ def test_a_plot_has_every_value_of_every_line() -> None:
     drawn = plot("a & b", {"x": {0: 1.5, 10: 2.5}, "y": {0: 7, 10: 7}})
     assert re.findall(r'">([\d.]+)</text>', drawn) == ["1.5", "2.5", "7", "7", "0", "10"]
     assert "a &amp; b" in drawn
+
+
+def test_the_costs_in_the_readme_are_those_of_the_counts_and_the_prices() -> None:
+    text = bill.README.read_text()
+    assert bill.with_costs(text, bill.stored()) == text
+
+
+@pytest.mark.parametrize("interval", bill.INTERVALS)
+def test_an_idle_hour_costs_what_was_counted(interval: int) -> None:
+    now, then = counts.of_idle_hour(interval), bill.stored()["idle_hour"][str(interval)]
+    assert {name: now[name] for name in now if name not in OF_TIME} == pytest.approx(
+        {name: then[name] for name in then if name not in OF_TIME}, rel=0.02
+    )
+
+
+def test_a_job_costs_what_was_counted() -> None:
+    now, then = counts.of_job(), bill.stored()["job"]
+    assert {name: now[name] for name in now if name not in OF_TIME} == pytest.approx(
+        {name: then[name] for name in then if name not in OF_TIME}, rel=0.05
+    )
+
+
+def test_every_quantity_of_a_month_has_a_price_and_every_price_a_quantity() -> None:
+    month = bill.quantities(bill.stored(), jobs=1000, interval=15)
+    assert month.keys() == prices().keys()
+    assert all(price.source.startswith("https://aws.amazon.com/") for price in prices().values())
+
+
+def test_what_is_free_is_not_paid_for() -> None:
+    dashboards = prices()["dashboards"]
+    assert (dashboards.of(4, with_free=False), dashboards.of(4, with_free=True)) == (12, 3)
+    assert dashboards.of(1, with_free=True) == 0
