@@ -40,7 +40,8 @@ def _figures(jobs: int, window: int, many: int) -> Iterator[Figure]:
     yield Figure("requests_per_job", total, "requests", stock_total)
     yield Figure("transitions_per_job", transitions / jobs, "transitions")
     for operation in sorted({*ours, *launched}):
-        value, peer = (round(asked.get(operation, 0) / jobs, 2) for asked in (ours, launched))
+        # An idle agent's heartbeats are not always as many: a difference below zero is none.
+        value, peer = (max(round(asked.get(operation, 0) / jobs, 2), 0) for asked in (ours, launched))
         if value or peer:
             yield Figure(f"per_job {operation}", value, "requests", peer)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bench import bill, counts, drain, latency, requests, ticks
+from tests.bench.__main__ import GROUPS
+from tests.bench.document import DOCUMENT
 from tests.bench.plot import plot
 from tests.bench.prices import prices
 from tests.bench.simulated import simulated
@@ -15,6 +17,10 @@ from tests.documents import runs_table
 from tests.simulation.dynamodb import Table
 from tests.simulation.training import Script
 
+TARGETS = (
+    *("enqueue_to_create_p50_s", "drain_100_s", "drain_1000_s", "requests_per_job_hour", "tick_10000_open_s"),
+    *("tick_10000_open_mb", "coldstart_slowest_s", "package_max_mb", "idle_month_usd_60s", "idle_month_usd_15s"),
+)
 OF_TIME = ("lambda_gb_seconds",)
 """The counts that are not the same on every machine."""
 
@@ -92,6 +98,14 @@ def test_a_plot_has_every_value_of_every_line() -> None:
     drawn = plot("a & b", {"x": {0: 1.5, 10: 2.5}, "y": {0: 7, 10: 7}})
     assert re.findall(r'">([\d.]+)</text>', drawn) == ["1.5", "2.5", "7", "7", "0", "10"]
     assert "a &amp; b" in drawn
+
+
+def test_the_document_has_the_figures_of_every_group() -> None:
+    text = DOCUMENT.read_text()
+    for name in GROUPS:
+        (part,) = re.findall(f"<!-- bench: {name} -->(.*?)<!-- end -->", text, re.DOTALL)
+        assert "\n| `" in part
+    assert [name for name in TARGETS if f"\n| `{name}` |" not in text] == []
 
 
 def test_the_costs_in_the_readme_are_those_of_the_counts_and_the_prices() -> None:
