@@ -13,7 +13,7 @@ from tests.bench.prices import about, instance, prices
 from tests.documents import ROOT, resources
 
 README, COUNTS = ROOT / "README.md", ROOT / "tests/bench/counts.json"
-INTERVALS, JOBS = (15, 60), (0, 1_000, 10_000)
+INTERVALS, JOBS = (5, 15, 60), (0, 1_000, 10_000)
 _HOURS = 730
 _FIXED = ("dashboards", "alarms", "secrets")
 _COLUMNS = ((0, 60), (0, 15), (1_000, 15), (10_000, 15))
@@ -126,7 +126,10 @@ def with_costs(text: str, counts: Any) -> str:
 
 
 def _costs(counts: Any) -> Iterator[str]:
-    heads = [f"This, polled every {interval} s" for interval in INTERVALS]
+    heads = [
+        f"This, polled every {interval} s" if not index else f"Every {interval} s"
+        for index, interval in enumerate(INTERVALS)
+    ]
     yield f"| Runs a month | {' | '.join(heads)} | An agent on a t2.micro |"
     yield f"|---|{'---|' * (len(INTERVALS) + 1)}"
     for jobs in JOBS:
@@ -150,8 +153,8 @@ def _explained(counts: Any) -> Iterator[str]:
     )
     yield (
         f"Idle: the dashboard ({of['dashboards']}), {busy['alarms']} alarms ({of['alarms']}), the secret "
-        f"({of['secrets']}), and polls, sweeps and all their calls ({' or '.join(map(_dollars, polls))}). With what is "
-        f"free in every account, such as three dashboards and ten alarms, {' or '.join(map(_dollars, free))}."
+        f"({of['secrets']}), and polls, sweeps and all their calls ({', '.join(map(_dollars, polls))}). With what is "
+        f"free in every account, such as three dashboards and ten alarms, {', '.join(map(_dollars, free))}."
     )
     yield (
         f"While runs end, {busy['metrics']:.0f} metrics are written ({of['metrics']} if they are every hour; ten are "
