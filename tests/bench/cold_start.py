@@ -3,24 +3,28 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
 from tests.bench.application import build_layers, environment_of, layers_in
 from tests.bench.figure import Figure, Group
+from tests.bench.simulated import simulated
 from tests.documents import ROOT
 from tests.handlers import NAMES
+from tests.simulation.training import Script
+from tests.simulation.world import MINUTE
 
 _START = Path(__file__).with_name("start.py")
 _LAMBDA, _TRAINING = (ROOT / ".venvs" / name / "bin/python" for name in ("lambda", "training"))
 _STOCK = "wandb.sdk.launch.agent.agent"
-_ROUNDS = 9
+_ROUNDS, _WARM_RUNS = 9, 40
 _ABOUT = (
     "Import and init of each function, next to `import wandb.sdk.launch.agent.agent`: processor seconds of a new "
     f"process with bytecode, and its peak memory. Medians of {_ROUNDS} rounds; in each of them, every function and the "
     "stock agent start once. The layer is the built one, and botocore comes from an environment that has only what "
-    "Lambda's runtime has."
+    "Lambda's runtime has. Warm: the processor seconds of an invocation in the simulated world, on average, without "
+    "signatures and TLS."
 )
 
 
@@ -40,7 +44,25 @@ def figures() -> Group:
     middle = {
         name: {key: median(each[key] for each in results) for key in results[0]} for name, results in starts.items()
     }
-    return Group("Cold start", _ABOUT, tuple(_figures(middle)))
+    return Group("Cold start", _ABOUT, (*_figures(middle), *_warm()))
+
+
+def _warm() -> Iterator[Figure]:
+    """Yield what a warm invocation of each function works, while runs are launched, end, and fail to launch."""
+    with simulated(interval=60, script=Script(pending=30, training=120, uploading=30)) as (made, meter):
+        for number in range(_WARM_RUNS):
+            if number % 4:
+                made.push()
+            else:
+                made.push(docker={"docker_image": "not/in-ecr"})
+        made.sweep()
+        made.clock.run(30 * MINUTE)
+        made.delete_stack()
+        made.clock.run(MINUTE)
+        for name in NAMES:
+            if meter.invocations[name]:
+                seconds = meter.processor[name] / meter.invocations[name]
+                yield Figure(f"warm_{name}_s", round(seconds, 4), "s")
 
 
 def _figures(middle: Mapping[str, Mapping[str, float]]) -> list[Figure]:

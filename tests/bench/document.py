@@ -19,8 +19,10 @@ def write(name: str, group: Group) -> None:
     """Replace the part of the document between the comments of a group."""
     begin, end = f"<!-- bench: {name} -->", "<!-- end -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    text = "\n".join([begin, *_lines(group), end])
+    text = "\n".join([begin, *_lines(group), *group.lines, end])
     DOCUMENT.write_text(pattern.sub(lambda _: text, DOCUMENT.read_text()))
+    for path, content in group.files.items():
+        path.write_text(content)
 
 
 def _lines(group: Group) -> Iterator[str]:
@@ -44,7 +46,8 @@ def _machine() -> str:
     processor = _processor()
     packages = ", ".join(f"{name} {_version(name, environment)}" for name, environment in _PACKAGES.items())
     versions = f"Python {platform.python_version()}, {packages}"
-    return f"{today}: {os.cpu_count()} x {processor}, {platform.system()}; {versions}, version {__version__}"
+    load = f"{os.getloadavg()[1]:.1f} processes at a time"  # on a busy machine, the stock agent is slower
+    return f"{today}: {os.cpu_count()} x {processor}, {platform.system()}, {load}; {versions}, version {__version__}"
 
 
 def _version(name: str, environment: str) -> str:

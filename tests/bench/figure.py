@@ -1,6 +1,8 @@
 """A figure: what was measured, and the stock launch agent's figure from the same run."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -20,7 +22,8 @@ class Figure(NamedTuple):
     @property
     def line(self) -> str:
         """The figure as a line of JSON."""
-        return json.dumps({**self._asdict(), "ratio": self.ratio})
+        values = {"value": self.value, "unit": self.unit, "peer": self.peer, "ratio": self.ratio}
+        return json.dumps({"figure": self.name, **values})
 
 
 class Group(NamedTuple):
@@ -29,3 +32,7 @@ class Group(NamedTuple):
     title: str
     about: str
     figures: tuple[Figure, ...]
+    lines: tuple[str, ...] = ()
+    """What follows the table in the document."""
+    files: Mapping[Path, str] = {}
+    """The contents of other files that are written with the document."""

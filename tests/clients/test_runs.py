@@ -626,3 +626,24 @@ def test_what_a_change_forgets_can_have_been_stored() -> None:
 def test_slots_are_taken_by_what_opens_a_run_and_freed_by_what_ends_it() -> None:
     for change in LIFE.values():
         assert change.slots == (change.to is RunState.OPEN) - (RunState.OPEN in change.after)
+
+
+def test_open_runs_that_fill_more_than_a_page_are_all_found(runs: Runs) -> None:
+    items = [item_ref(str(number), queue="x" * 300_000) for number in range(5)]
+    for item in items:
+        assert runs.open(run_record(item=item), spec=None, limit=-1)
+    assert sorted(run.item.id for run in runs.unreported_runs()) == [item.id for item in items]
+
+
+def test_a_page_of_the_simulated_table_has_a_megabyte() -> None:
+    table = Table(runs_table())
+    for number in range(5):
+        item = {"pk": {"S": str(number)}, "open": {"S": "run"}, "entity": {"S": "x" * 300_000}}
+        table.answer("PutItem", {"Item": item})
+    asked: dict[str, Any] = {"IndexName": "OpenRuns", "KeyConditionExpression": "#n = :v"}
+    asked |= {"ExpressionAttributeNames": {"#n": "open"}, "ExpressionAttributeValues": {":v": {"S": "run"}}}
+    first = table.answer("Query", asked)
+    second = table.answer("Query", {**asked, "ExclusiveStartKey": first["LastEvaluatedKey"]})
+    assert [item["pk"]["S"] for page in (first, second) for item in page["Items"]] == ["0", "1", "2", "3", "4"]
+    assert len(first["Items"]) == 3
+    assert "LastEvaluatedKey" not in second

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 Item = dict[str, dict[str, Any]]
@@ -18,6 +19,7 @@ Condition = Callable[[Item, Names, Values], bool]
 _TOKEN = re.compile(r"\s*(\(|\)|,|<=|>=|<>|<|>|=|[#:]?\w+)")
 _CLAUSE = re.compile(r"\b(SET|ADD|DELETE|REMOVE)\b")
 _MAX_ITEM = 400 * 1024
+_MAX_PAGE = 1024 * 1024
 _MAX_KEY = 2048
 _KEY_TOO_LONG = (
     "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of2048 bytes"
@@ -73,8 +75,18 @@ class Table:
         if asked["ExpressionAttributeNames"][name] != hash_key:
             raise Refused("ValidationException", "Query condition missed key schema element")
         wanted = asked["ExpressionAttributeValues"][value]
-        found = [item for item in self._indexed[asked["IndexName"]].values() if item.get(hash_key) == wanted]
-        return {"Items": [{k: v for k, v in item.items() if k in projected or k == hash_key} for item in found]}
+        found = (item for item in self._indexed[asked["IndexName"]].values() if item.get(hash_key) == wanted)
+        shown = [{k: v for k, v in item.items() if k in projected or k == hash_key} for item in found]
+        after = asked.get("ExclusiveStartKey")
+        start = next(n for n, item in enumerate(shown, 1) if item[self._key] == after[self._key]) if after else 0
+        return self._page(shown[start:], hash_key)
+
+    def _page(self, items: list[Item], hash_key: str) -> dict[str, Any]:
+        """Return the first items of a query, as many as DynamoDB reads at a time, and where the next page begins."""
+        sizes = accumulate(map(size_of, items))
+        page = [item for item, size in zip(items, sizes, strict=True) if size <= _MAX_PAGE]
+        more = {name: page[-1][name] for name in (self._key, hash_key)} if len(page) < len(items) else None
+        return {"Items": page, **({"LastEvaluatedKey": more} if more else {})}
 
     def _transact(self, writes: list[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
         keys = [self._key_of(kind, asked) for kind, asked in writes]
@@ -147,17 +159,17 @@ def conflict(operation: str) -> Refused:
 
 def _problem(kind: str, item: Item) -> str:
     """Return what is wrong with an item to store; empty if nothing is."""
-    if _size(item) > _MAX_ITEM:
+    if size_of(item) > _MAX_ITEM:
         return f"Item size {'to update ' if kind == 'Update' else ''}has exceeded the maximum allowed size"
     return ""
 
 
-def _size(item: Item) -> int:
+def size_of(item: Item) -> int:
     """Return the size of an item as DynamoDB counts it: the attribute names and the values."""
-    return sum(len(name.encode()) + _size_of(value) for name, value in item.items())
+    return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
 
 
-def _size_of(value: dict[str, Any]) -> int:
+def _value_size(value: dict[str, Any]) -> int:
     ((kind, content),) = value.items()
     if kind == "S":
         return len(content.encode())
@@ -166,11 +178,11 @@ def _size_of(value: dict[str, Any]) -> int:
     if kind == "B":
         return len(content) * 3 // 4  # it is in base64
     if kind == "M":
-        return 3 + len(content) + _size(content)
+        return 3 + len(content) + size_of(content)
     if kind == "L":
-        return 3 + len(content) + sum(map(_size_of, content))
+        return 3 + len(content) + sum(map(_value_size, content))
     if kind in ("SS", "NS", "BS"):
-        return sum(_size_of({kind[0]: member}) for member in content)
+        return sum(_value_size({kind[0]: member}) for member in content)
     return 1
 
 

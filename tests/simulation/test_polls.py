@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local.wandb.queues import ItemState
-from tests.documents import ROOT, template
+from tests.documents import template
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
 from tests.simulation.functions import Latency
 from tests.simulation.machine import Done, TaskFailed
@@ -288,21 +288,3 @@ def test_queues_take_turns_by_poll() -> None:
         turns = len(list(groupby(served)))
         assert turns > 11  # more than there are minutes
         assert min(Counter(served).values()) >= 5
-
-
-def test_the_costs_in_the_readme_count_what_an_idle_stack_does() -> None:
-    faults = NoFaults()
-    with world(5, faults, poll_interval=15) as made:
-        made.clock.run(2 * MINUTE)
-        polls = Polls(made)
-        faults.seen.clear()
-        made.clock.run(10 * HOUR)
-        sent = faults.seen[Site("poll_queues", "sqs", "SendMessageBatch")]
-    scheduled, ticks = (round(each / 10) for each in (sent, polls.begun - sent))
-    long_polls = 5 * HOUR / 20
-    requests = scheduled + long_polls + 2 * ticks  # Lambda receives and deletes each tick
-    a_month = 30 * 24
-    words = " ".join((ROOT / "README.md").read_text().split())
-    assert f"Idle: {scheduled * a_month:,} polls" in words
-    assert f"also: {ticks * a_month:,} polls" in words
-    assert f"{round(requests * a_month, -4):,.0f} requests to SQS" in words

@@ -208,7 +208,7 @@ class _Pool(urllib3.HTTPConnectionPool):
     def _make_request(self, conn: Any, method: str, url: str, **how: Any) -> Any:  # type: ignore[override]
         """Answer a request from urllib3 instead of the network."""
         path, headers, body = urlsplit(url).path, how["headers"] or {}, how["body"] or b""
-        operation = _operation(path, body)
+        operation = operation_of(path, body)
         try:
             status, content = outside(
                 "wandb", operation, lambda: _answering.wandb.answer(method, url, headers, body), _wandb_fault
@@ -220,7 +220,7 @@ class _Pool(urllib3.HTTPConnectionPool):
         )
 
 
-def _operation(path: str, body: bytes) -> str:
+def operation_of(path: str, body: bytes) -> str:
     """Return the name of a request to W&B: the GraphQL operation, or the kind of upload or download."""
     if path != "/graphql":
         return path.split("/")[1]
