@@ -454,7 +454,7 @@ def test_every_endpoint_that_is_missing_is_named_at_once(account: Account, build
     named = [fault.split()[5] for fault in found.faults]
     functions = ["dynamodb", "events", "logs", "s3", "sagemaker.api", "secretsmanager", "states"]
     functions += [] if interval == "60" else ["sqs"]
-    assert named == sorted([*functions, *(["codebuild", "ecr.api", "ecr.dkr", "lambda", "sts"] if builds else [])])
+    assert named == sorted([*functions, *(["codebuild", "ecr.api", "lambda", "sts"] if builds else [])])
     gateways = [name for name, fault in zip(named, found.faults, strict=True) if "a gateway" in fault]
     assert gateways == ["dynamodb", "s3"]
 

@@ -12,7 +12,7 @@ from tests.answering import Answer, answering
 def test_any_answer_shows_that_a_service_is_reached(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(*[Answer(status, {})] * 11) as server, ThreadPoolExecutor(2) as pool:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        assert Endpoints(pool).unreachable({**OF_FUNCTIONS, **OF_BUILDS}, {}) == {}
+        assert Endpoints(pool).unreachable({**OF_FUNCTIONS, **OF_BUILDS}) == {}
         assert len(server.asked) == 11
 
 
@@ -21,5 +21,5 @@ def test_the_services_that_are_not_reached_are_all_named_with_the_reason(monkeyp
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_SFN", "http://127.0.0.1:9")
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", "http://127.0.0.1:9")
-        found = Endpoints(pool).unreachable({**OF_FUNCTIONS, **OF_BUILDS}, {"ecr.dkr": "127.0.0.1:9"})
-    assert found == dict.fromkeys(["states", "sagemaker.api", "ecr.dkr"], "NewConnectionError")
+        found = Endpoints(pool).unreachable({**OF_FUNCTIONS, **OF_BUILDS})
+    assert found == dict.fromkeys(["states", "sagemaker.api"], "NewConnectionError")

@@ -33,7 +33,8 @@ def test_a_call_that_goes_wrong_costs_time_and_no_more(app: Application) -> None
         function = "".join(word.title() for word in site.function.split("_"))
         app.deployed.cloud.put_call_faults([{"function": function, "operation": site.operation, "how": next(HOW)}])
         item = app.quick()
-        assert app.closed(item)["verdict"] == "finished", site
+        # A poll that dies while it drains holds up the others for a minute.
+        assert app.closed(item, within=150)["verdict"] == "finished", site
         (left,) = app.deployed.cloud.get("call-faults")
         assert left.get("times") == 0 or site in SELDOM, site
         assert len(app.training_jobs(item)) == 1, site

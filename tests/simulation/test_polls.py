@@ -57,16 +57,16 @@ def test_a_poll_that_runs_out_of_time_leaves_the_others_to_the_next() -> None:
 
 @pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.REFUSED, Fault.LOST_ANSWER, Fault.KILLED_AFTER])
 def test_a_poll_that_cannot_start_executions_leases_no_more(fault: Fault) -> None:
-    faults = FaultsAt(Site("poll_queues", "sfn", "StartExecution"), fault, skip=20, times=200)
+    faults = FaultsAt(Site("poll_queues", "sfn", "StartExecution"), fault, skip=20, times=100)
     with world(5, faults, **MANY) as made:
-        items = [made.push() for _ in range(500)]
+        items = [made.push() for _ in range(300)]
         before = -1
         while made.stacks["launch"].functions.failed["poll_queues"] == 0:
             made.clock.run(1)
             before = sum(item.state is ItemState.PENDING for item in items)
             if faults.happened == faults.times:
                 break
-        assert before > 300 or fault in (Fault.LOST_ANSWER,)
+        assert before > 100 or fault in (Fault.LOST_ANSWER,)
         assert made.run_until_idle(within=DAY)
         assert made.check().everything == []
         assert all(len(made.jobs(item)) == 1 for item in items)

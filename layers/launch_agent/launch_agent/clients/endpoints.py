@@ -24,7 +24,7 @@ OF_FUNCTIONS = {
 """botocore's name of each service that functions need, by the name of its VPC endpoint
 (https://docs.aws.amazon.com/vpc/latest/privatelink/aws-services-privatelink-support.html)."""
 OF_BUILDS = {"codebuild": "codebuild", "ecr.api": "ecr", "lambda": "lambda", "sts": "sts"}
-"""The same for services that stacks need which build images."""
+"""The same for services that stacks need which build images. `ecr.dkr` is missing: it is no service of botocore."""
 OF_TICKS = {"sqs": "sqs"}
 """The same for stacks that poll more than once a minute."""
 _SECONDS = 3
@@ -38,13 +38,12 @@ class Endpoints:
         self._pool = pool
         self._http = Http(timeout=urllib3.Timeout(connect=_SECONDS, read=_SECONDS), retries=False)
 
-    def unreachable(self, services: Mapping[str, str], hosts: Mapping[str, str]) -> dict[str, str]:
+    def unreachable(self, services: Mapping[str, str]) -> dict[str, str]:
         """Return which services no connection reaches, and why, by the names of their VPC endpoints.
 
-        `services` has botocore's name of each service, and `hosts` the host of others. Any answer will do.
+        `services` has botocore's name of each service. Any answer will do.
         """
         urls = {name: str(aws_client(service).meta.endpoint_url) for name, service in services.items()}  # type: ignore[call-overload]  # it knows services by their literal names
-        urls |= {name: f"https://{host}" for name, host in hosts.items()}
         reasons = zip(urls, self._pool.map(self._why_not, urls.values()), strict=True)
         return {name: why for name, why in reasons if why}
 

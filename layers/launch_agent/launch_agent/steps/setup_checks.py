@@ -79,9 +79,8 @@ class SetupChecks:
     def _endpoints(self) -> Iterator[str]:
         """Builds are in the same subnets, so the function looks for what they need too."""
         builds = OF_BUILDS if self._env.image_repository else {}
-        hosts = {"ecr.dkr": self._env.image_repository.partition("/")[0]} if builds else {}
         ticks = OF_TICKS if self._setup.poll_interval_seconds < 60 else {}
-        found = self._clients.endpoints.unreachable({**OF_FUNCTIONS, **builds, **ticks}, hosts)
+        found = self._clients.endpoints.unreachable({**OF_FUNCTIONS, **builds, **ticks})
         yield from setup.endpoint_faults(found, self._env.region)
 
     def _wandb(self) -> Iterator[str]:
