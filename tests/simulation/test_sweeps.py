@@ -8,7 +8,7 @@ import pytest
 from local.wandb import Behaviour
 from local.wandb.queues import ItemState
 from local.wandb.sweeps import Sweep
-from tests.simulation.faults import Fault, FaultsAt, FirstOf, NoFaults, Site, WandbOutage
+from tests.simulation.faults import Fault, FaultsAt, FirstOf, NoFaults, RandomFaults, Site, WandbOutage
 from tests.simulation.training import Script
 from tests.simulation.world import DAY, ENTITY, HOUR, IMAGE, JOB, MINUTE, World, world
 
@@ -30,8 +30,10 @@ def values(number: int) -> dict[str, Any]:
     return {"lr": {"values": list(range(number))}}
 
 
-def test_three_sweeps_at_once_share_two_slots() -> None:
-    with world(1, NoFaults(), max_jobs=20, max_schedulers=2) as made:
+@pytest.mark.parametrize("rate", [0, 0.05])
+def test_three_sweeps_at_once_share_two_slots(rate: float) -> None:
+    """Also if one call in twenty goes wrong."""
+    with world(1, RandomFaults(1, rate=rate), max_jobs=20, max_schedulers=2) as made:
         sweeps = [made.sweep(parameters=values(20), workers=8) for _ in range(3)]
         most = 0
         while not made.is_idle:
