@@ -46,7 +46,7 @@ def _key_in(value: str) -> str:
 
 
 class RunSecrets:
-    """The secrets that queues name for their containers."""
+    """The secrets that queues name for their containers and builds."""
 
     def __init__(self) -> None:
         """Create the client; nothing is sent yet."""
