@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 Tool = Literal["buildah", "podman", "docker", "none"]
 
+_SHELL = ["/bin/sh", "-c"]
+# In a chroot, buildah ends with the command, even if it has not passed on the last lines yet. With this script, it ends
+# a moment later. SIGTERM is for the command alone.
+_LINGER = 'trap : TERM; "$0" "$@"; code=$?; sleep 0.3; exit "$code"'
+
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
 
@@ -191,8 +196,10 @@ def _buildah_run(
     _call([*buildah, "from", "--quiet", "--name", name, *auth, f"docker://{image.address}"], own)
     # Unlike the other tools, buildah needs each variable's value on the command line.
     passed = [f"--env={name}={value}" for name, value in environment.items()]
-    run = [*buildah, "run", "--isolation", "chroot", "--volume", f"{opt_ml}:/opt/ml", *passed, name, "--", *command]
-    return Run(run, own, scratch, ([*buildah, "rm", name],))
+    run = [*buildah, "run", "--isolation", "chroot", "--volume", f"{opt_ml}:/opt/ml"]
+    shell = subprocess.run([*run, name, "--", *_SHELL, ":"], capture_output=True, env=own, check=False)
+    start = [] if shell.returncode else [*_SHELL, _LINGER]
+    return Run([*run, *passed, name, "--", *start, *command], own, scratch, ([*buildah, "rm", name],))
 
 
 def _engine_run(
