@@ -377,7 +377,7 @@ def change_parameter(app: Application, name: str, value: str) -> None:
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
     waiter = cloudformation.get_waiter("stack_update_complete")
-    waiter.wait(StackName=STACK_NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    waiter.wait(StackName=STACK_NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 300})
 
 
 Break = Callable[[Application], AbstractContextManager[None]]
