@@ -1,7 +1,6 @@
 """The layout: the package's map is correct, the story has a step for each function, and handlers contain no logic."""
 
 import importlib
-import os
 import re
 import tomllib
 
@@ -105,5 +104,5 @@ def test_the_table_of_changes_names_files_that_exist() -> None:
 
 def test_each_group_of_tests_runs_in_one_process(request: pytest.FixtureRequest) -> None:
     """The groups of tests/conftest.py: pytest-xdist tells them by the end of a test's name."""
-    in_parallel = "PYTEST_XDIST_WORKER" in os.environ
-    assert request.node.nodeid.endswith("@contract/test_layout") == in_parallel
+    has_groups = bool(request.config.getoption("loadgroup", default=False))
+    assert request.node.nodeid.endswith("@contract/test_layout") == has_groups
