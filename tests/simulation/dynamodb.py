@@ -149,7 +149,7 @@ def _fulfills(item: Item, asked: Mapping[str, Any]) -> bool:
 
 
 def _asked_of(item: Item, asked: Mapping[str, Any]) -> Item:
-    """Return the attributes of an item that the ProjectionExpression names; all if there is none."""
+    """Return the attributes of an item that the ProjectionExpression names; all without one."""
     text = asked.get("ProjectionExpression")
     if not text:
         return item
