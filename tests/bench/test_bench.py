@@ -1,6 +1,9 @@
 """The benchmarks measure what they say. How long anything takes is not tested."""
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +16,7 @@ from tests.bench.prices import prices
 from tests.bench.simulated import simulated
 from tests.bench.stock_agent import StockAgent, stock_agent
 from tests.bench.units import Units
-from tests.documents import runs_table
+from tests.documents import ROOT, runs_table
 from tests.simulation.dynamodb import Table
 from tests.simulation.training import Script
 
@@ -92,6 +95,12 @@ def test_a_poll_asks_w_and_b_about_a_hundred_open_runs_at_a_time() -> None:
     tick = ticks.of_application(101)
     assert tick.wandb_requests == 3
     assert tick.read_units > 1
+
+
+def test_the_memory_of_a_cold_start_is_not_that_of_the_process_that_measures_it() -> None:
+    command = [sys.executable, str(ROOT / "tests/bench/start.py"), "json"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(finished.stdout)["peak_mb"] < 40
 
 
 def test_a_plot_has_every_value_of_every_line() -> None:

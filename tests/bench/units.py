@@ -8,6 +8,8 @@ from tests.documents import runs_table
 from tests.simulation.dynamodb import Item, Table, size_of
 
 _READ_BYTES, _WRITE_BYTES = 4096, 1024
+_LEFT_OUT = ("FilterExpression", "ProjectionExpression")
+"""What changes the answer to a query, and not its price."""
 (_INDEX,) = runs_table()["GlobalSecondaryIndexes"]
 _INDEX_KEY = _INDEX["KeySchema"][0]["AttributeName"]
 _PROJECTED = {"pk", _INDEX_KEY, *_INDEX["Projection"]["NonKeyAttributes"]}
@@ -25,10 +27,10 @@ class Units:
     def answer(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a request to the table. Raises Refused; a refused write is not free, and counts as if it were made."""
         if operation in ("GetItem", "Query"):
-            answer = self._answer(operation, asked)
-            size = sum(map(size_of, answer.get("Items", [answer.get("Item", {})])))
+            whole = self._answer(operation, {name: value for name, value in asked.items() if name not in _LEFT_OUT})
+            size = sum(map(size_of, whole.get("Items", [whole.get("Item", {})])))
             self.read += max(1, math.ceil(size / _READ_BYTES)) / (1 if asked.get("ConsistentRead") else 2)
-            return answer
+            return self._answer(operation, asked)
         writes = [next(iter(each.values())) for each in asked.get("TransactItems", [])]
         keys = [(each.get("Key") or each["Item"])["pk"]["S"] for each in writes or [asked]]
         before = [self._items.get(key, {}) for key in keys]

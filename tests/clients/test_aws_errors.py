@@ -87,6 +87,7 @@ CALLS: dict[str, Callable[[], Any]] = {
         aws_error("ThrottlingException"),
         aws_error("ServiceUnavailable", status=503),
         aws_error("InternalServerError", status=500),
+        Answer(503, b"<html>Service Unavailable</html>"),
         Answer(0),
     ],
     ids=str,

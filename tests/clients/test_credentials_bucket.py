@@ -7,8 +7,10 @@ import pytest
 from moto import mock_aws
 
 from launch_agent.clients.credentials_bucket import CredentialsBucket
+from launch_agent.clients.parallel import new_pool
 
 OWN, OTHER = "a" * 32, "b" * 32
+POOL = new_pool()
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def bucket() -> Iterator[CredentialsBucket]:
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="credentials")
         made = CredentialsBucket("credentials")
-        made.store(OTHER, {"netrc": "other"})
+        made.store(OTHER, {"netrc": "other"}, POOL)
         yield made
 
 
@@ -28,14 +30,14 @@ def stored() -> dict[str, str]:
 
 
 def test_a_folder_is_stored_under_its_name_and_again_in_the_same_place(bucket: CredentialsBucket) -> None:
-    bucket.store(OWN, {"netrc": "old", "environment": "A=1"})
-    bucket.store(OWN, {"netrc": "né", "environment": "A=1"})
+    bucket.store(OWN, {"netrc": "old", "environment": "A=1"}, POOL)
+    bucket.store(OWN, {"netrc": "né", "environment": "A=1"}, POOL)
     assert stored() == {f"{OWN}/netrc": "né", f"{OWN}/environment": "A=1", f"{OTHER}/netrc": "other"}
     assert bucket.uri(OWN) == f"s3://credentials/{OWN}/"
 
 
 def test_a_folder_is_deleted_with_all_of_its_files_and_no_others(bucket: CredentialsBucket) -> None:
-    bucket.store(OWN, {"netrc": "n", "environment": "e", "of-a-later-version": "l"})
+    bucket.store(OWN, {"netrc": "n", "environment": "e", "of-a-later-version": "l"}, POOL)
     bucket.delete(OWN)
     bucket.delete(OWN)
     assert stored() == {f"{OTHER}/netrc": "other"}

@@ -16,11 +16,12 @@ from moto import mock_aws
 from launch_agent.clients.aws import aws_client
 from launch_agent.clients.runs import MAX_OPENED, Runs
 from launch_agent.errors import AwsRefused, AwsThrottled, InvalidRunSpec
-from launch_agent.run_queue.items import Slot
+from launch_agent.run_queue.items import RunPath, Slot
 from launch_agent.runs.life import LIFE, Event, RunState
-from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord
+from launch_agent.runs.record import AgentRecord, PlannedRun, RunDetails, RunRecord
 from launch_agent.safe_text import forget_secrets, safe
 from launch_agent.training.retries import RetryReason
+from tests.bench.units import Units
 from tests.documents import details_table, runs_table
 from tests.golden.cases import plan
 from tests.make import NOW, item_ref, run_record
@@ -393,6 +394,30 @@ def test_runs_without_an_outcome_are_found_and_others_are_not(runs: Runs) -> Non
     assert {each.item.id for each in runs.unreported_runs()} == {"two", "three"}
 
 
+def test_a_poll_finds_the_open_runs_that_are_planned(runs: Runs) -> None:
+    for name in ("planned", "stopped", "ended", "new"):
+        item = item_ref(name, run_id=f"run-{name}")
+        runs.open(run_record(name, item=item), spec=SPEC, limit=-1)
+        if name != "new":
+            runs.planned(plan("image-job").model_copy(update={"item": item, "project": "vision"}))
+    runs.stop_requested("stopped", at=NOW)
+    runs.end(run_record("ended"))
+    assert sorted(runs.planned_runs()) == [
+        PlannedRun("planned", RunPath("team", "vision", "run-planned"), None),
+        PlannedRun("stopped", RunPath("team", "vision", "run-stopped"), NOW),
+    ]
+
+
+def test_open_jobs_are_counted_by_queue_and_open_schedulers_are_listed(runs: Runs) -> None:
+    for number, queue in enumerate(("cpu", "gpu", "gpu")):
+        runs.open(run_record(item=item_ref(f"job{number}", queue=queue)), spec=SPEC, limit=-1)
+        runs.open(run_record(item=item_ref(f"sweep{number}", queue=queue), slot=Slot.SCHEDULER), spec=SPEC, limit=-1)
+    for ended in ("job1", "sweep1"):
+        runs.end(run_record(ended))
+    assert runs.jobs_by_queue() == {"cpu": 1, "gpu": 1}
+    assert sorted(runs.open_schedulers()) == ["sweep0", "sweep2"]
+
+
 def test_an_item_that_comes_back_is_not_stopped_for_what_was_asked_of_its_earlier_attempt(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=5)
     runs.stop_requested("item", at=NOW)
@@ -633,6 +658,8 @@ def test_open_runs_that_fill_more_than_a_page_are_all_found(runs: Runs) -> None:
     for item in items:
         assert runs.open(run_record(item=item), spec=None, limit=-1)
     assert sorted(run.item.id for run in runs.unreported_runs()) == [item.id for item in items]
+    assert len(runs.jobs_by_queue()) == 1
+    assert runs.jobs_by_queue().total() == len(items)
 
 
 def test_a_page_of_the_simulated_table_has_a_megabyte() -> None:
@@ -647,3 +674,19 @@ def test_a_page_of_the_simulated_table_has_a_megabyte() -> None:
     assert [item["pk"]["S"] for page in (first, second) for item in page["Items"]] == ["0", "1", "2", "3", "4"]
     assert len(first["Items"]) == 3
     assert "LastEvaluatedKey" not in second
+
+
+def test_a_query_of_the_simulated_table_reads_what_it_leaves_out() -> None:
+    table = Table(runs_table())
+    units = Units(table)
+    for number in range(4):
+        state = {"state": {"S": "open"}} if number % 2 else {}
+        item = {"pk": {"S": str(number)}, "open": {"S": "run"}, "entity": {"S": "x" * 300_000}, **state}
+        table.answer("PutItem", {"Item": item})
+    asked: dict[str, Any] = {"IndexName": "OpenRuns", "KeyConditionExpression": "#n = :v"}
+    asked |= {"FilterExpression": "#s = :s", "ProjectionExpression": "#p"}
+    asked |= {"ExpressionAttributeNames": {"#n": "open", "#s": "state", "#p": "pk"}}
+    asked |= {"ExpressionAttributeValues": {":v": {"S": "run"}, ":s": {"S": "open"}}}
+    first = table.answer("Query", asked)
+    assert (first["Items"], first["LastEvaluatedKey"]["pk"]) == ([{"pk": {"S": "1"}}], {"S": "2"})
+    assert units.read == 110  # three items, a unit for 8 KB

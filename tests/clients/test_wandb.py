@@ -14,8 +14,7 @@ from launch_agent.clients.parallel import new_pool
 from launch_agent.clients.wandb import Wandb
 from launch_agent.clients.wandb_leases import Leased
 from launch_agent.errors import WandbRefused, WandbUnavailable
-from launch_agent.runs.record import RunRecord
-from tests.make import item_ref, run_record
+from launch_agent.run_queue.items import RunPath
 
 
 class Answering(GraphqlClient):
@@ -151,9 +150,9 @@ def test_a_pop_that_is_no_item_is_no_item(popped: bytes) -> None:
         assert list(lease(graphql, ["a"])) == []
 
 
-def run(number: int, *, project: str = "p") -> RunRecord:
-    item = item_ref(f"item{number}", run_id=f"run{number}")
-    return run_record(item.id, item=item, entity="team", project=project)
+def runs_of(*projects: str) -> dict[str, RunPath]:
+    """Return a run of each of these projects, by their items."""
+    return {f"item{n}": RunPath("team", project, f"run{n}") for n, project in enumerate(projects)}
 
 
 class Runs:
@@ -173,7 +172,7 @@ class Runs:
 @pytest.mark.parametrize("count", [1, 2, 50, 250])
 @pytest.mark.parametrize("forbidden", [0, 1, 2])
 def test_runs_that_wandb_does_not_show_keep_no_other_from_being_stopped(count: int, forbidden: int) -> None:
-    runs = [run(n, project="secret" if n < forbidden else "p") for n in range(count)]
+    runs = runs_of(*("secret" if n < forbidden else "p" for n in range(count)))
     graphql = Answering(Runs("secret"))
     agent, stopped = Wandb(graphql).query_agent("a", runs, POOL)
     assert agent
@@ -182,7 +181,7 @@ def test_runs_that_wandb_does_not_show_keep_no_other_from_being_stopped(count: i
 
 
 def test_if_many_runs_are_hidden_the_others_are_read_in_a_few_polls() -> None:
-    runs = [run(n, project="secret" if n % 2 else "p") for n in range(100)]
+    runs = runs_of(*("secret" if n % 2 else "p" for n in range(100)))
     stopped: set[str] = set()
     polls = 0
     while len(stopped) < 50:
@@ -195,7 +194,7 @@ def test_if_many_runs_are_hidden_the_others_are_read_in_a_few_polls() -> None:
 
 def test_a_wandb_that_refuses_the_agent_too_says_so() -> None:
     with pytest.raises(WandbRefused):
-        Wandb(Answering(lambda _: b'{"errors": ["no"]}')).query_agent("a", [run(1)], POOL)
+        Wandb(Answering(lambda _: b'{"errors": ["no"]}')).query_agent("a", runs_of("p"), POOL)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ from graphql.execution.values import get_variable_values
 
 from launch_agent.clients import sweep_operations, wandb_operations
 from launch_agent.clients.graphql import Operation
+from launch_agent.run_queue.items import RunPath
 
 SAMPLES: dict[Any, list[Any]] = {
     str: ["text", ""],
     str | None: ["text", None],
     Sequence[str]: [["a", "b", "a"], []],
+    Sequence[RunPath]: [[RunPath("entity", "project", "run"), RunPath("entity", "project", "other")], []],
     Sequence[tuple[str, str, str]]: [[("entity", "project", "run"), ("entity", "project", "other")], []],
     dict[str, Any]: [{"name": "run"}],
     Sequence[dict[str, Any]]: [[{"name": "run"}, {"name": "other"}]],

@@ -10,13 +10,14 @@ from hypothesis.strategies import SearchStrategy
 from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.parallel import new_pool
 from launch_agent.clients.wandb import Wandb
+from launch_agent.run_queue.items import RunPath
 from launch_agent.run_queue.launch_config import LaunchConfig
 from tests.fuzz.values import Parsers, almost_json
-from tests.make import item_ref, run_record
+from tests.make import item_ref
 from tests.simulation.transport import answered
 
 ITEM = item_ref()
-RUN = run_record(entity="team", project="p", launch_agent_id="a")
+RUN = RunPath("team", "p", "run")
 AGENT = {"id": "a", "name": "agent", "stopPolling": False}
 POPPED = {"runQueueItemId": "item", "runSpec": {"entity": "team", "project": "p", "run_id": "r"}}
 SLOTS = {"uploadHeaders": ["A:b"], "files": [{"name": "item/error/error.log", "uploadUrl": "/storage/x"}]}
@@ -76,7 +77,7 @@ CALLS = {
     ),
     "launch_agent": Call(lambda wandb: wandb.launch_agent("a"), {"launchAgent": AGENT}),
     "query_agent": Call(
-        lambda wandb: wandb.query_agent("a", [RUN, RUN], POOL),
+        lambda wandb: wandb.query_agent("a", {"item": RUN, "another": RUN}, POOL),
         {"launchAgent": AGENT, "run0": {"run": {"stopped": True}}, "run1": None},
     ),
     "report_status": Call(lambda wandb: wandb.report_status("a", "POLLING"), {"updateLaunchAgent": DONE}),

@@ -79,7 +79,9 @@ class Table:
         shown = [{k: v for k, v in item.items() if k in projected or k == hash_key} for item in found]
         after = asked.get("ExclusiveStartKey")
         start = next(n for n, item in enumerate(shown, 1) if item[self._key] == after[self._key]) if after else 0
-        return self._page(shown[start:], hash_key)
+        page = self._page(shown[start:], hash_key)
+        # Only after the page was read: what is left out is read, and paid for.
+        return {**page, "Items": [_asked_of(item, asked) for item in page["Items"] if _fulfills(item, asked)]}
 
     def _page(self, items: list[Item], hash_key: str) -> dict[str, Any]:
         """Return the first items of a query, as many as DynamoDB reads at a time, and where the next page begins."""
@@ -139,6 +141,29 @@ class Table:
                 self._indexed[name][key] = item
             else:
                 self._indexed[name].pop(key, None)
+
+
+def _fulfills(item: Item, asked: Mapping[str, Any]) -> bool:
+    text = asked.get("FilterExpression")
+    return not text or condition(text)(item, asked["ExpressionAttributeNames"], asked["ExpressionAttributeValues"])
+
+
+def _asked_of(item: Item, asked: Mapping[str, Any]) -> Item:
+    """Return the attributes of an item that the ProjectionExpression names; all without one."""
+    text = asked.get("ProjectionExpression")
+    if not text:
+        return item
+    names, shown = asked["ExpressionAttributeNames"], Item()
+    for path in text.split(","):
+        name, *inner = (names.get(part, part) for part in path.strip().split("."))
+        if name not in item:
+            continue
+        if not inner:
+            shown[name] = item[name]
+        elif inner[0] in item[name].get("M", {}):
+            (key,) = inner
+            shown.setdefault(name, {"M": {}})["M"][key] = item[name]["M"][key]
+    return shown
 
 
 def canceled(reasons: Sequence[Mapping[str, str] | None]) -> Refused:

@@ -371,10 +371,11 @@ def test_i10_an_acknowledgement_that_is_late_is_not_believed() -> None:
         assert [job.tags["LaunchStack"] for job in made.jobs(item)] == [other.name]
 
 
-def test_i10_an_item_whose_lease_another_agent_got_is_left_to_it() -> None:
+@pytest.mark.parametrize("spec", [{}, {"docker": {"docker_image": "not/in-ecr"}}], ids=["valid", "not valid"])
+def test_i10_an_item_whose_lease_another_agent_got_is_left_to_it(spec: dict[str, Any]) -> None:
     """Acknowledging takes longer than the lease: by then, another agent has the item."""
     with world(10, FaultsAt(Site("plan_run", "wandb", "AckItem"), Fault.NO_ANSWER, times=8), max_jobs=1) as made:
-        item = made.push()
+        item = made.push(**spec)
         while item.state is not ItemState.LEASED:
             made.clock.run(0.1)
         item.leased_until = 0

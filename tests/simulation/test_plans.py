@@ -45,6 +45,16 @@ def test_in_secure_mode_a_queue_that_cannot_be_read_is_trusted_with_nothing() ->
         assert item.error
 
 
+def test_what_a_plan_depends_on_is_read_while_wandb_takes_the_acknowledgement() -> None:
+    """What is written waits for W&B's answer."""
+    faults = NoFaults()
+    with world(33, faults) as made:
+        made.push()
+        assert made.run_until_idle()
+    calls = [site.operation for site in faults.seen if site.function == "plan_run"]  # in the order of the first of each
+    assert calls.index("AckItem") < calls.index("BatchGetImage") < calls.index("UpdateItem")
+
+
 @pytest.mark.parametrize(
     ("block", "spec", "key"),
     [

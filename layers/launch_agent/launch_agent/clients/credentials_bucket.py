@@ -1,8 +1,12 @@
 """The bucket from which training jobs download their credentials, with a folder for each run."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from launch_agent.clients.aws import aws_client, translated
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 
 class CredentialsBucket:
@@ -21,11 +25,15 @@ class CredentialsBucket:
         """Return the address of a folder, for an input channel."""
         return f"s3://{self._name}/{folder}/"
 
-    def store(self, folder: str, files: Mapping[str, str]) -> None:
-        """Store files in a folder, and replace those of an earlier call."""
-        for name, text in files.items():
-            with translated():
-                self._s3.put_object(Bucket=self._name, Key=f"{folder}/{name}", Body=text.encode())
+    def store(self, folder: str, files: Mapping[str, str], pool: "Executor") -> None:
+        """Store files in a folder at the same time, and replace those of an earlier call."""
+        keys = [f"{folder}/{name}" for name in files]
+        for _ in pool.map(self._put, keys, files.values()):
+            pass
+
+    def _put(self, key: str, text: str) -> None:
+        with translated():
+            self._s3.put_object(Bucket=self._name, Key=key, Body=text.encode())
 
     def delete(self, folder: str) -> None:
         """Delete a folder with everything in it."""

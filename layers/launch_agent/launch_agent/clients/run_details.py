@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from launch_agent.sweeps.order import Order
 
 _MAX_PACKED = 300_000  # an item can have 400 KB, and the plan needs room too
-_DETAILS = ("spec", "plan")
-_FORGOTTEN = (*_DETAILS, "order")
+_FORGOTTEN = ("spec", "plan", "order")
 _TOO_LONG = "It is too long: DynamoDB stores at most 400 KB. Put large data into an artifact."
 
 
@@ -38,7 +37,7 @@ class Details:
         Their secrets are hidden in all texts from now on. May raise AwsThrottled and AwsRefused.
         """
         found = self._table.get(_key(item_id)) or {}
-        if not found.keys() >= set(_DETAILS):
+        if "spec" not in found:
             # Version 0.1.0 stored both in the run's own record. Delete with tests/upgrade/0.1.0.
             found = {**in_record(), **found}
         order = _order(_unpacked(found, "order"))

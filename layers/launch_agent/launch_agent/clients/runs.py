@@ -6,6 +6,7 @@ that open and close a run store and delete its details, in a table without backu
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from launch_agent.clients.agents import Agents
 from launch_agent.clients.run_details import Details, that_fits
 from launch_agent.clients.sweep_records import SweepRecords
 from launch_agent.clients.table import Table
+from launch_agent.run_queue.items import RunPath, Slot
 from launch_agent.runs.life import LIFE, Change, Event, RunState
-from launch_agent.runs.record import AgentRecord, RunDetails, RunRecord
+from launch_agent.runs.record import AgentRecord, PlannedRun, RunDetails, RunRecord
 from launch_agent.training.retries import RetryReason
 
 if TYPE_CHECKING:
@@ -99,6 +101,39 @@ class Runs:
     def unreported_runs(self) -> Iterator[RunRecord]:
         """Yield every run without an outcome, without its task token. A run that was just opened may be missing."""
         yield from (_record(found) for found in self._table.query(_OPEN_RUNS, "open", _OPEN))
+
+    def planned_runs(self) -> Iterator[PlannedRun]:
+        """Yield what a poll needs to know of every open run that is planned: there can be thousands."""
+        only = ("item.id", "item.run_id", "entity", "project", "stop_requested_at")
+        for found in self._open(*only, condition="attribute_exists(#project)"):
+            item, stop = found["item"], found.get("stop_requested_at")
+            path = RunPath(found["entity"], found["project"], item["run_id"])
+            yield PlannedRun(item["id"], path, datetime.fromisoformat(stop) if stop else None)
+
+    def jobs_by_queue(self) -> Counter[str]:
+        """Return the number of open jobs of each queue."""
+        found = self._open("item.queue", condition="#slot = :slot", known={"slot": Slot.JOB.value}, names=("slot",))
+        return Counter(each["item"]["queue"] for each in found)
+
+    def open_schedulers(self) -> Iterator[str]:
+        """Yield the run queue items of the open sweep schedulers."""
+        known = {"slot": Slot.SCHEDULER.value}
+        for found in self._open("item.id", condition="#slot = :slot", known=known, names=("slot",)):
+            yield found["item"]["id"]
+
+    def _open(
+        self, *only: str, condition: str, known: Mapping[str, Any] | None = None, names: tuple[str, ...] = ()
+    ) -> Iterator[dict[str, Any]]:
+        """Yield these attributes of the open runs for which the condition holds."""
+        return self._table.query(
+            _OPEN_RUNS,
+            "open",
+            _OPEN,
+            only=only,
+            condition=f"#state = :state AND {condition}",
+            known={"state": RunState.OPEN.value, **(known or {})},
+            names=("state", *names),
+        )
 
     def leased_again(self, item_id: str, agent: AgentRecord) -> None:
         """Record which launch agent has the lease of an open run's item now."""

@@ -1,5 +1,6 @@
 """DynamoDB: reads items, and changes them under conditions, one by one or several in one transaction."""
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ class Table:
         """Create the AWS client; nothing is sent yet."""
         self._name = name
         self._dynamodb = aws_client("dynamodb")
+        self._dynamodb.meta.events.register("before-parse.dynamodb.Query", _take_items, unique_id="items")
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return an item without its key, or None."""
@@ -41,17 +43,34 @@ class Table:
         item = answer.get("Item")
         return _plain(item) if item else None
 
-    def query(self, index: str, name: str, value: str) -> Iterator[dict[str, Any]]:
-        """Yield the items of an index whose attribute `name` has a value. An item just written may be missing."""
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._name,
-            IndexName=index,
-            KeyConditionExpression="#name = :value",
-            ExpressionAttributeNames={"#name": name},
-            ExpressionAttributeValues={":value": attribute_value(value)},
-        )
+    def query(
+        self,
+        index: str,
+        name: str,
+        value: str,
+        *,
+        only: tuple[str, ...] = (),
+        condition: str | None = None,
+        known: Mapping[str, Any] | None = None,
+        names: tuple[str, ...] = (),
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the items of an index whose attribute `name` has a value. An item just written may be missing.
+
+        Of each item, `only` these attributes are read, by default all; `a.b` is the attribute b of a map a. `condition`
+        is one that the items fulfill, with words as in `change`.
+        """
+        paths = [path.split(".") for path in only]
+        asked: Any = {
+            "TableName": self._name,
+            "IndexName": index,
+            "KeyConditionExpression": f"#{name} = :{name}",
+            **_words((name, *names, *(part for path in paths for part in path)), {name: value, **(known or {})}),
+            "ProjectionExpression": ", ".join(".".join(f"#{part}" for part in path) for path in paths),
+            "FilterExpression": condition,
+        }
+        asked = {name: value for name, value in asked.items() if value}
         with translated():
-            for page in pages:
+            for page in self._dynamodb.get_paginator("query").paginate(**asked):
                 yield from (_plain(item) for item in page["Items"])
 
     def change(
@@ -156,6 +175,18 @@ def _error_of(error: ClientError, reasons: Mapping[str, str]) -> AwsRefused | Aw
     if _PASSING & reasons.keys():
         return AwsThrottled(f"{error.operation_name}: {', '.join(sorted(reasons))}")
     return refused(error)
+
+
+def _take_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Take the items out of the answer to a query before botocore parses it.
+
+    botocore takes a quarter of a second of a processor for 10,000 runs: it looks for each of the ten types that each
+    attribute could have. It would return the same, as the attributes of an index are not binary.
+    """
+    if response_dict["status_code"] == 200:
+        answer = json.loads(response_dict["body"])
+        customized_response_dict["Items"] = answer.pop("Items")
+        response_dict["body"] = json.dumps(answer).encode()
 
 
 def _words(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,7 @@ from launch_agent.errors import (
     WandbRefused,
 )
 from launch_agent.outcome.judgement import SeenRun
-from launch_agent.run_queue.items import RESOURCE, ItemRef
-from launch_agent.runs.record import RunRecord
+from launch_agent.run_queue.items import RESOURCE, ItemRef, RunPath
 from launch_agent.safe_text import safe
 
 if TYPE_CHECKING:
@@ -89,15 +88,16 @@ class Wandb:
         return parsed(LaunchAgent, found) if found else None
 
     def query_agent(
-        self, agent_id: str, open_runs: Sequence[RunRecord], pool: "Executor"
+        self, agent_id: str, open_runs: Mapping[str, RunPath], pool: "Executor"
     ) -> tuple[LaunchAgent | None, set[str]]:
         """Return a launch agent as `launch_agent` does, and the run queue items of the runs that someone stopped.
 
+        `open_runs` are by their items.
         One query asks for the agent and for a hundred runs; the queries are sent at the same time. If W&B refuses one
         because of one run, its runs are asked for in halves. A run that W&B does not know or does not show counts as
         not stopped.
         """
-        runs = [run for run in open_runs if run.entity and run.project]
+        runs = list(open_runs.items())
         random.shuffle(runs)  # if W&B refuses many, other runs come first the next time
         groups = [runs[start : start + _RUNS_ASKED] for start in range(0, max(len(runs), 1), _RUNS_ASKED)]
         agent, stopped = None, set[str]()
@@ -116,18 +116,21 @@ class Wandb:
             asked = [groups.pop()]  # the newest, so that some are small enough before the queries are used up
         return agent, stopped
 
-    def _query_runs(self, agent_id: str, runs: Sequence[RunRecord]) -> tuple[LaunchAgent | None, set[str]] | None:
+    def _query_runs(
+        self, agent_id: str, runs: Sequence[tuple[str, RunPath]]
+    ) -> tuple[LaunchAgent | None, set[str]] | None:
         """Return the agent, and which of the runs someone stopped; None if W&B refuses to answer."""
-        paths = [(str(run.entity), str(run.project), run.item.run_id) for run in runs]
         # An error for one run must not hide the agent and the other runs.
         try:
-            answer = self._graphql.execute_in_parts(operations.launch_agent_and_stops(agent_id, paths))
+            answer = self._graphql.execute_in_parts(
+                operations.launch_agent_and_stops(agent_id, [path for _, path in runs])
+            )
         except WandbRefused:
             return None
         seen = answer.data.get("launchAgent")
         if not seen and answer.errors:
             return None
-        stopped = {run.item.id for n, run in enumerate(runs) if at(answer.data, f"run{n}", "run", "stopped")}
+        stopped = {item_id for n, (item_id, _) in enumerate(runs) if at(answer.data, f"run{n}", "run", "stopped")}
         return parsed(LaunchAgent, seen) if seen else None, stopped
 
     def report_status(self, agent_id: str, status: str) -> None:

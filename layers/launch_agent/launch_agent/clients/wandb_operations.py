@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from launch_agent.clients.graphql import Operation
+from launch_agent.run_queue.items import RunPath
 
 LAUNCH_PROJECT = "model-registry"
 """The project with the run queues and launch agents of every entity."""
@@ -49,11 +50,8 @@ def launch_agent(agent_id: str) -> Operation:
     return Operation(document, {"id": agent_id}, repeatable=True)
 
 
-def launch_agent_and_stops(agent_id: str, runs: Sequence[tuple[str, str, str]]) -> Operation:
-    """Ask as `launch_agent` does and, as `run<n>`, whether the n-th run was stopped.
-
-    A run is given as entity, project and run id.
-    """
+def launch_agent_and_stops(agent_id: str, runs: Sequence[RunPath]) -> Operation:
+    """Ask as `launch_agent` does and, as `run<n>`, whether the n-th run was stopped."""
     parameters = "".join(f", $entity{n}: String!, $project{n}: String!, $run{n}: String!" for n in range(len(runs)))
     asked = "".join(
         f"  run{n}: project(entityName: $entity{n}, name: $project{n}) {{ run(name: $run{n}) {{ stopped }} }}\n"

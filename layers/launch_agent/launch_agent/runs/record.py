@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from launch_agent.model import Model
-from launch_agent.run_queue.items import ItemRef, Slot
+from launch_agent.run_queue.items import ItemRef, RunPath, Slot
 from launch_agent.runs.life import RunState
 
 if TYPE_CHECKING:  # a poll needs no plan, and plans are half of what it would import
@@ -72,6 +72,14 @@ class RunRecord(Model):
     def awaits_job(self) -> bool:
         """Whether the execution waits for the training job in `training_job_name`, and that job has not failed."""
         return self.training_job_name is not None and self.training_job_name not in self.ended_jobs
+
+
+class PlannedRun(NamedTuple):
+    """What a poll needs to know of an open run that is planned."""
+
+    item_id: str
+    path: RunPath
+    stop_requested_at: datetime | None
 
 
 class RunDetails(NamedTuple):

@@ -13,8 +13,6 @@ from aws_lambda_powertools import Logger
 from launch_agent.clients.sweep_records import StoredSweep
 from launch_agent.errors import AwsThrottled, InvalidRunSpec, LaunchError, WandbRefused
 from launch_agent.model import Model
-from launch_agent.run_queue.items import Slot
-from launch_agent.runs.record import RunRecord
 from launch_agent.safe_text import safe
 from launch_agent.steps.ending_sweeps import completed, end_sweep
 from launch_agent.sweeps.order import Order
@@ -89,7 +87,7 @@ class AdvanceSweeps:
         if not self._runs.sweeps.begin(record.item.id, ready, task_token=task.task_token, after=after):
             raise AwsThrottled("another call has changed the sweep")
         try:
-            return self._advance([record])
+            return self._advance([record.item.id])
         except LaunchError:
             logger.exception("the first step is left to the next minute")
             return {"sweeps": 1, "queued": []}
@@ -99,11 +97,11 @@ class AdvanceSweeps:
 
         An error in one sweep is raised after the steps of the others.
         """
-        return self._advance(self._runs.unreported_runs())
+        return self._advance(self._runs.open_schedulers())
 
-    def _advance(self, runs: Iterable[RunRecord]) -> dict[str, Any]:
+    def _advance(self, item_ids: Iterable[str]) -> dict[str, Any]:
         failures: list[Exception] = []
-        free = _each(self._completed, self._free(runs), failures)
+        free = _each(self._completed, self._free(item_ids), failures)
         shown = self._wandb.see([(sweep.order, sweep.record) for sweep in free])
         looked = [_looked(sweep, seen) for sweep, seen in zip(free, shown, strict=True) if seen]
         claimed = _each(self._claim, [sweep for sweep in looked if _has_work(sweep)], failures)
@@ -118,13 +116,12 @@ class AdvanceSweeps:
             raise failures[0]
         return {"sweeps": len(free), "queued": sorted(items)}
 
-    def _free(self, runs: Iterable[RunRecord]) -> Iterator[Sweep]:
+    def _free(self, item_ids: Iterable[str]) -> Iterator[Sweep]:
         """Yield the sweeps of open schedulers that have started, and that no other step has claimed."""
         now = datetime.now(UTC)
-        for run in runs:
-            is_open = run.is_open and run.slot is Slot.SCHEDULER
-            stored = self._runs.sweeps.get(run.item.id) if is_open else None
-            order = self._runs.details(run.item.id).order if stored and stored.is_free(now) else None
+        for item_id in item_ids:
+            stored = self._runs.sweeps.get(item_id)
+            order = self._runs.details(item_id).order if stored and stored.is_free(now) else None
             if stored and order:
                 yield Sweep(order, stored)
 

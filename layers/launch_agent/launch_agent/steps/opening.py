@@ -52,8 +52,7 @@ class Opening:
 
     def _left_in_queues(self) -> dict[str, int]:
         limits = self._config.max_jobs_per_queue
-        runs = self._runs.unreported_runs() if limits and self._agent.jobs_open else ()
-        in_use = Counter(run.item.queue for run in runs if run.is_open and run.slot is Slot.JOB)
+        in_use = self._runs.jobs_by_queue() if limits and self._agent.jobs_open else Counter[str]()
         return {queue: max(limit - in_use[queue], 0) for queue, limit in limits.items()}
 
     def _uses(self, record: RunRecord) -> None:

@@ -2,7 +2,9 @@
 
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
@@ -56,22 +58,42 @@ class PlanRun:
         record = self._runs.open_run(task.run_queue_item_id)
         if record is None:
             raise LeaseLost(f"run queue item {task.run_queue_item_id} is not open here")
-        self._acknowledge(record)
-        details = self._runs.details(record.item.id)
-        if record.slot is Slot.SCHEDULER and not parse_run_spec(details.spec).is_own_scheduler:
+        with self._acknowledging(record):
+            details = self._runs.details(record.item.id)
+            is_sweep = record.slot is Slot.SCHEDULER and not parse_run_spec(details.spec).is_own_scheduler
+            plan = None if is_sweep else details.plan or self._decide(record, details.spec)
+        if plan is None:
             from launch_agent.steps.planning_sweeps import plan_sweep  # few items are schedulers
 
             return plan_sweep(self._clients, record)
-        plan = details.plan or self._decide(record, details.spec)
+        if not details.plan:
+            self._store(plan)
         return self._claim_or_reuse_image(record, plan, plan.build) if plan.build else plan.summary(image="given")
 
-    def _acknowledge(self, record: RunRecord) -> None:
-        """Acknowledge the item in W&B, once. If it is not ours, frees its slot and raises LeaseLost."""
+    @contextmanager
+    def _acknowledging(self, record: RunRecord) -> Iterator[None]:
+        """Acknowledge the item in W&B, once, while the block reads and decides. The block changes nothing.
+
+        If the item is not ours, frees its slot and raises LeaseLost, whatever the block raises.
+        """
         if record.acked:
+            yield
             return
+        self._clients.agent_api_key()  # here, because each thread knows only the secrets to hide that it has read
         late = datetime.now(UTC) > record.opened_at + SURE_OF_LEASE
+        ack = partial(self._wandb.ack, record.item, record.launch_agent_id, late=late)
+        answer = self._clients.pool.map(lambda send: send(), [ack])
         try:
-            is_ours, refusal = self._wandb.ack(record.item, record.launch_agent_id, late=late), ""
+            yield
+        except Exception:
+            self._acknowledged(record, answer)
+            raise
+        self._acknowledged(record, answer)
+
+    def _acknowledged(self, record: RunRecord, answer: Iterator[bool]) -> None:
+        """Record W&B's answer to the acknowledgement. If the item is not ours, frees its slot and raises LeaseLost."""
+        try:
+            is_ours, refusal = next(answer), ""
         except WandbRefused as error:
             is_ours, refusal = False, f"The item could not be acknowledged. {error}"
         if not is_ours:
@@ -80,7 +102,7 @@ class PlanRun:
         self._runs.acknowledged(record.item.id)
 
     def _decide(self, record: RunRecord, raw: Any) -> LaunchPlan:
-        """Read everything that the plan depends on, make the plan and store it."""
+        """Read everything that the plan depends on, and make the plan."""
         spec = parse_run_spec(raw)
         if spec.sweep_id:
             self._wandb.check_sweep(spec.entity, spec.project, spec.sweep_id)
@@ -95,12 +117,15 @@ class PlanRun:
         agent = Agent(self._clients.env.deployment, self._config, self._shape, self._entry_point_of, self._prices_of)
         plan = plan_launch(spec, job, record.item, agent, queue)
         self._check_buckets(plan)
+        return plan
+
+    def _store(self, plan: LaunchPlan) -> None:
+        """Store a new plan, and put its warnings on the item."""
         warnings = [*plan.warnings, *self._key_warning(plan)]
         if warnings:
-            warn(self._clients, record.item, "\n".join(warnings), "agent")
+            warn(self._clients, plan.item, "\n".join(warnings), "agent")
         self._runs.planned(plan)
-        logger.info("run planned", run_id=record.item.run_id, training_job_name=plan.training_job_name)
-        return plan
+        logger.info("run planned", run_id=plan.item.run_id, training_job_name=plan.training_job_name)
 
     def _entry_point_of(self, image: str) -> tuple[str, ...] | None:
         return self._clients.image_configs.entry_point(image)

@@ -21,7 +21,7 @@ from launch_agent.operations.metrics import Metric
 from launch_agent.outcome.judgement import STOPPED
 from launch_agent.outcome.report import slot_warning
 from launch_agent.run_queue.items import ItemRef, Slot, derived_run_id
-from launch_agent.runs.record import AgentRecord, RunRecord
+from launch_agent.runs.record import AgentRecord, PlannedRun
 from launch_agent.steps.opening import Opening
 from launch_agent.wiring import Clients
 
@@ -185,33 +185,33 @@ class PollQueues:
 
         They first have `stopped_run_timeout` seconds to end by themselves.
         """
-        unreported = self._runs.unreported_runs() if known.jobs_open + known.schedulers_open else ()
-        open_runs = [run for run in unreported if run.is_open]
-        seen, stopped = self._wandb.query_agent(known.launch_agent_id, open_runs, self._clients.pool)
-        self._apply_stops([run for run in open_runs if run.stop_requested_at or run.item.id in stopped])
+        runs = list(self._runs.planned_runs()) if known.jobs_open + known.schedulers_open else []
+        paths = {run.item_id: run.path for run in runs}
+        seen, stopped = self._wandb.query_agent(known.launch_agent_id, paths, self._clients.pool)
+        self._apply_stops([run for run in runs if run.stop_requested_at or run.item_id in stopped])
         return seen
 
-    def _apply_stops(self, runs: Sequence[RunRecord]) -> None:
+    def _apply_stops(self, runs: Sequence[PlannedRun]) -> None:
         """Record that someone stopped runs in W&B, and stop those whose time to end by themselves is over."""
         if not runs:
             return
         _ = self._clients.sagemaker  # created here, as two threads would create two
         for run, answer in zip(runs, self._clients.pool.map(self._apply_stop, runs), strict=True):
-            keys: dict[str, Any] = {"run_queue_item_id": run.item.id, "training_job_name": run.training_job_name}
+            keys: dict[str, Any] = {"run_queue_item_id": run.item_id, "run_id": run.path.run_id}
             if isinstance(answer, LaunchError):
                 logger.error("stop left to the next poll", exc_info=answer, **keys)
             elif answer:
                 logger.info("run stopped, as asked in W&B", **keys)
 
-    def _apply_stop(self, run: RunRecord) -> bool | LaunchError:
+    def _apply_stop(self, run: PlannedRun) -> bool | LaunchError:
         """Return whether a run was stopped, or why it could not be."""
         try:
             now = datetime.now(UTC)
             if not run.stop_requested_at:
-                self._runs.stop_requested(run.item.id, at=now)
+                self._runs.stop_requested(run.item_id, at=now)
             since = run.stop_requested_at or now
             due = now >= since + timedelta(seconds=self._config.stopped_run_timeout)
-            return due and self._stop(run.item.id)
+            return due and self._stop(run.item_id)
         except LaunchError as error:
             return error
 

@@ -64,8 +64,8 @@ class StartTraining:
 
     def start(self, task: Task) -> dict[str, str]:
         """Submit or adopt the run's training job, and return its name. Its end answers the task token."""
-        record = self._runs.open_run(task.run_queue_item_id)
-        details = self._runs.details(task.run_queue_item_id)
+        found = self._clients.pool.map(self._runs.open_run, [task.run_queue_item_id])
+        details, record = self._runs.details(task.run_queue_item_id), next(found)
         if record is None or details.plan is None:
             raise TrainingJobRejected(_NO_PLAN)
         plan = self._pin_built_image(details.plan, details.plan.build)
@@ -184,7 +184,7 @@ class StartTraining:
             again=bool(record.ended_jobs or record.redrives),
             fill=self._fill,
         )
-        self._bucket.store(folder, start.files)
+        self._bucket.store(folder, start.files, self._clients.pool)
         return start.request
 
     def _fill(self, value: str) -> str:
