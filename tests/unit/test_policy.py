@@ -167,6 +167,18 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"DebugRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.p3.2xlarge"}]}},
         r"DebugRuleConfigurations\[0\].InstanceType",
     ),
+    "instance types, of profiler rules": (
+        {"instance_types": ["ml.m5.*"]},
+        {"block": {"ProfilerRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.m5.large"}]}},
+        {"block": {"ProfilerRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.p3.2xlarge"}]}},
+        r"ProfilerRuleConfigurations\[0\].InstanceType",
+    ),
+    "instance types, of which one is preferred": (
+        {"instance_types": ["ml.m5.*"]},
+        {"block": {"ResourceConfig": preferring("ml.m5.large", "ml.m5.xlarge")}},
+        {"block": {"ResourceConfig": preferring("ml.m5.large", "ml.p4d.24xlarge")}},
+        r"ResourceConfig.InstancePreferences\[1\].InstanceType",
+    ),
     "instances": (
         {"max_instances": 4},
         {"block": {"ResourceConfig": {**RESOURCES, "InstanceCount": 4}}},
@@ -352,6 +364,18 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"TensorBoardOutputConfig": {"S3OutputPath": "s3://others/a"}}},
         "TensorBoardOutputConfig.S3OutputPath",
     ),
+    "outputs, of the debugger": (
+        {"outputs": [QUEUE["OutputDataConfig"]["S3OutputPath"]]},
+        {},
+        {"block": {"DebugHookConfig": {"S3OutputPath": "s3://others/a"}}},
+        "DebugHookConfig.S3OutputPath",
+    ),
+    "outputs, of the profiler": (
+        {"outputs": [QUEUE["OutputDataConfig"]["S3OutputPath"]]},
+        {},
+        {"block": {"ProfilerConfig": {"S3OutputPath": "s3://others/a"}}},
+        "ProfilerConfig.S3OutputPath",
+    ),
     "checkpoints": (
         {"checkpoints": ["s3://results/*"]},
         {"block": {"CheckpointConfig": {"S3Uri": "s3://results/${run_id}"}}},
@@ -370,6 +394,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"VpcConfig": {**VPC, "SecurityGroupIds": ["sg-2"]}}},
         r"VpcConfig.SecurityGroupIds\[0\]",
     ),
+    "a VPC, by null": (
+        {"require_vpc": True},
+        {"block": {"VpcConfig": VPC}},
+        {"block": {"vpc_config": None}},
+        "is missing",
+    ),
     "a VPC": ({"require_vpc": True}, {"block": {"VpcConfig": VPC}}, {}, "VpcConfig is missing"),
     "network isolation": (
         {"require_network_isolation": True},
@@ -387,6 +417,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"tags": {"cost-center": "*"}},
         {"block": {"Tags": [{"Key": "cost-center", "Value": "42"}]}},
         {"block": {"Tags": []}},
+        'Tags has no "cost-center"',
+    ),
+    "tags, from a macro without a value": (
+        {"tags": {"cost-center": "*"}},
+        {"block": {"Tags": [{"Key": "cost-center", "Value": "${run_name}"}]}, "name": "42"},
+        {"block": {"Tags": [{"Key": "cost-center", "Value": "${run_name}"}]}},
         'Tags has no "cost-center"',
     ),
     "environment": (
@@ -412,6 +448,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"overrides": {"args": ["--lr=0.1"]}},
         {"overrides": {"args": ["--lr=0.1", "--token=secret"]}},
         r"AlgorithmSpecification.ContainerArguments\[1\] is not allowed",
+    ),
+    "arguments, in the configuration": (
+        {"arguments": []},
+        {},
+        {"block": {"algorithm_specification": {"ContainerArguments": ["--token=secret"]}}},
+        "policy.arguments allows none",
     ),
     "job names": (
         {"job_names": ["team-*"]},
@@ -442,6 +484,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"code": GIT_JOB},
         {"code": {**GIT_JOB, "git": {"remote": "https://github.com/team/../others/train"}}},
         "/../ is not allowed",
+    ),
+    "git remotes, of large files": (
+        {"git_remotes": ["https://github.com/team/*"]},
+        {"code": GIT_JOB},
+        {"code": GIT_JOB, "block": {"builder": {"git_lfs": True}}},
+        "builder.git_lfs can fetch from any server",
     ),
     "git remotes, of submodules": (
         {"git_remotes": ["https://github.com/team/*"]},
