@@ -352,6 +352,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"HyperParameters": {"sagemaker_submit_directory": '"s3://evil/code.tar.gz"'}}},
         "HyperParameters.sagemaker_submit_directory",
     ),
+    "inputs, that are code in a variable": (
+        {"inputs": ["s3://data/*"]},
+        {"block": {"Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://data/code.tar.gz"}}},
+        {"block": {"Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://evil/code.tar.gz"}}},
+        "Environment.SAGEMAKER_SUBMIT_DIRECTORY",
+    ),
     "outputs": (
         {"outputs": ["s3://results/*"]},
         {"block": {"OutputDataConfig": {"S3OutputPath": "s3://results/a"}}},
