@@ -51,6 +51,11 @@ def preferring(*types: str) -> dict[str, Any]:
     return {"InstancePreferences": [{"InstanceType": kind} for kind in types], "InstanceCount": 1, "VolumeSizeInGB": 1}
 
 
+def choosing(count: int) -> dict[str, Any]:
+    """Resources of one type, with the number in the choice."""
+    return {"InstancePreferences": [{"InstanceType": "ml.m5.large", "InstanceCount": count}], "VolumeSizeInGB": 1}
+
+
 def rule_of_images(image: str) -> list[dict[str, Any]]:
     """A debugger rule with an image."""
     return [{"RuleConfigurationName": "a", "RuleEvaluatorImage": image}]
@@ -191,6 +196,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"ResourceConfig": {"InstanceGroups": [*GROUPS, {**GROUPS[0], "InstanceGroupName": "c"}]}}},
         "The sum of ResourceConfig.InstanceGroups is 6",
     ),
+    "instances, of a choice": (
+        {"max_instances": 4},
+        {"block": {"ResourceConfig": choosing(4)}},
+        {"block": {"ResourceConfig": choosing(5)}},
+        r"ResourceConfig.InstancePreferences\[0\] is 5",
+    ),
     "runtime": (
         {"max_runtime_seconds": 3_600},
         {"block": {"StoppingCondition": {"MaxRuntimeInSeconds": 3_600}}},
@@ -231,6 +242,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {},
         {"block": {"DebugRuleConfigurations": [{**rule_of_images(ECR)[0], "VolumeSizeInGB": 101}]}},
         r"DebugRuleConfigurations\[0\].VolumeSizeInGB",
+    ),
+    "volume, of profiler rules": (
+        {"max_volume_gb": 100},
+        {},
+        {"block": {"ProfilerRuleConfigurations": [{**rule_of_images(ECR)[0], "VolumeSizeInGB": 101}]}},
+        r"ProfilerRuleConfigurations\[0\].VolumeSizeInGB",
     ),
     "price of an hour": (
         {"max_usd_per_hour": 0.46},
@@ -579,6 +596,9 @@ def test_a_pattern_matches_a_whole_value_and_only_its_stars_are_special() -> Non
     assert not matches(["ml.m5.*"], "ml-m5.large")
     assert not matches(["ml.m5.large"], "ml.m5.large\nml.p4d.24xlarge")
     assert matches(["a*b*c"], "aXbYc")
+    assert not matches(["a*c"], "aXb")
+    assert not matches(["a*b*c"], "aXcYb")
+    assert not matches(["ab*ba"], "aba")
     assert not matches([], "")
 
 
