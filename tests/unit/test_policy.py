@@ -357,6 +357,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"InputDataConfig": s3("s3://data/manifest", "ManifestFile")}},
         "is ManifestFile, which can name any objects",
     ),
+    "inputs, in an augmented manifest": (
+        {"inputs": ["s3://data/*"]},
+        {},
+        {"block": {"InputDataConfig": s3("s3://data/manifest", "AugmentedManifestFile")}},
+        "is AugmentedManifestFile, which can name any objects",
+    ),
     "inputs, in a file system": (
         {"inputs": ["fs-12345678/data/*"]},
         {"block": {"InputDataConfig": fs("/data/a"), "VpcConfig": VPC}},
@@ -428,6 +434,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"require_network_isolation": True},
         {"block": {"EnableNetworkIsolation": True, **OFFLINE}},
         {"block": {"EnableNetworkIsolation": False}},
+        "EnableNetworkIsolation is not true",
+    ),
+    "network isolation, which is missing": (
+        {"require_network_isolation": True},
+        {"block": {"EnableNetworkIsolation": True, **OFFLINE}},
+        {},
         "EnableNetworkIsolation is not true",
     ),
     "tags": (
@@ -584,6 +596,13 @@ def test_a_rule_allows_what_it_names_and_refuses_the_rest(name: str) -> None:
     assert str(said.value).endswith(
         "The people who deploy the stack launch can change these rules, in launch-config.yaml."
     )
+
+
+@pytest.mark.parametrize("aside", ["..", ".", "%2e%2e", "%2E%2E", "..%2Fteam%2f.."])
+def test_a_git_remote_does_not_lead_aside(aside: str) -> None:
+    remote = f"https://github.com/team/{aside}/others/train"
+    with pytest.raises(InvalidRunSpec, match=r"with policy.git_remotes, /../ is not allowed"):
+        plan({"git_remotes": ["https://github.com/team/*"]}, code={**GIT_JOB, "git": {"remote": remote}})
 
 
 def test_without_a_policy_everything_is_allowed() -> None:
