@@ -10,7 +10,8 @@ from tests.answering import Answer, answering
 
 @pytest.mark.parametrize("status", [200, 301, 403, 503])
 def test_any_answer_shows_that_a_service_is_reached(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with answering(*[Answer(status, {})] * 12) as server, ThreadPoolExecutor(2) as pool:
+    elsewhere = {"Location": "http://127.0.0.1:9"}  # S3 answers with the address of a page about itself
+    with answering(*[Answer(status, {}, elsewhere)] * 12) as server, ThreadPoolExecutor(2) as pool:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         assert Endpoints(pool, "123456789012").unreachable({**OF_FUNCTIONS, **OF_BUILDS}) == {}
         assert len(server.asked) == 12
