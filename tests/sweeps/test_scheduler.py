@@ -84,7 +84,7 @@ def test_a_run_that_w_and_b_made_together_with_a_command_that_ends_the_sweep_doe
 
 def test_after_a_command_that_ends_the_sweep_only_new_runs_are_failed() -> None:
     """Not runs that were queued, nor those of other commands, nor what has no id; nothing else is obeyed."""
-    given = [
+    given: list[dict[str, Any]] = [
         {"type": "stop"},
         *({**RUN, "run_id": name} for name in ("run2", "run3")),
         {**RUN, "run_id": "run1"},
