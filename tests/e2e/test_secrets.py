@@ -124,7 +124,7 @@ def test_a_job_reads_its_own_credentials_and_cannot_find_those_of_another(app: A
 
 
 def tells_of_others(app: Application, clients: Callable[[str], Any]) -> list[tuple[Any, dict[str, Any]]]:
-    """Return the calls that tell the names of other jobs' folders: whoever knows a name can read what is in it."""
+    """Return the calls that tell the names of other jobs' folders: a name is all it takes to read what is in it."""
     stack, sagemaker, states = app.deployed.outputs, clients("sagemaker"), clients("stepfunctions")
     return [
         (sagemaker.describe_training_job, {"TrainingJobName": "another"}),
