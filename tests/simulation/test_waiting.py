@@ -7,6 +7,7 @@ import pytest
 
 from local.wandb.queues import ItemState, RunQueueItem
 from tests.simulation.faults import Fault, FaultsAt, NoFaults, Site
+from tests.simulation.test_agents import reconfigured
 from tests.simulation.test_endings import ended
 from tests.simulation.training import Script
 from tests.simulation.world import DAY, HOUR, JOB, MINUTE, QUEUE, World, queue_config, world
@@ -80,6 +81,16 @@ def test_an_item_that_meets_a_second_limit_says_both_and_each_once() -> None:
         assert sorted(len(each) for each in lines) == [2, 4, 4, 4]
         last = max(items, key=lambda item: made.jobs(item)[0].shown["CreationTime"])
         assert said(last) == [FULL, f"{FULL}\n{QUEUE_FULL}", has_instances(made, last)]
+
+
+def test_items_say_it_again_when_the_configuration_has_changed_as_limits_may_be_others() -> None:
+    with world(3, NoFaults(), max_jobs=1, **LONG) as made:
+        items = [made.push() for _ in range(4)]
+        made.clock.run(5 * MINUTE)
+        reconfigured(made)
+        made.clock.run(5 * MINUTE)
+        waiting = [item for item in items if item.state is ItemState.PENDING]
+        assert [said(item) for item in waiting] == [[FULL, FULL]] * 3
 
 
 def test_waiting_items_cost_w_and_b_two_requests_a_minute_at_most_however_many_there_are() -> None:

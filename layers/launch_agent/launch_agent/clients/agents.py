@@ -48,11 +48,15 @@ class Agents:
         self._table.make(self._table.change(_key(entity), set_={"registering_until": 0}))
 
     def remember(self, agent: AgentRecord) -> None:
-        """Store a registration and end the claim. The count of slots in use does not change."""
+        """Store a registration and end the claim. The count of slots in use does not change.
+
+        Items that wait say so again: the limits may be others.
+        """
         values = agent.model_dump(
             exclude={"changed_at", "draining_until", "entity", "told_limits", "told_schedulers", *_COUNTERS.values()}
         )
-        self._table.make(self._table.change(_key(agent.entity), set_={**values, "registering_until": 0}))
+        set_, told = {**values, "registering_until": 0}, ("told_limits", "told_schedulers")
+        self._table.make(self._table.change(_key(agent.entity), set_=set_, remove=told))
 
     def claim_drain(self, entity: str, *, until: datetime, now: datetime) -> bool:
         """Return whether the caller may lease whatever the queues have, exclusively `until` a time.

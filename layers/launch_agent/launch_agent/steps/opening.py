@@ -41,8 +41,8 @@ class Opening:
         """The run queue items whose executions were started, after `finish`."""
         self.failures: list[LaunchError] = []
         """Why items were not opened that are not the reason for it."""
-        self.schedulers_left: list[str] = []
-        """The items of sweep schedulers that were left to their lease, as all slots of schedulers were in use."""
+        self.schedulers_left: dict[str, str] = {}
+        """The queues of the sweep schedulers that were left to their lease, as all slots of schedulers are in use."""
 
     def room(self) -> int:
         """Return how many more jobs may be leased. None if there is no time, or if AWS or W&B refused something."""
@@ -158,7 +158,7 @@ class Opening:
                 "item left to its lease: no slot is free, or its run has ended", run_queue_item_id=record.item.id
             )
             if record.slot is Slot.SCHEDULER and self._agent.schedulers_open >= self._config.limit(Slot.SCHEDULER) >= 0:
-                self.schedulers_left.append(record.item.id)
+                self.schedulers_left[record.item.id] = record.item.queue
 
     def _start_all(self, records: Sequence[RunRecord], inputs: Sequence[dict[str, str]]) -> None:
         """Start the executions of open runs, at the same time and while this poll goes on."""

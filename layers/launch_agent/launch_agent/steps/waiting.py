@@ -1,6 +1,6 @@
 """Items that wait in their queues because of a limit say which, in one warning that is renewed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from aws_lambda_powertools import Logger
 
@@ -32,30 +32,36 @@ def tell_limits(clients: Clients, agent: AgentRecord, reached: Mapping[str, str]
         new = untold[:_MOST_TOLD]
         if new:
             told = {
-                limit: {*agent.told_limits.get(limit, ()), *(item_id for item_id in new if limits[item_id] == limit)}
-                for limit in (TOTAL, OF_QUEUE)
+                limit: (known | {item_id for item_id in new if limits[item_id] == limit}) & waiting.keys()
+                for limit, known in {TOTAL: frozenset(), OF_QUEUE: frozenset(), **agent.told_limits}.items()
             }
             # First: W&B may keep every warning, and a call that fails is not worth two.
-            clients.runs.agents.told_limits(
-                agent.entity, {limit: item_ids & waiting.keys() for limit, item_ids in told.items()}
-            )
-            now = agent.model_copy(update={"told_limits": told})
-            clients.wandb.warn_all({each: told_text(clients, now, each, waiting[each]) or "" for each in new}, "agent")
+            clients.runs.agents.told_limits(agent.entity, told)
+            _tell(clients, agent.model_copy(update={"told_limits": told}), {each: waiting[each] for each in new})
     except LaunchError:
         logger.warning("some items do not say that they wait for a slot", exc_info=True)
 
 
-def tell_schedulers(clients: Clients, agent: AgentRecord, item_ids: Iterable[str]) -> None:
-    """Put on the items of sweep schedulers, which polls lease and leave to their lease, that they wait for a slot."""
-    new = [item_id for item_id in item_ids if item_id not in agent.told_schedulers][:_MOST_TOLD]
+def tell_schedulers(clients: Clients, agent: AgentRecord, waiting: Mapping[str, str]) -> None:
+    """Put on the items of sweep schedulers that they wait for a slot. `waiting` has the queue of each.
+
+    Polls lease them, and leave them to their lease.
+    """
+    new = [item_id for item_id in waiting if item_id not in agent.told_schedulers][:_MOST_TOLD]
     if not new:
         return
     try:
-        known = agent.told_schedulers if len(agent.told_schedulers) < _MOST_REMEMBERED else ()
-        clients.runs.agents.told_schedulers(agent.entity, {*known, *new})
-        clients.wandb.warn_all(dict.fromkeys(new, _of_schedulers(clients)), "agent")
+        known = agent.told_schedulers if len(agent.told_schedulers) < _MOST_REMEMBERED else frozenset()
+        clients.runs.agents.told_schedulers(agent.entity, told := known.union(new))
+        _tell(clients, agent.model_copy(update={"told_schedulers": told}), {each: waiting[each] for each in new})
     except LaunchError:
         logger.warning("some sweeps do not say that they wait for a slot", exc_info=True)
+
+
+def _tell(clients: Clients, agent: AgentRecord, items: Mapping[str, str]) -> None:
+    """Put on items, by their ids with their queues, all that they are told, in one request."""
+    texts = {item_id: told_text(clients, agent, item_id, queue) for item_id, queue in items.items()}
+    clients.wandb.warn_all({item_id: text for item_id, text in texts.items() if text}, "agent")
 
 
 def told_text(clients: Clients, agent: AgentRecord, item_id: str, queue: str) -> str | None:
@@ -67,12 +73,9 @@ def told_text(clients: Clients, agent: AgentRecord, item_id: str, queue: str) ->
     }
     said = [line for limit, line in lines.items() if item_id in agent.told_limits.get(limit, ())]
     if item_id in agent.told_schedulers:
-        said.append(_of_schedulers(clients))
+        slots = config.limit(Slot.SCHEDULER)
+        said.append(slot_warning(slots, "max_schedulers", " of sweep schedulers"))
     return "\n".join(said) or None
-
-
-def _of_schedulers(clients: Clients) -> str:
-    return slot_warning(clients.config.limit(Slot.SCHEDULER), "max_schedulers", " of sweep schedulers")
 
 
 def _first_of_each_queue(clients: Clients, entity: str) -> dict[str, str]:
