@@ -51,7 +51,8 @@ def test_make_licences_fails_for_a_package_with_another_licence(
 
 def test_a_package_with_another_licence_is_found(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.txt"
-    lock.write_text(f"a-package-for-no-system==1.0 ; sys_platform == 'none'\npytest=={version('pytest')} \\\n")
+    here = f"pytest=={version('pytest')} ; sys_platform != 'none'"
+    lock.write_text(f"a-package-for-no-system==1.0 ; sys_platform == 'none'\n{here} \\\n")
     (package,) = licensed(lock)
     assert package.name == "pytest"
     assert ALLOWED.issuperset(package.licences)
