@@ -267,6 +267,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"ResourceConfig": preferring("ml.m5.large", "ml.p4d.24xlarge")}},
         "cost 37.688 US dollars",
     ),
+    "price of an hour, of several of a choice": (
+        {"max_usd_per_hour": 0.3},
+        {"block": {"ResourceConfig": {**preferring("ml.m5.large"), "InstanceCount": 2}}},
+        {"block": {"ResourceConfig": {**preferring("ml.m5.large"), "InstanceCount": 3}}},
+        "cost 0.345 US dollars",
+    ),
     "price of an hour, with debugger rules": (
         {"max_usd_per_hour": 1},
         {"block": {"DebugRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.m5.large"}]}},
