@@ -6,7 +6,7 @@ versions.
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageMetadata, metadata, version
 from pathlib import Path
 from typing import NamedTuple
@@ -59,9 +59,9 @@ def _licences(described: PackageMetadata) -> tuple[str, ...]:
     return tuple(each.removeprefix(_CLASSIFIER) for each in classifiers) or (old[0].partition("\n")[0],)
 
 
-def main() -> int:
+def main(locks: Sequence[Path] = LOCKS) -> int:
     """Print the licences of all packages; return 1 if one is not allowed."""
-    found = sorted({each for lock in LOCKS for each in licensed(lock)})
+    found = sorted({each for lock in locks for each in licensed(lock)})
     for each in found:
         _say(f"{each.name:28} {each.version:12} {', '.join(each.licences)}")
     refused = [each for each in found if not ALLOWED.issuperset(each.licences)]

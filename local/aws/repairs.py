@@ -146,12 +146,17 @@ def _image_not_found(old: Any, data: dict[str, Any]) -> Any:
 
 
 def _filter_refused(old: Any, data: dict[str, Any]) -> Any:
-    """Refuse a filter with unquoted terms that contain characters other than letters, digits and underscores."""
-    pattern = data.get("filterPattern", "")
+    """Search the streams that begin with a prefix, which ministack ignores; refuse what CloudWatch Logs refuses.
+
+    That is a filter with unquoted terms that contain characters other than letters, digits and underscores, and a
+    prefix together with the names of streams.
+    """
+    pattern, prefix = data.get("filterPattern", ""), data.get("logStreamNamePrefix")
+    refuse = seams.use("ministack.core.responses:error_response_json")
     if not pattern.startswith("{") and not _FILTER.fullmatch(pattern):
-        refuse = seams.use("ministack.core.responses:error_response_json")
         return refuse("InvalidParameterException", f"Invalid filter pattern: {pattern}", 400)
-    prefix = data.get("logStreamNamePrefix")
+    if prefix and data.get("logStreamNames"):
+        return refuse("InvalidParameterException", "Both logStreamNames and logStreamNamePrefix are given", 400)
     if prefix:
         groups = seams.use("ministack.services.cloudwatch_logs:_log_groups")
         streams = groups.get(data["logGroupName"], {"streams": {}})["streams"]

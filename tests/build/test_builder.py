@@ -241,14 +241,16 @@ def test_the_secrets_of_a_queue_reach_the_installation_and_neither_the_plan_nor_
     # The last words of each --secret are its file. This docker shows what it was given, as a hostile setup.py would.
     (tmp_path / "bin/docker").write_text(
         f'#!/bin/bash\n[ $2 = build ] || exit 0\necho "$* $(env)" > {tmp_path}/given\n'
-        f"for each; do [[ $each == id=* ]] && stat --format %a ${{each#*src=}} && cat ${{each#*src=}}; done "
-        f"| tee {tmp_path}/read\n"
+        f"for each; do [[ $each == id=* ]] && stat --format %a $(dirname ${{each#*src=}}) ${{each#*src=}} "
+        f"&& cat ${{each#*src=}}; done | tee {tmp_path}/read\n"
+        f"grep -rlF {PASSWORD} ${{!#}} > {tmp_path}/in-context\n[ $? = 1 ]\n"
     )
     secrets = {"PIP_INDEX_URL": "https://reader:${secret:pypi:p}@pypi.example.com/simple"}
     recipe = code_plan().recipe.model_copy(update={"secrets": tuple(secrets)})
     ordered = code_plan().model_copy(update={"secrets": secrets, "recipe": recipe})
     assert run(ordered, {"job": {}, "code": {"train.py": "", "requirements.txt": "wandb"}}) == 0
-    assert (tmp_path / "read").read_text() == f"600\nhttps://reader:{PASSWORD}@pypi.example.com/simple"
+    assert (tmp_path / "read").read_text() == f"700\n600\nhttps://reader:{PASSWORD}@pypi.example.com/simple"
+    assert (tmp_path / "in-context").read_text() == ""
     said = capsys.readouterr().out
     assert "RUN --mount=type=bind,source=install.py,target=/opt/install.py --mount=type=secret,id=PIP_INDEX_URL" in said
     stored = [each["Key"] for each in boto3.client("s3").list_objects_v2(Bucket="builds")["Contents"]]

@@ -2,6 +2,8 @@
 
 import json
 import re
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -454,9 +456,29 @@ def test_every_endpoint_that_is_missing_is_named_at_once(account: Account, build
     named = [fault.split()[5] for fault in found.faults]
     functions = ["dynamodb", "events", "logs", "s3", "sagemaker.api", "secretsmanager", "states"]
     functions += [] if interval == "60" else ["sqs"]
-    assert named == sorted([*functions, *(["codebuild", "ecr.api", "lambda", "sts"] if builds else [])])
+    assert named == sorted([*functions, *(["codebuild", "ecr.api", "ecr.dkr", "lambda", "sts"] if builds else [])])
     gateways = [name for name, fault in zip(named, found.faults, strict=True) if "a gateway" in fault]
     assert gateways == ["dynamodb", "s3"]
+
+
+class RefusingProxy(socketserver.StreamRequestHandler):
+    """Refuses every connection, and remembers to which hosts they were."""
+
+    def handle(self) -> None:
+        self.server.hosts.add(self.rfile.readline().split()[1].decode())  # type: ignore[attr-defined]  # set below
+        self.wfile.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+
+
+@pytest.mark.usefixtures("no_way_out")
+def test_the_registry_is_looked_for_on_its_own_host(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), RefusingProxy) as proxy:
+        hosts = proxy.hosts = set[str]()  # type: ignore[attr-defined]  # for the handler
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.server_address[1]}")
+        account.check()
+        proxy.shutdown()
+    assert hosts >= {f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com:443", f"api.ecr.{REGION}.amazonaws.com:443"}
 
 
 @pytest.mark.usefixtures("no_way_out")

@@ -1,7 +1,7 @@
 """All operations that this launch agent sends, and their variables, match W&B's schema."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,6 +20,7 @@ SAMPLES: dict[Any, list[Any]] = {
     Sequence[RunPath]: [[RunPath("entity", "project", "run"), RunPath("entity", "project", "other")], []],
     Sequence[tuple[str, str, str]]: [[("entity", "project", "run"), ("entity", "project", "other")], []],
     dict[str, Any]: [{"name": "run"}],
+    Mapping[str, str]: [{"item": "why", "other": "why"}, {"item": "why"}],
     Sequence[dict[str, Any]]: [[{"name": "run"}, {"name": "other"}]],
 }
 

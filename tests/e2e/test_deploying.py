@@ -22,7 +22,9 @@ from local.demo.git_server import make_certificate
 from local.stack import ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud
 from local.wandb import WandbServer
 from operate.stack_file import path_of
+from tests.documents import template
 from tests.e2e.conftest import wait_for
+from tests.e2e.workshop import TRAINS, Workshop
 from tests.terminal import Terminal
 
 ENTITY = "team"
@@ -208,15 +210,18 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert cloud.get("denials") == []
 
 
-def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
+def test_stacks_side_by_side_serve_their_queues_whatever_was_chosen_for_each(
     cloud: LocalCloud, server: tuple[WandbServer, str]
 ) -> None:
+    """One with no parameter, one with every rule of a company's account, and one with all that a company has."""
     wandb, url = server
     stacks: dict[str, Deployed] = {}
-    for name, choices in {"plain": {}, "chosen": every_choice(cloud)}.items():
+    chosen = {"plain": {}, "chosen": every_choice(cloud), "owned": everything_of_ours(cloud)}
+    assert {*OF_NO_RULE, *chosen["chosen"], *chosen["owned"]} == template()["Parameters"].keys()
+    for name, choices in chosen.items():
         wandb.create_queue(name, config={})
         of_queue = WandbLogin(url, ENTITY, name, API_KEY)
-        if choices:
+        if name == "chosen":
             make_certificate(cloud.folder).rename(cloud.folder / "ca.pem")
         stacks[name] = deploy(
             cloud,
@@ -278,6 +283,32 @@ def every_choice(cloud: LocalCloud) -> dict[str, str]:
     }
 
 
+def everything_of_ours(cloud: LocalCloud) -> dict[str, str]:
+    """A value for each parameter that names what the stack would create, or that it has no use for without it."""
+    shop = Workshop(cloud)
+    cloud.client("s3").create_bucket(Bucket="company-results")
+    cloud.client("ecr").create_repository(repositoryName="company/images")
+    create = cloud.client("secretsmanager").create_secret
+    secrets = {name: create(Name=name, SecretString=text)["ARN"] for name, text in SECRETS_OF_OURS.items()}
+    return {
+        "AlarmTopicArn": cloud.client("sns").create_topic(Name="company-alarms")["TopicArn"],
+        "BucketName": "company-results",
+        "GitCredentialsSecretArn": secrets["git"],
+        "ImageRepositoryName": "company/images",
+        "RunApiKeySecretArn": secrets["of-runs"],
+        "RunSecretArns": f"{secrets['hub']},{secrets['index']}",
+        "TrainingRoleArns": ",".join(shop.role(*TRAINS, service="sagemaker.amazonaws.com") for _ in range(2)),
+        **NETWORK,
+    }
+
+
+SECRETS_OF_OURS = {"git": '{"git.example.com": {"token": "t"}}', "of-runs": API_KEY, "hub": "h", "index": "i"}
+OF_NO_RULE = {
+    *("Architecture", "PythonRuntime", "WandbBaseUrl", "WandbInitGraceSeconds"),  # every stack here sets them
+    *("BuildComputeType", "BuildImages", "BuildKitImage", "CapacityWaitHours", "CreateQueues", "LogRetentionDays"),
+    *("PollIntervalSeconds", "SetupCheck", "WaitingAlarmMinutes"),
+}
+"""Parameters that are no rule of an account and name nothing in it."""
 NETWORK = {"VpcId": "vpc-0a1b2c3d", "SubnetIds": "subnet-0a1b2c3d,subnet-1a1b2c3d", "SecurityGroupIds": "sg-0a1b2c3d"}
 
 

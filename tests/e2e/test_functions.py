@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -172,6 +173,27 @@ def logged(shop: Workshop, group: str) -> bool:
     except logs.exceptions.ResourceNotFoundException:
         return False
     return any("hello" in event["message"] for event in events)
+
+
+def test_the_events_of_a_log_are_those_of_the_streams_that_begin_with_a_prefix(shop: Workshop) -> None:
+    logs, group = shop.cloud.client("logs"), f"/test/{uuid.uuid4().hex[:8]}"
+    logs.create_log_group(logGroupName=group)
+    for stream in ("a/1", "a/2", "ab/1", "b/a/1"):
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        events = [{"timestamp": int(time.time() * 1000), "message": f"one of {stream}"}]
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+    def found(**which: Any) -> set[str]:
+        return {each["message"] for each in logs.filter_log_events(logGroupName=group, **which)["events"]}
+
+    assert found(logStreamNamePrefix="a/") == {"one of a/1", "one of a/2"}
+    assert found(logStreamNamePrefix="a/", filterPattern='"a/2"') == {"one of a/2"}
+    assert found(logStreamNamePrefix="c") == set()
+    assert len(found()) == 4
+    refused: list[dict[str, Any]] = [{"logStreamNamePrefix": "a/", "logStreamNames": ["a/1"]}, {"filterPattern": "a/1"}]
+    for each in refused:
+        with pytest.raises(logs.exceptions.InvalidParameterException):
+            found(**each)
 
 
 def test_the_account_has_so_many_functions_at_a_time_and_no_more(shop: Workshop) -> None:

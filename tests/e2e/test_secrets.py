@@ -5,6 +5,8 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +89,15 @@ def test_a_job_reads_its_own_credentials_and_cannot_find_those_of_another(app: A
     own, others = "a" * 32, "b" * 32
     for folder in (own, others):
         cloud.client("s3").put_object(Bucket=bucket, Key=f"{folder}/netrc", Body=folder.encode())
-    s3 = with_rights_of_training_jobs(app)
+    clients = with_rights_of_training_jobs(app)
+    s3 = clients("s3")
     assert s3.get_object(Bucket=bucket, Key=f"{own}/netrc")["Body"].read().decode() == own
     (listed,) = s3.list_objects_v2(Bucket=bucket, Prefix=f"{own}/")["Contents"]
     assert listed["Key"] == f"{own}/netrc"
+    for call, asked in tells_of_others(app, clients):
+        assert denied(call, **asked), (call, asked)
+    for call in (s3.put_object, s3.delete_object):
+        assert denied(call, Bucket=bucket, Key=f"{others}/netrc"), call
     role = json.loads(app.deployed.outputs["QueueConfiguration"])["RoleArn"].rpartition("/")[2]
     everything = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
     policy = {"RoleName": role, "PolicyName": "everything"}
@@ -116,15 +123,28 @@ def test_a_job_reads_its_own_credentials_and_cannot_find_those_of_another(app: A
         cloud.forget_denials()
 
 
-def with_rights_of_training_jobs(app: Application) -> Any:
-    """Return an S3 client with the credentials that a job's container has."""
+def tells_of_others(app: Application, clients: Callable[[str], Any]) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the calls that tell the names of other jobs' folders: a name is all it takes to read what is in it."""
+    stack, sagemaker, states = app.deployed.outputs, clients("sagemaker"), clients("stepfunctions")
+    return [
+        (sagemaker.describe_training_job, {"TrainingJobName": "another"}),
+        (sagemaker.list_training_jobs, {}),
+        (sagemaker.search, {"Resource": "TrainingJob"}),
+        (clients("dynamodb").scan, {"TableName": stack["RunsTable"]}),
+        (states.list_executions, {"stateMachineArn": stack["StateMachineArn"]}),
+        (clients("logs").filter_log_events, {"logGroupName": stack["FunctionsLogGroupName"]}),
+    ]
+
+
+def with_rights_of_training_jobs(app: Application) -> Callable[[str], Any]:
+    """Return what makes a client of a service with the credentials that a job's container has."""
     offline = {"Environment": {"WANDB_MODE": "offline"}}
     job = app.push(app.image("env", "sh", "-c", "env | grep ^AWS_"), sagemaker=offline)
     assert app.outcome(job)["verdict"] == "finished"
     given = dict(line.partition("=")[::2] for line in app.training_log(job).splitlines())
     make: Any = boto3.client
-    return make(
-        "s3",
+    return partial(
+        make,
         endpoint_url=given["AWS_ENDPOINT_URL"],
         region_name=given["AWS_REGION"],
         config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),

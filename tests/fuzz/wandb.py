@@ -95,6 +95,7 @@ CALLS = {
     "run_spec": Call(lambda wandb: json.dumps(wandb.run_spec(ITEM)).encode(), ITEM_SHOWN),
     "fail": Call(lambda wandb: wandb.fail(ITEM, "reason", "agent"), {"failRunQueueItem": DONE}),
     "warn": Call(lambda wandb: wandb.warn(ITEM, "reason", "agent"), {"updateRunQueueItemWarning": DONE}),
+    "warn_all": Call(lambda wandb: wandb.warn_all({"item": "reason"}, "agent"), {"warn0": DONE}),
     "attach": Call(
         lambda wandb: wandb.attach(ITEM, "agent", kind="error", files={"error.log": "text"}),
         {"createRunFiles": SLOTS, "serverInfo": FEATURES, "markRunFilesUploaded": DONE},

@@ -71,20 +71,18 @@ class CloudWatch:
         return {name for name, alarm in resources("AWS::CloudWatch::Alarm").items() if self._goes_on(alarm, found)}
 
     def _goes_on(self, alarm: dict[str, Any], points: list[Point]) -> bool:
-        """Whether enough periods in a row were over the threshold."""
-        period, needed = alarm["Period"], alarm["EvaluationPeriods"]
+        """Whether enough of the periods in a row that count were over the threshold."""
+        period, counted = alarm["Period"], alarm["EvaluationPeriods"]
+        needed = alarm.get("DatapointsToAlarm", counted)
         (dimension,) = alarm["Dimensions"]
         of = self._named(dimension["Value"])
         periods: dict[int, list[float]] = {}
         for point in points:
             if (point.metric, point.of) == (alarm["MetricName"], of):
                 periods.setdefault(int(point.time // period), []).append(point.value)
-        in_a_row = 0
-        for number in range(int(self._began // period), int(self._made.clock.now // period)):
-            in_a_row = in_a_row + 1 if self._is_over(alarm, periods.get(number)) else 0
-            if in_a_row >= needed:
-                return True
-        return False
+        numbers = range(int(self._began // period), int(self._made.clock.now // period))
+        over = [self._is_over(alarm, periods.get(number)) for number in numbers]
+        return any(sum(over[start : start + counted]) >= needed for start in range(len(over)))
 
     def _is_over(self, alarm: dict[str, Any], values: list[float] | None) -> bool:
         if not values:

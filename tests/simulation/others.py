@@ -75,9 +75,10 @@ class Others:
         """Check a GraphQL request to W&B from the stacks' launch agents."""
         if not any(word in asked["query"] for word in ("failRunQueueItem", "updateRunQueueItemWarning")):
             return
-        item = self._server.state.items.get(asked["variables"]["input"]["runQueueItemId"])
-        if item and item.state is ItemState.CLAIMED and item.launch_agent_id not in agents:
-            self._found(f"item {item.id} of launch agent {item.launch_agent_id} was changed by another agent")
+        for given in asked["variables"].values():
+            item = self._server.state.items.get(given["runQueueItemId"])
+            if item and item.state is ItemState.CLAIMED and item.launch_agent_id not in agents:
+                self._found(f"item {item.id} of launch agent {item.launch_agent_id} was changed by another agent")
 
     def logs(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a request to CloudWatch Logs: every training job that ran has a log. Raises Refused."""

@@ -49,7 +49,7 @@ def test_as_many_runs_use_an_instance_type_as_its_limit_says_and_the_others_wait
         assert most_at_once(made, type_of, hours=6) == {"ml.p4d.24xlarge": 1, "ml.m4.xlarge": 2}
         assert {(made.outcome(item) or {}).get("verdict") for item in items} == {"finished"}
         said = [warning["message"] for item in items for warning in item.warnings]
-        assert any("max_jobs_per_instance_type in launch-config.yaml allows of ml.p4d.*" in each for each in said)
+        assert any("1 of 1 slots for ml.p4d.* in use. max_jobs_per_instance_type" in each for each in said)
         assert made.check().everything == []
 
 
@@ -68,7 +68,7 @@ def test_a_run_that_cannot_have_its_instance_in_time_fails_with_the_reason() -> 
         made.clock.run(4 * HOUR)
         assert sorted(made.outcome(item)["verdict"] for item in items) == ["finished", "not launched"]  # type: ignore[index]
         (failed,) = (item for item in items if item.error)
-        assert "max_jobs_per_instance_type in launch-config.yaml allows of ml.m4.*" in (failed.error or {})["message"]
+        assert "1 of 1 slots for ml.m4.* in use. max_jobs_per_instance_type" in (failed.error or {})["message"]
 
 
 def test_a_queue_with_a_limit_of_its_own_leaves_the_other_slots_to_the_others() -> None:

@@ -150,6 +150,24 @@ FIRES: dict[str, tuple[Callable[[World], None], Callable[[], Faults], dict[str, 
 }
 
 
+@pytest.mark.parametrize("seconds", [5, 15, 60])
+def test_a_minute_without_w_and_b_is_no_alarm_and_ten_are_one_however_often_queues_are_polled(seconds: int) -> None:
+    """The minute is in two of CloudWatch's periods of five minutes."""
+    faults = FaultsAt(Site("poll_queues", "wandb", "UpdateAndPop"), Fault.BROKEN, times=0)
+    with world(7, faults, poll_interval=seconds) as made:
+        watch = CloudWatch(made)
+        made.clock.run(15 * MINUTE - 30)
+        faults.times = math.inf
+        made.clock.run(MINUTE)
+        faults.times = 0
+        made.clock.run(15 * MINUTE)
+        assert faults.happened >= 1
+        assert watch.alarms() == set()
+        faults.times = math.inf
+        made.clock.run(12 * MINUTE)
+        assert watch.alarms() == {"PollsFail"}
+
+
 def test_every_alarm_is_tried() -> None:
     assert set(FIRES) == set(resources("AWS::CloudWatch::Alarm"))
 

@@ -82,6 +82,22 @@ def test_a_run_that_w_and_b_made_together_with_a_command_that_ends_the_sweep_doe
     assert (step.stop, step.fail, step.push) == (("run1",), ("run2",), ())
 
 
+def test_after_a_command_that_ends_the_sweep_only_new_runs_are_failed() -> None:
+    """Not runs that were queued, nor those of other commands, nor what has no id; nothing else is obeyed."""
+    given: list[dict[str, Any]] = [
+        {"type": "stop"},
+        *({**RUN, "run_id": name} for name in ("run2", "run3")),
+        {**RUN, "run_id": "run1"},
+        {"type": "resume", "run_id": "run4"},
+        {"type": "run", "run_id": None},
+        {"type": "run", "run_id": ["run5"]},
+        {"type": "pause"},
+    ]
+    step = obey(order(workers=3), live("run1"), {1: given}, RUNNING)
+    assert (step.fail, step.push) == (("run2", "run3"), ())
+    assert step.record.end == stopped("W&B stopped the sweep.")
+
+
 @pytest.mark.parametrize("state", ["CANCELED", "CANCELLED", "STOPPED", "canceled"])
 def test_a_canceled_sweep_stops_its_runs_at_once_in_every_spelling(state: str) -> None:
     step = look(order(), live("run1", "run2"), seen(state, run1="running", run2="pending"))

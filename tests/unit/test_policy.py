@@ -51,6 +51,11 @@ def preferring(*types: str) -> dict[str, Any]:
     return {"InstancePreferences": [{"InstanceType": kind} for kind in types], "InstanceCount": 1, "VolumeSizeInGB": 1}
 
 
+def choosing(count: int) -> dict[str, Any]:
+    """Resources of one type, with the number in the choice."""
+    return {"InstancePreferences": [{"InstanceType": "ml.m5.large", "InstanceCount": count}], "VolumeSizeInGB": 1}
+
+
 def rule_of_images(image: str) -> list[dict[str, Any]]:
     """A debugger rule with an image."""
     return [{"RuleConfigurationName": "a", "RuleEvaluatorImage": image}]
@@ -167,6 +172,18 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"DebugRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.p3.2xlarge"}]}},
         r"DebugRuleConfigurations\[0\].InstanceType",
     ),
+    "instance types, of profiler rules": (
+        {"instance_types": ["ml.m5.*"]},
+        {"block": {"ProfilerRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.m5.large"}]}},
+        {"block": {"ProfilerRuleConfigurations": [{**rule_of_images(ECR)[0], "InstanceType": "ml.p3.2xlarge"}]}},
+        r"ProfilerRuleConfigurations\[0\].InstanceType",
+    ),
+    "instance types, of which one is preferred": (
+        {"instance_types": ["ml.m5.*"]},
+        {"block": {"ResourceConfig": preferring("ml.m5.large", "ml.m5.xlarge")}},
+        {"block": {"ResourceConfig": preferring("ml.m5.large", "ml.p4d.24xlarge")}},
+        r"ResourceConfig.InstancePreferences\[1\].InstanceType",
+    ),
     "instances": (
         {"max_instances": 4},
         {"block": {"ResourceConfig": {**RESOURCES, "InstanceCount": 4}}},
@@ -178,6 +195,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"ResourceConfig": {"InstanceGroups": GROUPS, "VolumeSizeInGB": 1}}},
         {"block": {"ResourceConfig": {"InstanceGroups": [*GROUPS, {**GROUPS[0], "InstanceGroupName": "c"}]}}},
         "The sum of ResourceConfig.InstanceGroups is 6",
+    ),
+    "instances, of a choice": (
+        {"max_instances": 4},
+        {"block": {"ResourceConfig": choosing(4)}},
+        {"block": {"ResourceConfig": choosing(5)}},
+        r"ResourceConfig.InstancePreferences\[0\] is 5",
     ),
     "runtime": (
         {"max_runtime_seconds": 3_600},
@@ -220,6 +243,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"DebugRuleConfigurations": [{**rule_of_images(ECR)[0], "VolumeSizeInGB": 101}]}},
         r"DebugRuleConfigurations\[0\].VolumeSizeInGB",
     ),
+    "volume, of profiler rules": (
+        {"max_volume_gb": 100},
+        {},
+        {"block": {"ProfilerRuleConfigurations": [{**rule_of_images(ECR)[0], "VolumeSizeInGB": 101}]}},
+        r"ProfilerRuleConfigurations\[0\].VolumeSizeInGB",
+    ),
     "price of an hour": (
         {"max_usd_per_hour": 0.46},
         {"block": {"ResourceConfig": {**RESOURCES, "InstanceCount": 4}}},
@@ -237,6 +266,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"ResourceConfig": preferring("ml.m5.large", "ml.m4.xlarge")}},
         {"block": {"ResourceConfig": preferring("ml.m5.large", "ml.p4d.24xlarge")}},
         "cost 37.688 US dollars",
+    ),
+    "price of an hour, of several of a choice": (
+        {"max_usd_per_hour": 0.3},
+        {"block": {"ResourceConfig": {**preferring("ml.m5.large"), "InstanceCount": 2}}},
+        {"block": {"ResourceConfig": {**preferring("ml.m5.large"), "InstanceCount": 3}}},
+        "cost 0.345 US dollars",
     ),
     "price of an hour, with debugger rules": (
         {"max_usd_per_hour": 1},
@@ -328,6 +363,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"InputDataConfig": s3("s3://data/manifest", "ManifestFile")}},
         "is ManifestFile, which can name any objects",
     ),
+    "inputs, in an augmented manifest": (
+        {"inputs": ["s3://data/*"]},
+        {},
+        {"block": {"InputDataConfig": s3("s3://data/manifest", "AugmentedManifestFile")}},
+        "is AugmentedManifestFile, which can name any objects",
+    ),
     "inputs, in a file system": (
         {"inputs": ["fs-12345678/data/*"]},
         {"block": {"InputDataConfig": fs("/data/a"), "VpcConfig": VPC}},
@@ -340,6 +381,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"HyperParameters": {"sagemaker_submit_directory": '"s3://evil/code.tar.gz"'}}},
         "HyperParameters.sagemaker_submit_directory",
     ),
+    "inputs, that are code in a variable": (
+        {"inputs": ["s3://data/*"]},
+        {"block": {"Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://data/code.tar.gz"}}},
+        {"block": {"Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://evil/code.tar.gz"}}},
+        "Environment.SAGEMAKER_SUBMIT_DIRECTORY",
+    ),
     "outputs": (
         {"outputs": ["s3://results/*"]},
         {"block": {"OutputDataConfig": {"S3OutputPath": "s3://results/a"}}},
@@ -351,6 +398,18 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"TensorBoardOutputConfig": {"S3OutputPath": "s3://results/a"}}},
         {"block": {"TensorBoardOutputConfig": {"S3OutputPath": "s3://others/a"}}},
         "TensorBoardOutputConfig.S3OutputPath",
+    ),
+    "outputs, of the debugger": (
+        {"outputs": [QUEUE["OutputDataConfig"]["S3OutputPath"]]},
+        {},
+        {"block": {"DebugHookConfig": {"S3OutputPath": "s3://others/a"}}},
+        "DebugHookConfig.S3OutputPath",
+    ),
+    "outputs, of the profiler": (
+        {"outputs": [QUEUE["OutputDataConfig"]["S3OutputPath"]]},
+        {},
+        {"block": {"ProfilerConfig": {"S3OutputPath": "s3://others/a"}}},
+        "ProfilerConfig.S3OutputPath",
     ),
     "checkpoints": (
         {"checkpoints": ["s3://results/*"]},
@@ -370,11 +429,23 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"block": {"VpcConfig": {**VPC, "SecurityGroupIds": ["sg-2"]}}},
         r"VpcConfig.SecurityGroupIds\[0\]",
     ),
+    "a VPC, by null": (
+        {"require_vpc": True},
+        {"block": {"VpcConfig": VPC}},
+        {"block": {"vpc_config": None}},
+        "is missing",
+    ),
     "a VPC": ({"require_vpc": True}, {"block": {"VpcConfig": VPC}}, {}, "VpcConfig is missing"),
     "network isolation": (
         {"require_network_isolation": True},
         {"block": {"EnableNetworkIsolation": True, **OFFLINE}},
         {"block": {"EnableNetworkIsolation": False}},
+        "EnableNetworkIsolation is not true",
+    ),
+    "network isolation, which is missing": (
+        {"require_network_isolation": True},
+        {"block": {"EnableNetworkIsolation": True, **OFFLINE}},
+        {},
         "EnableNetworkIsolation is not true",
     ),
     "tags": (
@@ -387,6 +458,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"tags": {"cost-center": "*"}},
         {"block": {"Tags": [{"Key": "cost-center", "Value": "42"}]}},
         {"block": {"Tags": []}},
+        'Tags has no "cost-center"',
+    ),
+    "tags, from a macro without a value": (
+        {"tags": {"cost-center": "*"}},
+        {"block": {"Tags": [{"Key": "cost-center", "Value": "${run_name}"}]}, "name": "42"},
+        {"block": {"Tags": [{"Key": "cost-center", "Value": "${run_name}"}]}},
         'Tags has no "cost-center"',
     ),
     "environment": (
@@ -412,6 +489,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"overrides": {"args": ["--lr=0.1"]}},
         {"overrides": {"args": ["--lr=0.1", "--token=secret"]}},
         r"AlgorithmSpecification.ContainerArguments\[1\] is not allowed",
+    ),
+    "arguments, in the configuration": (
+        {"arguments": []},
+        {},
+        {"block": {"algorithm_specification": {"ContainerArguments": ["--token=secret"]}}},
+        "policy.arguments allows none",
     ),
     "job names": (
         {"job_names": ["team-*"]},
@@ -442,6 +525,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"code": GIT_JOB},
         {"code": {**GIT_JOB, "git": {"remote": "https://github.com/team/../others/train"}}},
         "/../ is not allowed",
+    ),
+    "git remotes, of large files": (
+        {"git_remotes": ["https://github.com/team/*"]},
+        {"code": GIT_JOB},
+        {"code": GIT_JOB, "block": {"builder": {"git_lfs": True}}},
+        "builder.git_lfs can fetch from any server",
     ),
     "git remotes, of submodules": (
         {"git_remotes": ["https://github.com/team/*"]},
@@ -515,6 +604,13 @@ def test_a_rule_allows_what_it_names_and_refuses_the_rest(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("aside", ["..", ".", "%2e%2e", "%2E%2E", "..%2Fteam%2f.."])
+def test_a_git_remote_does_not_lead_aside(aside: str) -> None:
+    remote = f"https://github.com/team/{aside}/others/train"
+    with pytest.raises(InvalidRunSpec, match=r"with policy.git_remotes, /../ is not allowed"):
+        plan({"git_remotes": ["https://github.com/team/*"]}, code={**GIT_JOB, "git": {"remote": remote}})
+
+
 def test_without_a_policy_everything_is_allowed() -> None:
     assert plan({}, block={"SessionChainingConfig": {"EnableSessionTagChaining": True}})
     assert plan({"queues": {"other": {"max_instances": 0}}})
@@ -525,6 +621,9 @@ def test_a_pattern_matches_a_whole_value_and_only_its_stars_are_special() -> Non
     assert not matches(["ml.m5.*"], "ml-m5.large")
     assert not matches(["ml.m5.large"], "ml.m5.large\nml.p4d.24xlarge")
     assert matches(["a*b*c"], "aXbYc")
+    assert not matches(["a*c"], "aXb")
+    assert not matches(["a*b*c"], "aXcYb")
+    assert not matches(["ab*ba"], "aba")
     assert not matches([], "")
 
 

@@ -96,7 +96,7 @@ class TrainingJobRejected(Permanent):
 
 
 class CapacityWaitEnded(Permanent):
-    """SageMaker had no room for the training job for `CapacityWaitHours`."""
+    """There was no room for the training job for `CapacityWaitHours`: by a quota, a limit, or AWS's capacity."""
 
 
 class SweepBlocked(Permanent):

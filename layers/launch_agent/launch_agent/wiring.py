@@ -293,7 +293,7 @@ class Clients:
         """The endpoints of AWS's services."""
         from launch_agent.clients.endpoints import Endpoints
 
-        return Endpoints(self.pool)
+        return Endpoints(self.pool, self.env.deployment.account_id)
 
     @cached_property
     def subnets(self) -> "Subnets":

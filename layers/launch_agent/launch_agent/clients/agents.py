@@ -1,5 +1,6 @@
 """The launch agent's own item in the table Runs: its registration with W&B, and the count of slots in use."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -47,11 +48,15 @@ class Agents:
         self._table.make(self._table.change(_key(entity), set_={"registering_until": 0}))
 
     def remember(self, agent: AgentRecord) -> None:
-        """Store a registration and end the claim. The count of slots in use does not change."""
+        """Store a registration and end the claim. The count of slots in use does not change.
+
+        Items that wait say so again: the limits may be others.
+        """
         values = agent.model_dump(
-            exclude={"changed_at", "draining_until", "entity", "told_to_wait", *_COUNTERS.values()}
+            exclude={"changed_at", "draining_until", "entity", "told_limits", "told_schedulers", *_COUNTERS.values()}
         )
-        self._table.make(self._table.change(_key(agent.entity), set_={**values, "registering_until": 0}))
+        set_, told = {**values, "registering_until": 0}, ("told_limits", "told_schedulers")
+        self._table.make(self._table.change(_key(agent.entity), set_=set_, remove=told))
 
     def claim_drain(self, entity: str, *, until: datetime, now: datetime) -> bool:
         """Return whether the caller may lease whatever the queues have, exclusively `until` a time.
@@ -80,9 +85,14 @@ class Agents:
         )
         return self._table.make(warned)
 
-    def told_to_wait(self, entity: str, item_ids: set[str]) -> None:
-        """Record the items that say that they wait for a slot."""
-        self._table.make(self._table.change(_key(entity), set_={"told_to_wait": item_ids}))
+    def told_limits(self, entity: str, told: Mapping[str, Collection[str]]) -> None:
+        """Record the items that say that they wait because of a limit, by the key of the limit."""
+        some = {limit: set(item_ids) for limit, item_ids in told.items() if item_ids}
+        self._table.make(self._table.change(_key(entity), set_={"told_limits": some}))
+
+    def told_schedulers(self, entity: str, item_ids: Collection[str]) -> None:
+        """Record the items of sweep schedulers that say that they wait for a slot."""
+        self._table.make(self._table.change(_key(entity), set_={"told_schedulers": set(item_ids)}))
 
     def counting(self, record: RunRecord, number: int, *, at: datetime, limit: int) -> Any:
         """Return a change that adds `number` to the slots in use, if at most `limit` are then in use (-1: no limit)."""

@@ -23,8 +23,8 @@ OF_FUNCTIONS = {
 }
 """botocore's name of each service that functions need, by the name of its VPC endpoint
 (https://docs.aws.amazon.com/vpc/latest/privatelink/aws-services-privatelink-support.html)."""
-OF_BUILDS = {"codebuild": "codebuild", "ecr.api": "ecr", "lambda": "lambda", "sts": "sts"}
-"""The same for services that stacks need which build images. `ecr.dkr` is missing: it is no service of botocore."""
+OF_BUILDS = {"codebuild": "codebuild", "ecr.api": "ecr", "ecr.dkr": "ecr", "lambda": "lambda", "sts": "sts"}
+"""The same for services that stacks need which build images. `ecr.dkr` is the registry, on a host of its own."""
 OF_TICKS = {"sqs": "sqs"}
 """The same for stacks that poll more than once a minute."""
 _SECONDS = 3
@@ -33,9 +33,9 @@ _SECONDS = 3
 class Endpoints:
     """The endpoints of this region."""
 
-    def __init__(self, pool: "Executor") -> None:
-        """`pool` has threads for the connections. Nothing is sent yet."""
-        self._pool = pool
+    def __init__(self, pool: "Executor", account: str) -> None:
+        """`pool` has threads for the connections; `account` is the one of the registry. Nothing is sent yet."""
+        self._pool, self._account = pool, account
         self._http = Http(timeout=urllib3.Timeout(connect=_SECONDS, read=_SECONDS), retries=False)
 
     def unreachable(self, services: Mapping[str, str]) -> dict[str, str]:
@@ -44,6 +44,9 @@ class Endpoints:
         `services` has botocore's name of each service. Any answer will do.
         """
         urls = {name: str(aws_client(service).meta.endpoint_url) for name, service in services.items()}  # type: ignore[call-overload]  # it knows services by their literal names
+        if "ecr.dkr" in urls:
+            # https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html
+            urls["ecr.dkr"] = urls["ecr.dkr"].replace("://api.ecr.", f"://{self._account}.dkr.ecr.")
         reasons = zip(urls, self._pool.map(self._why_not, urls.values()), strict=True)
         return {name: why for name, why in reasons if why}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from launch_agent.clients.table import Table
 from launch_agent.errors import AwsThrottled, CapacityUnavailable
+from launch_agent.outcome.report import slot_warning
 
 _TRIES = 5
 
@@ -30,9 +31,7 @@ class InstanceLimits:
             if place is None:
                 for each in taken:
                     self._table.make(self._table.change(_key(each), delete={"runs": {item_id}}))
-                raise CapacityUnavailable(
-                    f"other runs use all that max_jobs_per_instance_type in launch-config.yaml allows of {pattern}"
-                )
+                raise CapacityUnavailable(slot_warning(limit, "max_jobs_per_instance_type", f" for {pattern}"))
             taken += [pattern] if place else []
 
     def _take(self, pattern: str, limit: int, item_id: str) -> bool | None:

@@ -216,6 +216,11 @@ class Wandb:
         """Put a warning on an item."""
         self._graphql.execute(operations.warn_item(item.id, safe(message), stage, files))
 
+    def warn_all(self, messages: Mapping[str, str], stage: str) -> None:
+        """Put a warning on each of some items, by their ids, in one request. A refusal for one affects no other."""
+        texts = {item_id: safe(message) for item_id, message in messages.items()}
+        self._graphql.execute_in_parts(operations.warn_items(texts, stage))
+
     def attach(self, item: ItemRef, agent_name: str, *, kind: str, files: Mapping[str, str]) -> list[str]:
         """Upload text files for an item; return their names for `fail` and `warn`. `kind` is `error` or `warning`."""
         contents = {f"{item.id}/{kind}/{name}": safe(text, limit=_MAX_FILE) for name, text in files.items()}

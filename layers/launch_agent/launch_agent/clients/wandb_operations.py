@@ -1,6 +1,6 @@
 """The GraphQL operations that this launch agent sends to W&B. Tests check each against W&B's schema."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch_agent.clients.graphql import Operation
@@ -208,6 +208,16 @@ def warn_item(item_id: str, message: str, stage: str, files: Sequence[str]) -> O
   updateRunQueueItemWarning(input: $input) { success }
 }"""
     return Operation(document, {"input": _note(item_id, message, stage, files)}, repeatable=True)
+
+
+def warn_items(messages: Mapping[str, str], stage: str) -> Operation:
+    """Put a warning on each of several items, by their ids. The n-th answer is `warn<n>`."""
+    inputs = {f"input{n}": _note(item_id, text, stage, ()) for n, (item_id, text) in enumerate(messages.items())}
+    parameters = ", ".join(f"${name}: UpdateRunQueueItemWarningInput!" for name in inputs)
+    warnings = "\n".join(
+        f"  warn{n}: updateRunQueueItemWarning(input: ${name}) {{ success }}" for n, name in enumerate(inputs)
+    )
+    return Operation(f"mutation WarnItems({parameters}) {{\n{warnings}\n}}", inputs, repeatable=True)
 
 
 def _note(item_id: str, message: str, stage: str, files: Sequence[str]) -> dict[str, Any]:

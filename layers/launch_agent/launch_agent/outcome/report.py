@@ -7,6 +7,7 @@ from launch_agent.deployment import Deployment
 from launch_agent.safe_text import MAX_TEXT, safe
 
 LOG_FILE = "error.log"
+_SLOT = "waiting for a slot"
 
 
 def message(reason: str) -> str:
@@ -41,9 +42,9 @@ def interruption_warning() -> str:
     )
 
 
-def slot_warning(limit: int) -> str:
-    """Return what an item in the queue waits for while all slots are in use."""
-    return f"waiting for a slot: {limit} of {limit} slots in use. max_jobs in launch-config.yaml is their number."
+def slot_warning(limit: int, key: str = "max_jobs", of: str = "") -> str:
+    """Return what an item waits for while all slots of a limit in launch-config.yaml are in use. `of` says which."""
+    return f"{_SLOT}: {limit} of {limit} slots{of} in use. {key} in launch-config.yaml is their number."
 
 
 BUILDING = "building the image of the job. AWS CodeBuild has the log; the execution links to it."
@@ -56,7 +57,9 @@ def waited_for(name: str) -> str:
 
 
 def capacity_warning(words: str) -> str:
-    """Return what a launch waits for, in the same words at every try. `words` is SageMaker's message."""
+    """Return what a launch waits for, in the same words at every try. `words` is SageMaker's message or our own."""
+    if words.startswith(_SLOT):
+        return words
     quota = re.search(r"'([^']+ usage)'", words)
     if quota:
         return f"waiting for quota: {quota[1]}. Request a higher quota in the Service Quotas console."

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import Field
+
 from launch_agent.model import Model
 from launch_agent.run_queue.items import ItemRef, RunPath, Slot
 from launch_agent.runs.life import RunState
@@ -106,5 +108,7 @@ class AgentRecord(Model):
     """When a slot was last taken or freed."""
     draining_until: int = 0
     """Until when, in seconds since the epoch, a poll that may still run leases whatever the queues have."""
-    told_to_wait: frozenset[str] = frozenset()
-    """The items in the queues that say that they wait for a slot."""
+    told_limits: dict[str, frozenset[str]] = Field(default_factory=dict)
+    """By the key of a limit, the items in the queues that say that they wait because of it."""
+    told_schedulers: frozenset[str] = frozenset()
+    """The items of sweep schedulers that say that they wait for a slot."""

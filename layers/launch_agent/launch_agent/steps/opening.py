@@ -11,11 +11,11 @@ from launch_agent.clients.executions import execution_arn
 from launch_agent.clients.runs import MAX_OPENED
 from launch_agent.clients.wandb_leases import Leased
 from launch_agent.errors import AwsThrottled, InvalidRunSpec, LaunchError
-from launch_agent.outcome.report import slot_warning
 from launch_agent.run_queue.items import ItemRef, Slot, derived_run_id
 from launch_agent.runs.execution import execution_input, execution_name
 from launch_agent.runs.life import RunState
 from launch_agent.runs.record import AgentRecord, RunRecord
+from launch_agent.steps.waiting import OF_QUEUE, TOTAL, told_text
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
@@ -41,6 +41,8 @@ class Opening:
         """The run queue items whose executions were started, after `finish`."""
         self.failures: list[LaunchError] = []
         """Why items were not opened that are not the reason for it."""
+        self.schedulers_left: dict[str, str] = {}
+        """The queues of the sweep schedulers that were left to their lease, as all slots of schedulers are in use."""
 
     def room(self) -> int:
         """Return how many more jobs may be leased. None if there is no time, or if AWS or W&B refused something."""
@@ -49,6 +51,11 @@ class Opening:
     def rooms(self) -> Mapping[str, int]:
         """Return how many more jobs of each queue with a limit of its own may be leased."""
         return self._rooms
+
+    def limits_reached(self) -> dict[str, str]:
+        """Return the key of the limit that each full queue has reached: its own, else that of all queues."""
+        of_all = dict.fromkeys(self._config.queues if self._left <= 0 else (), TOTAL)
+        return {**of_all, **{queue: OF_QUEUE for queue, left in self._rooms.items() if left <= 0}}
 
     def _left_in_queues(self) -> dict[str, int]:
         limits = self._config.max_jobs_per_queue
@@ -149,6 +156,8 @@ class Opening:
             logger.info(
                 "item left to its lease: no slot is free, or its run has ended", run_queue_item_id=record.item.id
             )
+            if record.slot is Slot.SCHEDULER and self._agent.schedulers_open >= self._config.limit(Slot.SCHEDULER) >= 0:
+                self.schedulers_left[record.item.id] = record.item.queue
 
     def _start_all(self, records: Sequence[RunRecord], inputs: Sequence[dict[str, str]]) -> None:
         """Start the executions of open runs, at the same time and while this poll goes on."""
@@ -213,7 +222,7 @@ class Opening:
             launch_agent_id=agent.launch_agent_id,
             launch_agent_name=agent.launch_agent_name,
             opened_at=datetime.now(UTC),
-            waits_for=slot_warning(self._config.max_jobs) if item.id in agent.told_to_wait else None,
+            waits_for=told_text(self._clients, agent, item.id, leased.queue),
         )
 
 

@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger
 from launch_agent.errors import InvalidRunSpec, WandbRefused
 from launch_agent.run_queue.items import RunSpec, parse_run_spec
 from launch_agent.runs.record import RunRecord
+from launch_agent.steps.warning import renew_waiting
 from launch_agent.sweeps.asked import parse_order, read_config
 from launch_agent.sweeps.order import Order
 from launch_agent.wiring import Clients
@@ -29,6 +30,7 @@ def plan_sweep(clients: Clients, record: RunRecord) -> dict[str, Any]:
         order = _decide(clients, parse_run_spec(details.spec))
         clients.runs.sweep_planned(record.item.id, order)
         _show_run(clients, order, details.spec)
+        renew_waiting(clients, record, "The sweep has its slot.", over=True, stage="agent")
         logger.info("sweep planned", sweep_id=order.sweep_id)
     return {
         "is_scheduler": True,

@@ -19,19 +19,16 @@ from launch_agent.clients.wandb_answers import LaunchAgent
 from launch_agent.errors import LaunchError, WandbKeyRejected, WandbRefused
 from launch_agent.operations.metrics import Metric
 from launch_agent.outcome.judgement import STOPPED
-from launch_agent.outcome.report import slot_warning
-from launch_agent.run_queue.items import ItemRef, Slot, derived_run_id
+from launch_agent.run_queue.items import Slot
 from launch_agent.runs.record import AgentRecord, PlannedRun
 from launch_agent.steps.opening import Opening
+from launch_agent.steps.waiting import tell_limits, tell_schedulers
 from launch_agent.wiring import Clients
 
 logger = Logger(child=True)
 
 _LEAVE_OFF_MILLISECONDS = 15_000
 """A poll that has less time left leases and opens no further item."""
-
-_MOST_TOLD = 20
-"""How many items of each queue are told that they wait."""
 
 
 class PollQueues:
@@ -88,10 +85,13 @@ class PollQueues:
             room=self._room(agent),
             has_time=lambda: milliseconds_left() > _LEAVE_OFF_MILLISECONDS,
         )
-        if opening.room():
+        full = opening.limits_reached()
+        if full and not is_tick:
+            tell_limits(self._clients, agent, full)
+        if opening.room() and not full.keys() >= set(self._config.queues):
             self._drain(agent, opening, status, until=datetime.now(UTC) + timedelta(milliseconds=milliseconds_left()))
+            tell_schedulers(self._clients, agent, opening.schedulers_left)
         elif not is_tick:
-            self._tell_to_wait(agent)
             self._wandb.report_status(agent.launch_agent_id, status)
         if opening.failures:
             raise opening.failures[0]
@@ -239,26 +239,6 @@ class PollQueues:
         self._runs.agents.remember(changed)
         logger.warning("polling was stopped in W&B" if stop else "polling was resumed in W&B")
         return changed
-
-    def _tell_to_wait(self, agent: AgentRecord) -> None:
-        """Put on the first items of the queues that they wait for a slot. Each says so once."""
-        try:
-            waiting = self._waiting(agent.entity)
-            new = [item for item in waiting if item.id not in agent.told_to_wait]
-            if new:
-                # First: W&B may keep every warning, and a call that fails is not worth two.
-                self._runs.agents.told_to_wait(agent.entity, {item.id for item in waiting})
-            for item in new:
-                self._wandb.warn(item, slot_warning(self._config.max_jobs), "agent")
-        except LaunchError:
-            logger.warning("some items do not say that they wait for a slot", exc_info=True)
-
-    def _waiting(self, entity: str) -> list[ItemRef]:
-        return [
-            ItemRef(id=item_id, queue=queue, entity=entity, run_id=derived_run_id(item_id))
-            for queue, queued in self._wandb.waiting(entity, self._config.queues).items()
-            for item_id in sorted(queued, key=lambda each: queued[each])[:_MOST_TOLD]
-        ]
 
     def _room(self, agent: AgentRecord) -> int:
         """Return how many jobs this poll may open."""

@@ -127,7 +127,7 @@ class StartTraining:
         wait = env.capacity_wait
         if not may_try_again(RetryReason.CAPACITY, capacity_awaited_since=since, now=now, capacity_wait=wait):
             raise CapacityWaitEnded(
-                f"SageMaker had no room for the training job for {env.capacity_wait_hours:g} hours: {error}"
+                f"there was no room for the training job for {env.capacity_wait_hours:g} hours: {error}"
             ) from None
         renew_waiting(self._clients, record, capacity_warning(str(error)))
         raise error
