@@ -27,10 +27,21 @@ def timestamp(seconds: float | None = None) -> str:
     return datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def connection(nodes: list[Any], first: int | None = None, after: str | None = None) -> dict[str, Any]:
+def connection(
+    nodes: list[Any],
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+) -> dict[str, Any]:
     """Return a page of nodes as a Relay connection; the cursor is the index in the list."""
     start = int(base64.b64decode(after)) + 1 if after else 0
-    page = nodes[start : None if first is None else start + first]
+    end = int(base64.b64decode(before)) if before else len(nodes)
+    if first is not None:
+        end = min(end, start + first)
+    if last is not None:
+        start = max(start, end - last)
+    page = nodes[start:end]
     edges = [{"node": node, "cursor": opaque(start + index)} for index, node in enumerate(page)]
     more = start + len(page) < len(nodes)
     info = {

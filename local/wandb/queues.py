@@ -189,11 +189,11 @@ class RunQueue:
         return self.items.get(id)
 
     def run_queue_items(
-        self, first: int | None = None, after: str | None = None, last: int | None = None, **_: Any
+        self, first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
     ) -> dict[str, Any]:
-        """Return a page of the items."""
+        """Return a page of the items, the newest first if the server is so."""
         items = list(self.items.values())
-        return connection(items[-last:] if last else items, first, after)
+        return connection(items[::-1] if self.state.behaviour.newest_items_first else items, first, after, last, before)
 
     def push(self, spec: dict[str, Any], priority: int | None, values: Mapping[str, Any]) -> RunQueueItem:
         """Store an item: the queue's configuration, overridden by the pushed spec. Raises Refused."""

@@ -31,6 +31,8 @@ class Behaviour:
     """A running run that sends no heartbeat for longer has crashed."""
     pop_by_strangers: bool = True
     """A pop without a launch agent, or by one not registered for the queue."""
+    newest_items_first: bool = False
+    """The order of a queue's items in lists."""
     end_of_grid: Literal["finished", "exit", "nothing"] = "finished"
     """What an agent gets when its sweep is used up: the sweep is finished, or only an exit, or no command."""
 

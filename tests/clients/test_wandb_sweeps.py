@@ -1,8 +1,8 @@
 """The sweeps of W&B with answers of any shape: one sweep, agent or run does not affect the others."""
 
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -117,18 +117,59 @@ def test_a_refused_run_says_why() -> None:
         wandb.push_one(push_of(order(), "run1", {}))
 
 
-def test_items_are_looked_for_on_all_pages_and_those_of_an_earlier_time_are_not_taken_for_a_resumed_run() -> None:
+MINUTE = timedelta(minutes=1)
+BEGUN = datetime(2026, 1, 2, tzinfo=UTC)
+"""When a step began to queue runs."""
+QUEUEING = SweepRecord(
+    runs=(SweepRun(run_id="run1", worker=0, parameters={}), SweepRun(run_id="run2", worker=1, resumes=True)),
+    pushing=("run1", "run2"),
+    pushing_since=BEGUN,
+)
+
+
+def queue(ages: Sequence[tuple[str, timedelta]], *, newest_first: bool) -> tuple[WandbSweeps, list[Operation]]:
+    """Return the client of a queue of items, oldest first: the run of each, and how much older it is than the step."""
+    nodes = [
+        {"id": f"item{n}", "createdAt": (BEGUN - age).isoformat(), "runSpec": {"run_id": run} if run else 7}
+        for n, (run, age) in enumerate(ages)
+    ]
+    nodes = nodes[::-1] if newest_first else nodes
+
     def page(operation: Operation) -> Any:
-        first = operation.variables["after"] is None
-        item = {"id": "old" if first else "new", "createdAt": f"2026-01-0{1 if first else 3}T00:00:00Z"}
-        node = {**item, "runSpec": {"run_id": "run1"}}
-        info = {"endCursor": "x", "hasNextPage": first}
-        edges = [{"node": node}] if first else [{"node": {**node, "runSpec": 7}}, {"node": node}]
+        size, cursor = 100, operation.variables["cursor"]
+        if "first: 100" in operation.document:
+            start = int(cursor or 0)
+            end = min(start + size, len(nodes))
+            info = {"cursor": str(end), "goesOn": end < len(nodes)}
+        else:
+            end = int(cursor or len(nodes))
+            start = max(end - size, 0)
+            info = {"cursor": str(start), "goesOn": start > 0}
+        edges = [{"node": node} for node in nodes[start:end]]
         return {"data": {"project": {"runQueue": {"runQueueItems": {"pageInfo": info, "edges": edges}}}}}
 
-    wandb, _ = sweeps(page)
-    run = SweepRun(run_id="run1", worker=0, parameters={}, resumes=True)
-    pushing = SweepRecord(runs=(run,), pushing=("run1",), pushing_since=datetime(2026, 1, 2, tzinfo=UTC))
-    assert wandb.items_of(order(), pushing) == {"run1": "new"}
-    later = pushing.model_copy(update={"pushing_since": datetime(2026, 1, 5, tzinfo=UTC)})
-    assert wandb.items_of(order(), later) == {}
+    return sweeps(page)
+
+
+NEW_ITEMS = [("", -MINUTE)] * 250
+ITEMS = [*[("run1", timedelta(days=3))] * 6_000, ("run2", 5 * MINUTE), ("run1", -MINUTE), ("run2", -MINUTE), *NEW_ITEMS]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_items_are_looked_for_as_far_as_the_time_of_the_step_in_a_queue_of_years(newest_first: bool) -> None:
+    wandb, asked = queue(ITEMS, newest_first=newest_first)
+    assert wandb.items_of(order(), QUEUEING) == {"run1": "item6001", "run2": "item6002"}
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_an_item_of_an_earlier_time_is_not_taken_for_a_resumed_run(newest_first: bool) -> None:
+    wandb, _ = queue([("run1", 5 * MINUTE), ("run2", 5 * MINUTE)], newest_first=newest_first)
+    assert wandb.items_of(order(), QUEUEING) == {"run1": "item0"}  # clocks differ
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_too_many_new_items_are_refused(newest_first: bool) -> None:
+    wandb, _ = queue([("", -MINUTE)] * 5_001, newest_first=newest_first)
+    with pytest.raises(WandbRefused, match="too many new items"):
+        wandb.items_of(order(), QUEUEING)

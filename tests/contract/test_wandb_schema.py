@@ -54,7 +54,8 @@ def variants(function: Callable[..., Operation]) -> list[Operation]:
         empty[-1] = ["a"]  # without a queue, this document is not sent
     if function is sweep_operations.push_runs:
         full = [[{"entityName": "team", "projectName": "p", "queueName": "q", "runSpec": "{}", "priority": 2}]]
-    if inspect.getmodule(function) is sweep_operations and function is not sweep_operations.queue_page:
+    pages = (sweep_operations.first_items, sweep_operations.last_items)
+    if inspect.getmodule(function) is sweep_operations and function not in pages:
         return [function(*full)]  # nothing is sent for no sweep, run or agent
     return [function(*full), function(*empty)]
 

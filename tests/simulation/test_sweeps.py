@@ -334,6 +334,21 @@ def test_a_scheduler_that_is_stopped_between_the_end_of_its_sweep_and_its_last_s
         assert (sweep.state, outcome_of(made, sweep)[0]) == ("FINISHED", "finished")
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_step_that_is_killed_after_it_queued_runs_queues_none_twice_whatever_the_order_of_the_queue(
+    newest_first: bool,
+) -> None:
+    with world(8, FaultsAt(Site("advance_sweeps", "wandb", "PushRuns"), Fault.KILLED_AFTER)) as made:
+        made.server.state.behaviour = Behaviour(newest_items_first=newest_first)
+        for _ in range(120):
+            made.push()
+        made.clock.run(2 * HOUR)
+        sweep = made.sweep()
+        ended_well(made)
+        assert (sweep.state, outcome_of(made, sweep)[0]) == ("FINISHED", "finished")
+        assert len(made.items_of(sweep)) == 3
+
+
 @pytest.mark.parametrize("operation", ["QueuePage", "RunsOfSweepAgents"])
 def test_a_sweep_ends_although_w_and_b_refuses_to_show_what_its_last_step_did(operation: str) -> None:
     asked = {"QueuePage": "PushRuns", "RunsOfSweepAgents": "SweepHeartbeats"}[operation]

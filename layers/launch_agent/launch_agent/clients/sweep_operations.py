@@ -79,19 +79,28 @@ def push_runs(inputs: Sequence[dict[str, Any]]) -> Operation:
     )
 
 
-def queue_page(entity: str, queue: str, after: str | None) -> Operation:
-    """Ask for a page of the items of a run queue, starting after the cursor `after`."""
-    document = """query QueuePage($entity: String!, $project: String!, $queue: String!, $after: String) {
-  project(entityName: $entity, name: $project) {
-    runQueue(name: $queue) {
-      runQueueItems(first: 100, after: $after) {
-        pageInfo { endCursor hasNextPage }
-        edges { node { id createdAt runSpec } }
-      }
-    }
-  }
-}"""
-    variables = {"entity": entity, "project": LAUNCH_PROJECT, "queue": queue, "after": after}
+def first_items(entity: str, queue: str, after: str | None) -> Operation:
+    """Ask for a page of the items of a run queue from its beginning, or after the cursor `after`."""
+    return _items(entity, queue, "first: 100, after: $cursor", "cursor: endCursor goesOn: hasNextPage", after)
+
+
+def last_items(entity: str, queue: str, before: str | None) -> Operation:
+    """Ask for a page of the items of a run queue from its end, or before the cursor `before`."""
+    return _items(entity, queue, "last: 100, before: $cursor", "cursor: startCursor goesOn: hasPreviousPage", before)
+
+
+def _items(entity: str, queue: str, part: str, info: str, cursor: str | None) -> Operation:
+    document = f"""query QueuePage($entity: String!, $project: String!, $queue: String!, $cursor: String) {{
+  project(entityName: $entity, name: $project) {{
+    runQueue(name: $queue) {{
+      runQueueItems({part}) {{
+        pageInfo {{ {info} }}
+        edges {{ node {{ id createdAt runSpec }} }}
+      }}
+    }}
+  }}
+}}"""
+    variables = {"entity": entity, "project": LAUNCH_PROJECT, "queue": queue, "cursor": cursor}
     return Operation(document, variables, repeatable=True)
 
 

@@ -88,10 +88,10 @@ class ItemEdge(Wire):
 
 
 class PageInfo(Wire):
-    """Where the next page begins."""
+    """Where the next page begins, and whether there is one."""
 
-    end: str | None = Field(alias="endCursor", default=None)
-    has_next: bool = Field(alias="hasNextPage", default=False)
+    cursor: str | None = None
+    goes_on: bool = Field(alias="goesOn", default=False)
 
 
 class ItemPage(Wire):

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from launch_agent.clients import sweep_operations as operations
@@ -35,6 +35,9 @@ _RUNS_ASKED, _AGENTS_ASKED, _RUNS_PUSHED, _RUNS_CHANGED = 100, 50, 10, 50
 _MOST_PAGES = 50
 _LONGEST_NOTES = 10_000
 _CLOCKS_DIFFER_BY = timedelta(minutes=2)
+_READ_BACK = timedelta(hours=1)
+"""An item that is older by so much than the step that queued runs is none of theirs, whatever the clocks show."""
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 class WandbSweeps:
@@ -104,25 +107,33 @@ class WandbSweeps:
     def items_of(self, order: Order, record: SweepRecord) -> dict[str, str]:
         """Return the run queue items of the runs that a step was queueing, by run. Raises WandbRefused if unsure."""
         resumed = {run.run_id for run in record.runs if run.resumes}
-        since = (record.pushing_since or datetime.min) - _CLOCKS_DIFFER_BY if resumed else None
+        since = record.pushing_since or _EVER
         found: dict[str, str] = {}
-        for item in self._items(order):
+        for item in self._items(order, since):
             run_id = item.run_spec.get("run_id") if isinstance(item.run_spec, Mapping) else None
-            is_old = since is not None and run_id in resumed and item.created_at < since
+            is_old = since - item.created_at > (_CLOCKS_DIFFER_BY if run_id in resumed else _READ_BACK)
             if run_id in record.pushing and not is_old:
                 found[str(run_id)] = item.id
         return found
 
-    def _items(self, order: Order) -> Iterator[QueuedItem]:
-        after = None
-        for _ in range(_MOST_PAGES):
-            answer = self._graphql.execute(operations.queue_page(order.queue_entity, order.queue, after))
-            page = parsed(ItemPage, at(answer, "project", "runQueue", "runQueueItems") or {})
-            yield from (edge.node for edge in page.edges)
-            after = page.info.end
-            if not page.info.has_next:
-                return
-        raise WandbRefused(f"the queue {order.queue} has too many items to find those of the sweep {order.sweep_id}")
+    def _items(self, order: Order, since: datetime) -> Iterator[QueuedItem]:
+        """Yield the items that were queued since a time, and others.
+
+        A queue has all its items, of years. W&B does not say whether the first are the newest or the oldest, so they
+        are read from both ends, until one is old.
+        """
+        for items in (operations.last_items, operations.first_items):
+            cursor = None
+            for _ in range(_MOST_PAGES):
+                answer = self._graphql.execute(items(order.queue_entity, order.queue, cursor))
+                page = parsed(ItemPage, at(answer, "project", "runQueue", "runQueueItems") or {})
+                yield from (edge.node for edge in page.edges)
+                is_old = any(since - edge.node.created_at > _READ_BACK for edge in page.edges)
+                if is_old or not page.info.goes_on:
+                    break
+                cursor = page.info.cursor
+            else:
+                raise WandbRefused(f"the queue {order.queue} has too many new items to find those of {order.sweep_id}")
 
     def push(self, pushes: Sequence[Push]) -> Iterator[tuple[str, str]]:
         """Queue runs; yield the run and its item for each that W&B accepted."""
