@@ -19,7 +19,7 @@ from launch_agent.errors import (
     WandbRefused,
 )
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
-from launch_agent.operations.metrics import BY_VERDICT, Metric
+from launch_agent.operations.metrics import BY_VERDICT, Metric, spent
 from launch_agent.outcome.events import run_ended
 from launch_agent.outcome.judgement import Failure, OnItem, SeenRun, judge
 from launch_agent.outcome.log_lines import headline, plain
@@ -111,10 +111,7 @@ class Ending:
     def _count(self, outcome: Mapping[str, str], failure: Failure | None) -> None:
         """Write the metrics of a run that was closed."""
         metrics: dict[Metric, float] = {BY_VERDICT[Verdict(outcome["verdict"])]: 1}
-        if "billable_seconds" in outcome:
-            metrics[Metric.BILLABLE_SECONDS] = int(outcome["billable_seconds"])
-        if "estimated_cost_usd" in outcome:
-            metrics[Metric.ESTIMATED_COST] = float(outcome["estimated_cost_usd"])
+        metrics |= spent(outcome.get("billable_seconds"), outcome.get("estimated_cost_usd"))
         if failure and failure.stage == "build" and not failure.is_stop:
             metrics[Metric.BUILDS_FAILED] = 1
         self._clients.metrics.put(metrics)
