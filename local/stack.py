@@ -7,9 +7,8 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -18,9 +17,11 @@ from typing import Any, NamedTuple
 import boto3
 import urllib3
 from botocore.config import Config
+from rich.console import Console
 
 from local import ACCOUNT_ID, REGION
 from local.loopback import listening
+from local.progress import timed
 from local.signals import held_back
 from operate.api_key import store_api_key
 from operate.sam import overrides as sam_overrides
@@ -38,9 +39,6 @@ DEMO_KEY = secrets.token_hex(20)
 
 _BOOT_SECONDS = 60
 _END_SECONDS = 30
-_SAID_EVERY = 4.0
-
-Say = Callable[[str], None]
 
 
 class WandbLogin(NamedTuple):
@@ -208,7 +206,7 @@ def deploy(
     *,
     max_jobs: int,
     grace_seconds: int,
-    say: Say,
+    console: Console,
     queues: Sequence[str] = (),
     stopped_run_timeout: int = 60,
     stack_name: str = STACK_NAME,
@@ -239,9 +237,9 @@ def deploy(
         "LAYER_TARGETS": _target_of_wheels(),
         "LAYER_PLATFORMS": f"manylinux2014_{platform.machine()}",  # of 0.1.0. Delete with tests/upgrade/0.1.0.
     }
-    with timed("building the template with sam build", say):
+    with timed("building the template with sam build", console):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment, folder=source)
-    with timed("deploying it with sam deploy", say):
+    with timed("deploying it with sam deploy", console):
         deploy_built(cloud, overrides, stack_name=stack_name)
     (stack,) = cloud.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
     return Deployed(cloud, wandb, {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]})
@@ -285,23 +283,3 @@ def printed_by(command: list[str], *, folder: Path, environment: Mapping[str, st
     if process.returncode:
         raise SystemExit(f"{' '.join(map(os.path.basename, command[:3]))} failed:\n{output}{errors}")
     return str(output)
-
-
-@contextmanager
-def timed(what: str, say: Say) -> Iterator[None]:
-    """Print a step at its start, every few seconds while it lasts, and its duration at its end."""
-    started, ended = time.monotonic(), threading.Event()
-
-    def repeat() -> None:
-        while not ended.wait(_SAID_EVERY):
-            say(f"{what} ... {time.monotonic() - started:.0f} s")
-
-    say(f"{what} ...")
-    repeating = threading.Thread(target=repeat, daemon=True)
-    repeating.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        repeating.join()
-    say(f"{what}: {time.monotonic() - started:.1f} s")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import urllib3
+from rich.console import Console
 
 from local import ACCOUNT_ID
 from local.demo.git_server import make_certificate
@@ -224,7 +225,7 @@ def test_two_stacks_side_by_side_serve_two_queues_whatever_was_chosen_for_each(
             max_jobs=2,
             grace_seconds=2,
             stack_name=name,
-            say=lambda _: None,
+            console=Console(quiet=True),
             more_parameters=choices,
         )
         wandb.create_queue(name, config=json.loads(stacks[name].outputs["QueueConfiguration"]))
