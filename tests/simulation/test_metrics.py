@@ -57,8 +57,8 @@ def test_what_happens_to_a_run_is_counted_once(scenario: str, metrics: dict[str,
 
 @pytest.mark.parametrize("is_in_wandb", [True, False])
 def test_a_job_that_ends_after_its_run_was_stopped_in_the_console_is_counted_once(is_in_wandb: bool) -> None:
-    training = {"training": 3 * HOUR, "calls_init": is_in_wandb}
-    with world(7, NoFaults(), delivery=Delivery(twice=1), script=lambda _: Script(**training)) as made:
+    script: dict[str, Any] = {"training": 3 * HOUR, "calls_init": is_in_wandb}
+    with world(7, NoFaults(), delivery=Delivery(twice=1), script=lambda _: Script(**script)) as made:
         item = made.push()
         until_training(made, item)
         made.clock.run(5 * MINUTE)
