@@ -37,6 +37,7 @@ PROFILE = "wandb-launch-local"
 DEMO_KEY = secrets.token_hex(20)
 """The API key of this process's own W&B server."""
 
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _BOOT_SECONDS = 60
 _END_SECONDS = 30
 
@@ -221,10 +222,9 @@ def deploy(
     config = cloud.folder / "launch-config.yaml"
     behaviour = {"max_jobs": max_jobs, "stopped_run_timeout": stopped_run_timeout}
     config.write_text(json.dumps({"entity": wandb.entity, "queues": [*queues] or [wandb.queue], **behaviour}))
-    runtime = f"{sys.version_info.major}.{sys.version_info.minor}"
     parameters = {
         "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
-        "PythonRuntime": f"python{runtime}",
+        "PythonRuntime": f"python{_PYTHON}",
         "WandbApiKeySecretArn": store_api_key(cloud.client("secretsmanager"), stack_name, wandb.api_key),
         "WandbBaseUrl": wandb.url,
         "WandbInitGraceSeconds": str(grace_seconds),
@@ -233,8 +233,7 @@ def deploy(
     overrides = sam_overrides(parameters)
     environment = {
         "LAUNCH_CONFIG": str(config),
-        "LAYER_PYTHON": runtime,
-        "LAYER_TARGETS": _target_of_wheels(),
+        **layer_variables(),
         "LAYER_PLATFORMS": f"manylinux2014_{platform.machine()}",  # of 0.1.0. Delete with tests/upgrade/0.1.0.
     }
     with timed("building the template with sam build", console):
@@ -251,8 +250,13 @@ def deploy_built(cloud: LocalCloud, overrides: Sequence[str] = (), *, stack_name
     _sam(cloud, ["deploy", "--template-file", built, "--stack-name", stack_name, *overrides], {})
 
 
+def layer_variables() -> dict[str, str]:
+    """Return the variables that make a build for this machine and its Python, because functions run here."""
+    return {"LAYER_PYTHON": _PYTHON, "LAYER_TARGETS": _target_of_wheels()}
+
+
 def _target_of_wheels() -> str:
-    """Return uv's name for this machine, because functions run on it."""
+    """Return uv's name for this machine."""
     machine = "aarch64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
     return f"{machine}-apple-darwin" if sys.platform == "darwin" else f"{machine}-manylinux2014"
 

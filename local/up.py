@@ -23,7 +23,7 @@ from local.folders import remove
 from local.launches import Launches
 from local.progress import timed
 from local.signals import held_back
-from local.stack import PROFILE, ROOT, STACK_NAME, Deployed, WandbLogin, deploy, embedded_cloud
+from local.stack import PROFILE, ROOT, STACK_NAME, Deployed, WandbLogin, deploy, embedded_cloud, layer_variables
 from local.wandb import WandbServer
 from operate.watch import watch as watch_stack
 
@@ -77,8 +77,8 @@ def _create_queues(server: WandbServer, names: Sequence[str], config: Mapping[st
 
 @contextmanager
 def variables(deployed: Deployed) -> Iterator[None]:
-    """Write a file to source: environment variables for the clients, and the path of the wandb client."""
-    exports = {**deployed.cloud.environment, **deployed.wandb.environment}
+    """Write a file to source: environment variables for clients and `make deploy`, and the path of the wandb client."""
+    exports = {**deployed.cloud.environment, **deployed.wandb.environment, **layer_variables()}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     lines.append(f"export PATH={shlex.quote(str(ROOT / '.venvs/training/bin'))}:$PATH")
     try:

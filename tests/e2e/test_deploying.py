@@ -3,9 +3,7 @@
 import io
 import json
 import os
-import platform
 import re
-import sys
 import threading
 import uuid
 import zipfile
@@ -20,7 +18,7 @@ from rich.console import Console
 
 from local import ACCOUNT_ID
 from local.demo.git_server import make_certificate
-from local.stack import ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud
+from local.stack import ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud, layer_variables
 from local.wandb import WandbServer
 from operate.stack_file import path_of
 from tests.e2e.conftest import wait_for
@@ -42,8 +40,7 @@ class Operator(NamedTuple):
     def types(self, *command: str) -> Terminal:
         """Type a make command."""
         host = {
-            "LAYER_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
-            "LAYER_TARGETS": f"{platform.machine()}-manylinux2014",
+            **layer_variables(),
             "SAM_CLI_POLL_DELAY": "0.5",
         }
         known = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
