@@ -165,6 +165,7 @@ def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_p
         ).stdout
         assert f"WANDB_API_KEY={page.partition('#')[2]}\n" in exported
         assert f"PATH={ROOT / '.venvs/training/bin'}:" in exported
+        assert f"LAYER_PYTHON={sys.version_info.major}.{sys.version_info.minor}\n" in exported  # for make deploy
         pushed = queue_with_priority(page, "two")
         with started("watch") as watching:
             assert f"  {pushed}  " in said(watching, pushed)
