@@ -32,7 +32,11 @@ def build(launch_config: Path, runtime: str) -> None:
 def deploy(stack: str, region: str, parameters: Mapping[str, str]) -> None:
     """Deploy the built application. Raises CannotOperate if that fails; SAM prints why."""
     where = ["--stack-name", stack, "--region", region, "--no-confirm-changeset"]
-    _sam(["deploy", *where, *overrides(parameters)])
+    try:
+        _sam(["deploy", *where, *overrides(parameters)])
+    except KeyboardInterrupt:
+        print(f"\nCloudFormation continues if it has begun to change {stack}. When it has ended, deploy again.")
+        raise
 
 
 def overrides(parameters: Mapping[str, str]) -> list[str]:
