@@ -241,10 +241,11 @@ class Ending:
         """Put the reason on the queue item, with error.log; return what the item says.
 
         If W&B refuses that, the run ends without it. `build` is the build that failed, if one did, and `log` the end of
-        its log. `words` makes what the item says, of the reason and the logs.
+        its log. `words` makes what the item and error.log say, of the reason and the logs.
         """
         where, tails = self._evidence(run, build, log)
-        text, said = error_log(reason, where, tails), message(words(reason, tails))
+        reason = words(reason, tails)
+        text, said = error_log(reason, where, tails), message(reason)
         kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
         try:
             put(run.item, said, stage, self._attach(run.record, kind, text))
