@@ -130,7 +130,7 @@ def outputs(cloud: LocalCloud, stack: str) -> dict[str, str]:
 
 def printed_configuration(shown: str) -> dict[str, Any]:
     """The queue's configuration, copied from the terminal."""
-    copied = re.search(r"into its run queues in W&B:\n+(\{.*?\n\})\n", shown, re.DOTALL)
+    copied = re.search(r"into run queue sagemaker:\n+(\{.*?\n\})\n", shown, re.DOTALL)
     assert copied
     return dict(json.loads(copied[1]))
 
@@ -179,6 +179,7 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert "W&B API key" not in again
     assert "[Y/n]" not in again
     assert "run queue sagemaker: its configuration in W&B works with this stack." in again
+    assert "Paste it" not in again
     assert secrets.get_secret_value(SecretId=secret)["SecretString"] == renewed
 
     # The log lines are found, although the operator does not know the log group's name.
