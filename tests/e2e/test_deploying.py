@@ -149,6 +149,17 @@ def answers_the_first_time(operator: Operator, url: str) -> str:
     return terminal.shown
 
 
+def bucket_of_sam(cloud: LocalCloud) -> str:
+    buckets = cloud.client("s3").list_buckets()["Buckets"]
+    return next(str(each["Name"]) for each in buckets if "samclisourcebucket" in each["Name"])
+
+
+def uploaded(cloud: LocalCloud) -> set[str]:
+    """Return the keys of what SAM has uploaded for all stacks."""
+    pages = cloud.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket_of_sam(cloud))
+    return {each["Key"] for page in pages for each in page.get("Contents", [])}
+
+
 def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     operator: Operator, server: tuple[WandbServer, str]
 ) -> None:
@@ -193,11 +204,15 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert f"The stack {operator.stack} has logged nothing about a run run-with since" in unknown
 
     # Destroy the stack and deploy it again under its name, while the schedules run: the same answers, the same key.
+    # Another stack may have uploaded the same files.
+    of_another = next(iter(uploaded(cloud))).rpartition("/")[2]
+    cloud.client("s3").put_object(Bucket=bucket_of_sam(cloud), Key=of_another, Body=b"")
     terminal = operator.types("destroy")
     terminal.answer(f"Delete the stack {operator.stack} of account 000000000000, region us-east-1? [y/N]", "y")
     terminal.answer(f"Delete the secret {secret} with the W&B API key too? [y/N]", "", within=240)
     assert terminal.ended(within=60) == 0, terminal.shown
     assert stack["RunsTable"] in terminal.shown
+    assert uploaded(cloud) == {of_another}
     shown = operator.sees("deploy")
     assert "W&B API key (hidden)" not in shown
     assert "of run queue sagemaker: its S3OutputPath is" in " ".join(shown.split())
