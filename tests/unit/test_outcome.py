@@ -165,6 +165,7 @@ def test_a_run_that_was_stopped_in_the_console_says_so_on_its_item() -> None:
     """Its process is killed, so W&B shows the run as running, and as crashed some minutes later."""
     judgement = judged(end("Stopped", "Stopped"), "running")
     assert (judgement.verdict, judgement.on_item) == (Verdict.STOPPED, OnItem.WARN)
+    assert judged(end("Stopped", "Stopped"), "pending", expects=False).on_item is OnItem.WARN  # an algorithm's
 
 
 ORDERS = [

@@ -139,8 +139,8 @@ def judge(
         raise RunNotSeen(f"the training job has ended, and its run has not appeared in W&B within {seconds}")
     if _was_stopped(end, run, stop_requested=stop_requested):
         reason = end.reason if end.verdict is Verdict.STOPPED else _STOPPED_IN_WANDB
-        on_item = on_item_of_a_stop(run, stop_requested=stop_requested)
-        return Judgement(verdict=Verdict.STOPPED, reason=reason, on_item=OnItem.FAIL if unseen else on_item)
+        on_item = on_item_of_a_stop(run, unseen=unseen, stop_requested=stop_requested)
+        return Judgement(verdict=Verdict.STOPPED, reason=reason, on_item=on_item)
     if unseen:
         verdict = Verdict.FAILED if end.verdict is Verdict.FINISHED else end.verdict
         return Judgement(verdict=verdict, reason=_never_seen(end), on_item=OnItem.FAIL)
@@ -160,13 +160,13 @@ def _await_last_words(end: TrainingEnd, run: SeenRun, *, now: datetime, grace: t
         raise RunNotSeen("the training job has ended, and W&B still shows its run as running")
 
 
-def on_item_of_a_stop(run: SeenRun, *, stop_requested: bool) -> OnItem:
-    """Return what to do with the item of a run that was stopped.
+def on_item_of_a_stop(run: SeenRun, *, unseen: bool, stop_requested: bool) -> OnItem:
+    """Return what to do with the item of a run that was stopped. `unseen` is whether W&B lacks a run that it expects.
 
     W&B shows a stop in W&B on the run itself. Of a stop elsewhere it shows nothing but that the run, minutes later, has
     crashed.
     """
-    if not run.has_begun:
+    if unseen:
         return OnItem.FAIL
     return OnItem.LEAVE if _stopped_in_wandb(run, stop_requested=stop_requested) else OnItem.WARN
 

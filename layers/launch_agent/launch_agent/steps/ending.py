@@ -211,7 +211,7 @@ class Ending:
     def _report_stop(self, run: _Run, failure: Failure) -> dict[str, str]:
         """Report a stop on the item, unless W&B shows it on the run by itself. Without a run, the item fails."""
         seen, asked = self._seen(run.record), run.record.stop_requested_at is not None
-        on_item = on_item_of_a_stop(seen, stop_requested=asked)
+        on_item = on_item_of_a_stop(seen, unseen=not seen.has_begun, stop_requested=asked)
         if on_item is not OnItem.LEAVE:
             self._tell(run, failure.reason, stage=failure.stage, on_item=on_item)
         return _outcome(Verdict.STOPPED, failure.reason)
