@@ -11,6 +11,7 @@ from tests.documents import resources
 from tests.simulation.alarms import CloudWatch
 from tests.simulation.attack import scenarios
 from tests.simulation.faults import Fault, Faults, FaultsAt, NoFaults, Site
+from tests.simulation.test_endings import instead
 from tests.simulation.test_results import until_training
 from tests.simulation.training import Script
 from tests.simulation.world import HOUR, JOB, MINUTE, Delivery, World, world
@@ -69,6 +70,24 @@ def test_a_job_that_ends_after_its_run_was_stopped_in_the_console_is_counted_onc
         assert totals(made)["RunsStopped"] == 1
         assert totals(made)["BillableSeconds"] == billed > 0
         assert totals(made)["EstimatedCost"] == pytest.approx(0.28 * billed / 3600, abs=1e-6)
+
+
+def test_a_job_that_ends_while_its_stopped_run_is_reported_is_counted() -> None:
+    """Its last status event finds a run that is not closed yet, and changes nothing."""
+    with world(7, NoFaults(), delivery=Delivery(dropped=1), script=lambda _: Script(training=3 * HOUR)) as made:
+        item = made.push()
+        until_training(made, item)
+
+        def end_at_once(*_: Any) -> None:
+            for job in made.jobs(item):
+                if job.shown["TrainingJobStatus"] == "Stopping":
+                    made.training.end(job, "Stopped", "Stopped")
+
+        instead(made, end_at_once)
+        made.stop_in_console(item)
+        made.clock.run(20 * MINUTE)
+        assert totals(made)["RunsStopped"] == 1
+        assert totals(made)["BillableSeconds"] > 0
 
 
 def test_tries_without_capacity_are_counted() -> None:

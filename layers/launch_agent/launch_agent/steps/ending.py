@@ -105,6 +105,8 @@ class Ending:
         if self._runs.close(record, result):  # by this call, not by another one at the same time
             self._count(result, failure)
             announce(self._clients, run_ended(record, result, execution_arn, self._clients.env.deployment))
+            if job:  # it may have ended since: its last status event then found a run that was not closed
+                self._results.finish_late(record.model_copy(update={"outcome": result}), job.name)
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
         return result
 

@@ -92,7 +92,7 @@ class Results:
             return Prices()
 
     def finish_late(self, record: RunRecord, name: str) -> None:
-        """Count and write the results of a training job that has ended after its run was closed.
+        """Count and write the results of a training job that ends after its run was closed, if it has ended.
 
         An execution that is stopped does not wait for its job. What the job costs is counted once.
         """
@@ -101,7 +101,7 @@ class Results:
             return
         try:
             job = self._clients.sagemaker.describe(name)
-            if job is None:
+            if job is None or job.verdict is None:
                 return
             prices = self._prices(job)
             if self._clients.runs.job_counted(record.item.id, name):
