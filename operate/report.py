@@ -29,10 +29,10 @@ def _report_setup(stack: Stack) -> None:
     for line in sentences(findings):
         say(line)
     queues = dict.fromkeys(finding.queue for finding in findings if finding.queue)
-    failing = [name for name in queues if any(each.faults for each in findings if each.queue == name)]
-    for name in queues:
-        if name not in failing:
-            say(f"run queue {name}: its configuration in W&B works with this stack.")
-    if failing:
-        say(f"This configuration works. Paste it in W&B into {' and '.join(f'run queue {name}' for name in failing)}:")
+    failing = {finding.queue for finding in findings if finding.faults}
+    for name in (name for name in queues if name not in failing):
+        say(f"run queue {name}: its configuration in W&B works with this stack.")
+    without = [each.queue for each in findings if each.faults and each.what.startswith("configuration of")]
+    if without:
+        say(f"This configuration works. Paste it in W&B into {' and '.join(f'run queue {name}' for name in without)}:")
         print(f"\n{json.dumps(json.loads(stack.outputs['QueueConfiguration']), indent=2)}\n")
