@@ -59,7 +59,7 @@ local: setup ## Runs the demo on this machine: queues runs of images and of code
 	@$(BIN)/python -m local demo $(ARGS)
 
 plan: ## Checks a run without launching it: make plan SPEC=run_spec.json, or ARGS="--from-queue ITEM", ARGS="--job NAME --explain"
-	@$(MAKE) --no-print-directory $(VENV)/.installed >&2
+	@$(MAKE) -s --no-print-directory $(VENV)/.installed >&2
 	@$(BIN)/python -m launch_agent.dry_run --config "$(or $(CONFIG),layers/config/launch-config.yaml)" $(ARGS) $(if $(SPEC),"$(SPEC)")
 
 # --- work on it
@@ -123,7 +123,7 @@ format: $(VENV)/.installed ## Formats the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: ## Measures this application next to wandb launch-agent, as lines of JSON: make bench [ARGS="--only cold-start --write"]
-	@$(MAKE) --no-print-directory setup >&2
+	@$(MAKE) -s --no-print-directory setup >&2
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 golden: $(VENV)/.installed .venvs/training/.installed ## Writes the golden expectations again; review the diff

@@ -16,6 +16,7 @@ from local.demo.demo import demo_repository, run_demo, sweep_demo
 from local.demo.git_server import GitServer
 from local.dump import dump
 from local.launches import Launches
+from local.progress import timed
 from local.signals import end_on_signals
 from local.stack import (
     DEMO_KEY,
@@ -24,7 +25,6 @@ from local.stack import (
     WandbLogin,
     deploy,
     embedded_cloud,
-    timed,
 )
 from local.up import console, down, explain, own_folder, say, up, variables, watch
 from local.wandb import WandbServer
@@ -71,7 +71,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         server.create_queue("sagemaker", config={})
         wandb = WandbLogin(stack.enter_context(server.running()), "team", "sagemaker", DEMO_KEY)
         git = stack.enter_context(demo_repository(folder))
-        with timed("booting the embedded AWS", say):
+        with timed("booting the embedded AWS", console):
             cloud = stack.enter_context(
                 embedded_cloud(
                     folder,
@@ -82,7 +82,7 @@ def _demo(arguments: argparse.Namespace) -> int:
             )
         _say_what_is_missing(cloud, git)
         grace = max(1, round(60 / arguments.speed))
-        deployed = deploy(cloud, wandb, max_jobs=4, grace_seconds=grace, say=say)
+        deployed = deploy(cloud, wandb, max_jobs=4, grace_seconds=grace, console=console)
         server.page.aws = Launches(deployed)
         rows = run_demo(deployed, folder / "user", git, console, only=arguments.only)
         has_swept = arguments.only or sweep_demo(deployed, folder / "user", console)

@@ -7,9 +7,8 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -18,9 +17,11 @@ from typing import Any, NamedTuple
 import boto3
 import urllib3
 from botocore.config import Config
+from rich.console import Console
 
 from local import ACCOUNT_ID, REGION
 from local.loopback import listening
+from local.progress import timed
 from local.signals import held_back
 from operate.api_key import store_api_key
 from operate.sam import overrides as sam_overrides
@@ -36,11 +37,9 @@ PROFILE = "wandb-launch-local"
 DEMO_KEY = secrets.token_hex(20)
 """The API key of this process's own W&B server."""
 
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _BOOT_SECONDS = 60
 _END_SECONDS = 30
-_SAID_EVERY = 4.0
-
-Say = Callable[[str], None]
 
 
 class WandbLogin(NamedTuple):
@@ -208,7 +207,7 @@ def deploy(
     *,
     max_jobs: int,
     grace_seconds: int,
-    say: Say,
+    console: Console,
     queues: Sequence[str] = (),
     stopped_run_timeout: int = 60,
     stack_name: str = STACK_NAME,
@@ -223,10 +222,9 @@ def deploy(
     config = cloud.folder / "launch-config.yaml"
     behaviour = {"max_jobs": max_jobs, "stopped_run_timeout": stopped_run_timeout}
     config.write_text(json.dumps({"entity": wandb.entity, "queues": [*queues] or [wandb.queue], **behaviour}))
-    runtime = f"{sys.version_info.major}.{sys.version_info.minor}"
     parameters = {
         "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
-        "PythonRuntime": f"python{runtime}",
+        "PythonRuntime": f"python{_PYTHON}",
         "WandbApiKeySecretArn": store_api_key(cloud.client("secretsmanager"), stack_name, wandb.api_key),
         "WandbBaseUrl": wandb.url,
         "WandbInitGraceSeconds": str(grace_seconds),
@@ -235,13 +233,12 @@ def deploy(
     overrides = sam_overrides(parameters)
     environment = {
         "LAUNCH_CONFIG": str(config),
-        "LAYER_PYTHON": runtime,
-        "LAYER_TARGETS": _target_of_wheels(),
+        **layer_variables(),
         "LAYER_PLATFORMS": f"manylinux2014_{platform.machine()}",  # of 0.1.0. Delete with tests/upgrade/0.1.0.
     }
-    with timed("building the template with sam build", say):
+    with timed("building the template with sam build", console):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment, folder=source)
-    with timed("deploying it with sam deploy", say):
+    with timed("deploying it with sam deploy", console):
         deploy_built(cloud, overrides, stack_name=stack_name)
     (stack,) = cloud.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
     return Deployed(cloud, wandb, {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]})
@@ -253,8 +250,13 @@ def deploy_built(cloud: LocalCloud, overrides: Sequence[str] = (), *, stack_name
     _sam(cloud, ["deploy", "--template-file", built, "--stack-name", stack_name, *overrides], {})
 
 
+def layer_variables() -> dict[str, str]:
+    """Return the variables that make a build for this machine and its Python, because functions run here."""
+    return {"LAYER_PYTHON": _PYTHON, "LAYER_TARGETS": _target_of_wheels()}
+
+
 def _target_of_wheels() -> str:
-    """Return uv's name for this machine, because functions run on it."""
+    """Return uv's name for this machine."""
     machine = "aarch64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
     return f"{machine}-apple-darwin" if sys.platform == "darwin" else f"{machine}-manylinux2014"
 
@@ -285,23 +287,3 @@ def printed_by(command: list[str], *, folder: Path, environment: Mapping[str, st
     if process.returncode:
         raise SystemExit(f"{' '.join(map(os.path.basename, command[:3]))} failed:\n{output}{errors}")
     return str(output)
-
-
-@contextmanager
-def timed(what: str, say: Say) -> Iterator[None]:
-    """Print a step at its start, every few seconds while it lasts, and its duration at its end."""
-    started, ended = time.monotonic(), threading.Event()
-
-    def repeat() -> None:
-        while not ended.wait(_SAID_EVERY):
-            say(f"{what} ... {time.monotonic() - started:.0f} s")
-
-    say(f"{what} ...")
-    repeating = threading.Thread(target=repeat, daemon=True)
-    repeating.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        repeating.join()
-    say(f"{what}: {time.monotonic() - started:.1f} s")

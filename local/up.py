@@ -21,8 +21,9 @@ from local import REGION
 from local.demo.demo import image_of
 from local.folders import remove
 from local.launches import Launches
+from local.progress import timed
 from local.signals import held_back
-from local.stack import PROFILE, ROOT, STACK_NAME, Deployed, WandbLogin, deploy, embedded_cloud, timed
+from local.stack import PROFILE, ROOT, STACK_NAME, Deployed, WandbLogin, deploy, embedded_cloud, layer_variables
 from local.wandb import WandbServer
 from operate.watch import watch as watch_stack
 
@@ -46,7 +47,7 @@ def up(arguments: argparse.Namespace) -> int:
             _create_queues(server, queues, {}, priorities=arguments.priorities)
             url = stack.enter_context(server.running(arguments.wandb_port))
         wandb = WandbLogin(url.rstrip("/"), arguments.entity, queues[0], arguments.api_key)
-        with timed("booting the embedded AWS", say):
+        with timed("booting the embedded AWS", console):
             cloud = stack.enter_context(
                 embedded_cloud(
                     folder,
@@ -56,7 +57,9 @@ def up(arguments: argparse.Namespace) -> int:
                 )
             )
         grace = max(1, round(60 / arguments.speed))
-        deployed = deploy(cloud, wandb, max_jobs=arguments.max_jobs, grace_seconds=grace, say=say, queues=queues)
+        deployed = deploy(
+            cloud, wandb, max_jobs=arguments.max_jobs, grace_seconds=grace, console=console, queues=queues
+        )
         if server:
             configuration = json.loads(deployed.outputs["QueueConfiguration"])
             _create_queues(server, queues, configuration, priorities=arguments.priorities)
@@ -74,11 +77,12 @@ def _create_queues(server: WandbServer, names: Sequence[str], config: Mapping[st
 
 @contextmanager
 def variables(deployed: Deployed) -> Iterator[None]:
-    """Write a file to source: environment variables for the clients, and the path of the wandb client."""
-    exports = {**deployed.cloud.environment, **deployed.wandb.environment}
+    """Write a file to source: environment variables for clients and `make deploy`, and the path of the wandb client."""
+    exports = {**deployed.cloud.environment, **deployed.wandb.environment, **layer_variables()}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     lines.append(f"export PATH={shlex.quote(str(ROOT / '.venvs/training/bin'))}:$PATH")
     try:
+        VARIABLES_FILE.parent.mkdir(exist_ok=True)
         VARIABLES_FILE.touch(mode=0o600)
         VARIABLES_FILE.write_text("".join(f"{line}\n" for line in lines))
         yield
@@ -92,13 +96,18 @@ def explain(deployed: Deployed, *, own_server: bool) -> None:
     queue = deployed.wandb.queue
     say(f"\nIn another terminal:\n\n  . {VARIABLES_FILE}")
     say(f"  wandb launch -q {queue} -e {deployed.wandb.entity} -p demo -d {image}")
-    say(f"  {Path(sys.executable)} -m local watch")
+    say(f"  {watch_command()}")
     say(f"  aws stepfunctions list-executions --state-machine-arn {deployed.outputs['StateMachineArn']}")
     if own_server:
         say(f"\nQueues, runs and a form to queue them: {deployed.wandb.url}/#{deployed.wandb.api_key}")
     else:
         say(f"\nThe configuration for the queue {queue}:\n  {deployed.outputs['QueueConfiguration']}")
     say("Ctrl-C stops everything.")
+
+
+def watch_command() -> str:
+    """Return the command that shows the runs, from any folder."""
+    return f"(cd {shlex.quote(str(ROOT))}; {shlex.quote(sys.executable)} -m local watch)"
 
 
 def watch(_: argparse.Namespace) -> int:

@@ -48,7 +48,7 @@ def logs(stack: str, region: str | None, run: str, *, since: str, raw: bool) -> 
     fields = [fields_of(text) for _, text in events]
     for source, group, prefix in (*_builds(account, outputs, fields), *_training_jobs(fields)):
         lines = _all_lines(client, group, prefix, begin)
-        said += [(timestamp, text if raw else _line_of(source, timestamp, text)) for timestamp, text in lines]
+        said += [(timestamp, text if raw else line_of_source(source, timestamp, text)) for timestamp, text in lines]
     for _, line in sorted(said, key=lambda each: each[0]):
         print(line)
 
@@ -99,9 +99,9 @@ def _all_lines(client: "CloudWatchLogsClient", group: str, prefix: str, begin: d
             raise
 
 
-def _line_of(source: str, timestamp: int, text: str) -> str:
-    """Format a line of a build or a training job."""
-    return f"{_time(timestamp)}  {source:7}  {' '.join(plain(text).split())}"
+def line_of_source(source: str, timestamp: int, text: str) -> str:
+    """Format a line of a build or a training job. It keeps its indent, so that a traceback can be read."""
+    return f"{_time(timestamp)}  {source:8}  {' '.join(plain(text).splitlines())}".rstrip()
 
 
 def _time(timestamp: int) -> str:

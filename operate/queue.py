@@ -50,8 +50,13 @@ def create_queues(stack: str, config: LaunchConfig, values: Mapping[str, str]) -
         return "false"
     missing = [name for name in config.queues if name not in found]
     fault = f"{entity} has no run queue {' or '.join(missing)} in W&B."
+    other = (
+        "" if config.entity else f" For the queues of another entity than {entity}, set entity in launch-config.yaml."
+    )
     if missing and not in_terminal():
-        raise CannotOperate(f"{fault} Create it there, or set CreateQueues to true in stacks/{stack}.yaml.")
+        raise CannotOperate(f"{fault} Create it there, or set CreateQueues to true in stacks/{stack}.yaml.{other}")
     return (
-        "true" if missing and confirm(f"{fault} Create it, with a configuration that works?", default=True) else "false"
+        "true"
+        if missing and confirm(f"{fault}{other} Create it, with a configuration that works?", default=True)
+        else "false"
     )

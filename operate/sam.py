@@ -30,9 +30,17 @@ def build(launch_config: Path, runtime: str) -> None:
 
 
 def deploy(stack: str, region: str, parameters: Mapping[str, str]) -> None:
-    """Deploy the built application. Raises CannotOperate if that fails; SAM prints why."""
-    where = ["--stack-name", stack, "--region", region, "--no-confirm-changeset"]
-    _sam(["deploy", *where, *overrides(parameters)])
+    """Deploy the built application. Raises CannotOperate if that fails; SAM prints why.
+
+    The stack's files are in a folder of SAM's bucket: without one, `delete` would delete those of other stacks, which a
+    rollback needs.
+    """
+    where = ["--stack-name", stack, "--s3-prefix", stack, "--region", region, "--no-confirm-changeset"]
+    try:
+        _sam(["deploy", *where, *overrides(parameters)])
+    except KeyboardInterrupt:
+        print(f"\nCloudFormation continues if it has begun to change {stack}. When it has ended, deploy again.")
+        raise
 
 
 def overrides(parameters: Mapping[str, str]) -> list[str]:

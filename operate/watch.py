@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -29,7 +30,8 @@ def watch(name: str, region: str | None) -> None:
     console = Console(highlight=False)
     if waiting is None:
         console.print("Waiting items are not shown, because you cannot read the stack's W&B API key.")
-    watch_runs(lambda: with_waiting(runs.newest(_MOST), waiting.now() if waiting else []), console)
+    with suppress(KeyboardInterrupt):  # this is how it ends
+        watch_runs(lambda: with_waiting(runs.newest(_MOST), waiting.now() if waiting else []), console)
 
 
 def with_waiting(runs: Sequence[WatchedRun], waiting: Sequence[WatchedRun]) -> list[WatchedRun]:

@@ -183,7 +183,6 @@ async def serve(cloud: Cloud, listener: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(sys.stdin, stop.set)
-    print(f"The embedded AWS is at {cloud.url}", flush=True)
     await serve_asgi(OwnMachineOnly(server, pages=False), config, shutdown_trigger=stop.wait)
     end = threading.Thread(target=server.close, daemon=True)
     end.start()

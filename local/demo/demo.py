@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from rich.console import Console
 from local.demo import screen
 from local.demo.git_server import GitServer, git_server, make_repository
 from local.demo.sweep import run_sweep
-from local.stack import ROOT, WANDB_PYTHON, Deployed, printed_by, timed
+from local.progress import timed
+from local.stack import ROOT, WANDB_PYTHON, Deployed, printed_by
 from operate.runs import Runs, WatchedRun
 
 JOB = ROOT / "local/demo/job"
@@ -169,14 +169,13 @@ def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Con
     chosen = [order for order in orders if only in order.name]
     if not chosen:
         raise SystemExit(f'No run has "{only}" in its name. The runs are: {", ".join(order.name for order in orders)}')
-    say = partial(console.print, soft_wrap=True)
-    with timed("creating the jobs with wandb job create", say):
+    with timed("creating the jobs with wandb job create", console):
         _configure_queue(deployed, home)
         scripts = ("train", "broken")
         sources = {name: deployed.cloud.put_image(f"demo:{name}", image_of(f"{name}.py")) for name in scripts}
         sources |= _jobs(deployed, home, git)
     rows = [Row(order) for order in chosen]
-    with timed("queueing the runs with wandb launch", say):
+    with timed("queueing the runs with wandb launch", console):
         for row in rows:
             _queue(deployed, home, row, sources)
     first = next((row for row in rows if row.order is COMES_AS_CODE), None)
@@ -194,7 +193,7 @@ def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Con
         return [row.line for row in rows]
 
     screen.follow(console, look, lambda: all(row.has_ended for row in rows) or time.monotonic() > deadline)
-    with timed("reading the outcomes from W&B", say):
+    with timed("reading the outcomes from W&B", console):
         _read_back(deployed, home, rows)
     screen.show_details(console, [_details(deployed, row) for row in rows])
     console.print()
@@ -205,7 +204,7 @@ def run_demo(deployed: Deployed, home: Path, git: GitServer | None, console: Con
 def sweep_demo(deployed: Deployed, home: Path, console: Console) -> bool:
     """Run the demo's sweep, and show what won; return whether all its runs finished."""
     image = deployed.cloud.put_image("demo:train", image_of("train.py"))
-    with timed("a sweep of four runs, two at a time, with wandb launch-sweep", partial(console.print, soft_wrap=True)):
+    with timed("a sweep of four runs, two at a time, with wandb launch-sweep", console):
         return run_sweep(deployed, home, console, lambda command: _client(deployed, home, command), _WANDB, image)
 
 

@@ -8,16 +8,14 @@ import hmac
 import json
 import re
 import secrets
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import uvicorn
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -36,7 +34,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from local.loopback import OwnMachineOnly, listening
+from local.loopback import OwnMachineOnly
+from local.serving import served
 from local.wandb.answers import Refused
 from local.wandb.api import Mutation, Query
 from local.wandb.page import Page
@@ -163,20 +162,9 @@ class WandbServer:
             found = self.state.project(self.state.team.name, LAUNCH_PROJECT).queues[queue]
             return found.push(dict(run_spec), priority, {}).id
 
-    @contextmanager
-    def running(self, port: int = 0) -> Iterator[str]:
-        """Serve on loopback until the block ends; yield the base URL. Raises SystemExit if the port is in use."""
-        listener = listening(port)
-        config = uvicorn.Config(self.app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(5)
-            listener.close()
+    def running(self, port: int = 0) -> AbstractContextManager[str]:
+        """Serve on loopback until the block ends; it gets the base URL. Raises SystemExit if the port is in use."""
+        return served(self.app, port)
 
     # --- HTTP
     async def _graphql(self, request: Request) -> Response:

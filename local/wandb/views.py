@@ -292,4 +292,19 @@ def _value(entry: Any) -> Any:
 
 def _line(line: Any) -> str:
     """Return a line of a log without its control codes; a progress bar shows its last state."""
-    return _CONTROL_CODES.sub("", shown(line).rstrip("\r\n").rpartition("\r")[2])[:4000]
+    return _CONTROL_CODES.sub("", _printed(shown(line)).rstrip("\r\n").rpartition("\r")[2])[:4000]
+
+
+def _printed(line: str) -> str:
+    """Return what a run has printed. The client puts each line into an object with its time and level.
+
+    It does so for a server with the feature STRUCTURED_CONSOLE_LOGS.
+    """
+    if not line.startswith('{"'):
+        return line
+    try:
+        sent = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    is_wrapped = isinstance(sent, dict) and "ts" in sent and isinstance(sent.get("content"), str)
+    return str(sent["content"]) if is_wrapped else line

@@ -11,7 +11,6 @@ import random
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,9 +18,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs
 
-import uvicorn
-
-from local.loopback import Application, Message, OwnMachineOnly, Receive, Send, body_of, headers_of, listening
+from local.loopback import Application, Message, OwnMachineOnly, Receive, Send, body_of, headers_of
+from local.serving import served
 from local.wandb import WandbServer
 from local.wandb.runs import Run
 from tests.bench.network import LATENCY
@@ -143,7 +141,7 @@ def stock_agent(*, max_jobs: int = 10_000, script: Script | None = None) -> Iter
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         wandb_url = stack.enter_context(agent.server.running())
-        aws_url = stack.enter_context(_served(OwnMachineOnly(agent.aws, pages=False)))
+        aws_url = stack.enter_context(served(OwnMachineOnly(agent.aws, pages=False)))
         config = {"entity": ENTITY, "queues": [QUEUE], "max_jobs": max_jobs}
         config |= {"environment": {"type": "aws", "region": "us-east-1"}}
         (folder / "launch-config.yaml").write_text(json.dumps(config))
@@ -193,18 +191,3 @@ def _boto3() -> Path:
     """Return the folder of boto3: the training environment has none, the one with what Lambda's runtime has does."""
     (found,) = (ROOT / ".venvs/lambda").glob("lib/python*/site-packages")
     return found
-
-
-@contextmanager
-def _served(app: Application) -> Iterator[str]:
-    """Serve an application on loopback; yield its address."""
-    listener = listening()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(5)
-        listener.close()

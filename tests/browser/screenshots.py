@@ -38,7 +38,7 @@ def main() -> None:
         wandb = WandbLogin(stack.enter_context(server.running()), "team", "sagemaker", DEMO_KEY)
         cloud = stack.enter_context(embedded_cloud(folder, speed=10, container_tool="none"))
         console = Console()
-        deployed = deploy(cloud, wandb, max_jobs=4, grace_seconds=6, say=console.print)
+        deployed = deploy(cloud, wandb, max_jobs=4, grace_seconds=6, console=console)
         server.page.aws = Launches(deployed)
         run_demo(deployed, folder / "user", None, console)
         sweep_demo(deployed, folder / "user", console)

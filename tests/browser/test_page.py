@@ -317,6 +317,19 @@ def test_every_text_can_be_read_in_light_and_in_dark(open_page: Open, world: Wor
             assert (red < 60) is (scheme == "dark")
 
 
+def test_the_page_of_a_run_that_has_not_finished_begins_with_what_its_queue_item_says(
+    open_page: Open, world: World
+) -> None:
+    items = [item for item in world[0].server.state.items.values() if item.associated_run_id]
+    for item in items:
+        item.warnings.append({"message": "waiting for quota", "stage": "run", "filePaths": []})
+        item.warnings.append({"message": "FileNotFoundError: train.csv", "stage": "run", "filePaths": []})
+    page = open_page("/team/demo/runs/digits02")
+    expect(page.locator(".title .note")).to_have_text("FileNotFoundError: train.csv stage run", use_inner_text=True)
+    expect(page.locator("#launch .note")).to_have_count(2)
+    expect(open_page("/team/demo/runs/digits01").locator(".title .note")).to_have_count(0)
+
+
 def test_a_run_that_does_not_exist_yet_appears_when_it_does(open_page: Open, world: World) -> None:
     page = open_page()
     page.goto(f"{world[1]}/team/demo/runs/later1")

@@ -16,8 +16,8 @@ PAGE = (ROOT / "docs/events.md").read_text()
 EXECUTION = "arn:aws:states:us-east-1:123456789012:execution:LaunchRun:k3x9-84984f199e68"
 FAILED = {
     "verdict": "failed",
-    "reason": "The training job failed: AlgorithmError: exit code 1. The job's code failed. The end of its log is in "
-    "error.log.",
+    "reason": "ModuleNotFoundError: No module named 'torch'. The training job failed: AlgorithmError: exit code 1. The "
+    "job's code failed. The end of its log is in error.log.",
     "training_job_name": "k3x9",
     "billable_seconds": "130",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from rich.console import Console
 
 from launch_agent.run_queue.items import QueueItem
 from launch_agent.runs.execution import execution_name
@@ -223,7 +224,7 @@ def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[A
             max_jobs=MAX_JOBS,
             grace_seconds=GRACE_SECONDS,
             stopped_run_timeout=STOPPED_RUN_TIMEOUT,
-            say=lambda _: None,
+            console=Console(quiet=True),
             more_parameters={
                 "PollIntervalSeconds": "30",
                 "RunSecretArns": secret["ARN"],

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from local import up as local_up
 from local.loopback import listening
-from local.stack import DEMO_KEY, ROOT, embedded_cloud
+from local.stack import DEMO_KEY, ROOT, Deployed, LocalCloud, WandbLogin, embedded_cloud
 from local.wandb import WandbServer
 from tests.e2e.conftest import wait_for
 
@@ -165,11 +166,12 @@ def test_a_second_up_and_a_taken_port_are_one_sentence_and_ctrl_c_ends_all(tmp_p
         ).stdout
         assert f"WANDB_API_KEY={page.partition('#')[2]}\n" in exported
         assert f"PATH={ROOT / '.venvs/training/bin'}:" in exported
+        assert f"LAYER_PYTHON={sys.version_info.major}.{sys.version_info.minor}\n" in exported  # for make deploy
         pushed = queue_with_priority(page, "two")
         with started("watch") as watching:
             assert f"  {pushed}  " in said(watching, pushed)
             watching.send_signal(signal.SIGINT)
-            assert watching.wait(30) == 130
+            assert watching.wait(30) == 0
         assert Path(variables).stat().st_mode & 0o077 == 0
         state = STATE_FILE.read_text()
         with begun(second) as refused:
@@ -203,6 +205,16 @@ def test_an_up_that_was_killed_leaves_no_process_and_down_removes_its_files(tmp_
     assert STATE_FILE.exists()
     down()
     assert_nothing_is_left(tmp_path)
+
+
+def test_the_file_to_source_is_written_in_a_new_checkout_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make local` writes it when it stays up, and nothing else has made the folder yet."""
+    file = tmp_path / ".local/environment"
+    monkeypatch.setattr(local_up, "VARIABLES_FILE", file)
+    cloud, wandb = LocalCloud("http://127.0.0.1:1", tmp_path, "", ""), WandbLogin("http://127.0.0.1:2", "team", "q", "")
+    with local_up.variables(Deployed(cloud, wandb, {})):
+        assert "export WANDB_ENTITY=team\n" in file.read_text()
+    assert not file.exists()
 
 
 def test_the_embedded_aws_ends_though_a_custom_resource_never_answers(tmp_path: Path) -> None:

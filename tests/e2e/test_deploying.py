@@ -3,9 +3,7 @@
 import io
 import json
 import os
-import platform
 import re
-import sys
 import threading
 import uuid
 import zipfile
@@ -16,10 +14,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import urllib3
+from rich.console import Console
 
 from local import ACCOUNT_ID
 from local.demo.git_server import make_certificate
-from local.stack import ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud
+from local.stack import ROOT, Deployed, LocalCloud, WandbLogin, deploy, embedded_cloud, layer_variables
 from local.wandb import WandbServer
 from operate.stack_file import path_of
 from tests.documents import template
@@ -43,8 +42,7 @@ class Operator(NamedTuple):
     def types(self, *command: str) -> Terminal:
         """Type a make command."""
         host = {
-            "LAYER_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
-            "LAYER_TARGETS": f"{platform.machine()}-manylinux2014",
+            **layer_variables(),
             "SAM_CLI_POLL_DELAY": "0.5",
         }
         known = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -134,7 +132,7 @@ def outputs(cloud: LocalCloud, stack: str) -> dict[str, str]:
 
 def printed_configuration(shown: str) -> dict[str, Any]:
     """The queue's configuration, copied from the terminal."""
-    copied = re.search(r"into its run queues in W&B:\n+(\{.*?\n\})\n", shown, re.DOTALL)
+    copied = re.search(r"into run queue sagemaker:\n+(\{.*?\n\})\n", shown, re.DOTALL)
     assert copied
     return dict(json.loads(copied[1]))
 
@@ -151,6 +149,17 @@ def answers_the_first_time(operator: Operator, url: str) -> str:
     terminal.answer("rejects this key. Enter another one.\n  W&B API key (hidden):", API_KEY)
     assert terminal.ended(within=240) == 0, terminal.shown
     return terminal.shown
+
+
+def bucket_of_sam(cloud: LocalCloud) -> str:
+    buckets = cloud.client("s3").list_buckets()["Buckets"]
+    return next(str(each["Name"]) for each in buckets if "samclisourcebucket" in each["Name"])
+
+
+def uploaded(cloud: LocalCloud) -> set[str]:
+    """Return the keys of what SAM has uploaded for all stacks."""
+    pages = cloud.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket_of_sam(cloud))
+    return {each["Key"] for page in pages for each in page.get("Contents", [])}
 
 
 def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
@@ -183,6 +192,7 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert "W&B API key" not in again
     assert "[Y/n]" not in again
     assert "run queue sagemaker: its configuration in W&B works with this stack." in again
+    assert "Paste it" not in again
     assert secrets.get_secret_value(SecretId=secret)["SecretString"] == renewed
 
     # The log lines are found, although the operator does not know the log group's name.
@@ -196,11 +206,15 @@ def test_a_new_user_deploys_upgrades_and_removes_a_stack_at_a_terminal(
     assert f"The stack {operator.stack} has logged nothing about a run run-with since" in unknown
 
     # Destroy the stack and deploy it again under its name, while the schedules run: the same answers, the same key.
+    # Another stack may have uploaded the same files.
+    of_another = next(iter(uploaded(cloud))).rpartition("/")[2]
+    cloud.client("s3").put_object(Bucket=bucket_of_sam(cloud), Key=of_another, Body=b"")
     terminal = operator.types("destroy")
     terminal.answer(f"Delete the stack {operator.stack} of account 000000000000, region us-east-1? [y/N]", "y")
     terminal.answer(f"Delete the secret {secret} with the W&B API key too? [y/N]", "", within=240)
     assert terminal.ended(within=60) == 0, terminal.shown
     assert stack["RunsTable"] in terminal.shown
+    assert uploaded(cloud) == {of_another}
     shown = operator.sees("deploy")
     assert "W&B API key (hidden)" not in shown
     assert "of run queue sagemaker: its S3OutputPath is" in " ".join(shown.split())
@@ -229,7 +243,7 @@ def test_stacks_side_by_side_serve_their_queues_whatever_was_chosen_for_each(
             max_jobs=2,
             grace_seconds=2,
             stack_name=name,
-            say=lambda _: None,
+            console=Console(quiet=True),
             more_parameters=choices,
         )
         wandb.create_queue(name, config=json.loads(stacks[name].outputs["QueueConfiguration"]))

@@ -89,6 +89,7 @@ def test_a_run_queue_that_is_not_there_is_said_before_anything_is_built(cloud: L
         write(stack, WandbBaseUrl=url, WandbApiKeySecretArn=secret["ARN"])
         words = refusal(cloud, "deploy", "--stack", stack)
     assert "local-user has no run queue sagemaker in W&B. Create it there, or set CreateQueues to true in" in words
+    assert "For the queues of another entity than local-user, set entity in launch-config.yaml." in words
 
 
 def test_a_stack_whose_first_deployment_failed_is_to_be_removed_first(cloud: LocalCloud, stack: str) -> None:

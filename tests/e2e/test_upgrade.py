@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from local.demo.git_server import git_server
 from local.stack import (
@@ -80,7 +81,9 @@ def gate() -> Iterator[tuple[str, threading.Event]]:
 
 def deployed(cloud: LocalCloud, wandb: WandbLogin, **of_the_version_before: Any) -> Deployed:
     """Deploy this version, or the one before it, over whatever is there."""
-    return deploy(cloud, wandb, max_jobs=6, grace_seconds=GRACE_SECONDS, say=lambda _: None, **of_the_version_before)
+    return deploy(
+        cloud, wandb, max_jobs=6, grace_seconds=GRACE_SECONDS, console=Console(quiet=True), **of_the_version_before
+    )
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from operate.errors import CannotOperate
-from operate.logs import duration, line_for_people
+from operate.logs import duration, line_for_people, line_of_source
 
 AT = 1_700_000_000_000
 LINE = {
@@ -40,6 +40,13 @@ def test_an_exception_is_one_line_with_its_reason() -> None:
 
 def test_what_is_no_json_is_shown_as_it_is() -> None:
     assert line_for_people(AT, "Task timed out\nafter 60 s").endswith("  Task timed out after 60 s")
+
+
+def test_a_line_of_a_training_job_keeps_its_indent_and_nothing_that_only_a_terminal_understands() -> None:
+    assert line_of_source("training", AT, '  File "train.py", line 3\n').endswith(
+        '  training    File "train.py", line 3'
+    )
+    assert line_of_source("build", AT, "\x1b[32mdone\x1b[0m\n\n").endswith("  build     done")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import io
 import json
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyte
 import pytest
 from rich.console import Console, RenderableType
 
@@ -13,6 +15,7 @@ from launch_agent.clients.graphql import GraphqlClient
 from launch_agent.clients.wandb import Wandb
 from local.demo import screen
 from local.demo.screen import Details, Line
+from local.progress import timed
 from local.wandb import WandbServer
 from operate.runs import Runs, WatchedRun
 from operate.waiting import WaitingItems
@@ -54,6 +57,29 @@ def test_a_verdict_has_its_colour_where_there_is_a_terminal_and_none_elsewhere()
     assert "\x1b[32mfinished" in shown(screen.table(LINES), 80, terminal=True)
     assert "\x1b[31mfailed" in shown(runs_table([FAILED], BEGAN), 80, terminal=True)
     assert "\x1b" not in shown(screen.table(LINES), 80)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_step_is_one_line_in_a_terminal_that_changes_while_it_lasts(fails: bool) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=True)
+    with suppress(KeyboardInterrupt), timed("a step", console):
+        console.print("what it says")
+        if fails:
+            raise KeyboardInterrupt
+    terminal = pyte.Screen(80, 10)
+    pyte.Stream(terminal).feed(file.getvalue().replace("\n", "\r\n"))
+    lines = [line.partition(":")[0].rstrip() for line in terminal.display if line.strip()]
+    assert lines == ["what it says", *([] if fails else ["a step"])]
+    assert "a step ... " in file.getvalue()
+    assert not terminal.cursor.hidden
+
+
+def test_a_step_is_a_line_at_its_beginning_and_one_at_its_end_without_a_terminal() -> None:
+    file = io.StringIO()
+    with timed("a step", Console(file=file, width=20)):
+        assert re.fullmatch(r"a step \.\.\. \d+ s\n", file.getvalue())
+    assert re.fullmatch(r"(a step \.\.\. \d+ s\n)+a step: [\d.]+ s\n", file.getvalue())
 
 
 def test_details_have_the_whole_reason_and_links_that_can_be_copied() -> None:

@@ -148,10 +148,12 @@ def test_the_item_of_a_job_that_failed_begins_with_the_line_that_matters(fails: 
     with world(3, NoFaults(), script=lambda _: Script(failure=EXIT_1 if fails else "", calls_init=False)) as made:
         instead(made, logs)
         item = made.push()
-        assert ended(made, item)["verdict"] == "failed"
+        outcome = ended(made, item)
+        assert outcome["verdict"] == "failed"
         assert item.error
         begins = "ModuleNotFoundError: No torchx. The training job failed" if fails else "The training job exited"
         assert item.error["message"].startswith(begins)
+        assert outcome["reason"].startswith(begins)  # the execution's output, too
         assert "\nModuleNotFoundError: No torchx\n" in told(made).replace("\\n", "\n")
 
 

@@ -11,21 +11,29 @@ from tests.documents import resources
 from tests.simulation.alarms import CloudWatch
 from tests.simulation.attack import scenarios
 from tests.simulation.faults import Fault, Faults, FaultsAt, NoFaults, Site
+from tests.simulation.test_endings import instead
+from tests.simulation.test_results import until_training
 from tests.simulation.training import Script
 from tests.simulation.world import HOUR, JOB, MINUTE, Delivery, World, world
 
 
 def written(name: str) -> dict[str, float]:
     """Run a scenario; return the sum of each metric."""
-    scenario, found = scenarios()[name], dict[str, float]()
+    scenario = scenarios()[name]
     with world(7, NoFaults(), **scenario.different) as made:
         scenario.act(made)
         assert made.run_until_idle(until=lambda: bool(scenario.until(made)))
         assert made.check().everything == []
-        for line in made.metrics:
-            for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]:
-                found[metric["Name"]] = found.get(metric["Name"], 0) + sum(line[metric["Name"]])
-    return {name: number for name, number in found.items() if name not in _OF_SWEEPS}
+        return {name: number for name, number in totals(made).items() if name not in _OF_SWEEPS}
+
+
+def totals(made: World) -> dict[str, float]:
+    """Return the sum of each metric that was written."""
+    found = dict[str, float]()
+    for line in made.metrics:
+        for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]:
+            found[metric["Name"]] = found.get(metric["Name"], 0) + sum(line[metric["Name"]])
+    return found
 
 
 _OF_SWEEPS = {Metric.OPEN_RUNS, Metric.ITEMS_WAITING, Metric.OLDEST_ITEM_MINUTES, Metric.SECONDS_TO_LAUNCH}
@@ -46,6 +54,40 @@ _OF_SWEEPS = {Metric.OPEN_RUNS, Metric.ITEMS_WAITING, Metric.OLDEST_ITEM_MINUTES
 def test_what_happens_to_a_run_is_counted_once(scenario: str, metrics: dict[str, float]) -> None:
     found = written(scenario)
     assert {name: found.get(name, 0) for name in metrics} == metrics
+
+
+@pytest.mark.parametrize("is_in_wandb", [True, False])
+def test_a_job_that_ends_after_its_run_was_stopped_in_the_console_is_counted_once(is_in_wandb: bool) -> None:
+    script: dict[str, Any] = {"training": 3 * HOUR, "calls_init": is_in_wandb}
+    with world(7, NoFaults(), delivery=Delivery(twice=1), script=lambda _: Script(**script)) as made:
+        item = made.push()
+        until_training(made, item)
+        made.clock.run(5 * MINUTE)
+        made.stop_in_console(item)
+        made.clock.run(20 * MINUTE)
+        (job,) = made.jobs(item)
+        billed = job.shown["BillableTimeInSeconds"]
+        assert totals(made)["RunsStopped"] == 1
+        assert totals(made)["BillableSeconds"] == billed > 0
+        assert totals(made)["EstimatedCost"] == pytest.approx(0.28 * billed / 3600, abs=1e-6)
+
+
+def test_a_job_that_ends_while_its_stopped_run_is_reported_is_counted() -> None:
+    """Its last status event finds a run that is not closed yet, and changes nothing."""
+    with world(7, NoFaults(), delivery=Delivery(dropped=1), script=lambda _: Script(training=3 * HOUR)) as made:
+        item = made.push()
+        until_training(made, item)
+
+        def end_at_once(*_: Any) -> None:
+            for job in made.jobs(item):
+                if job.shown["TrainingJobStatus"] == "Stopping":
+                    made.training.end(job, "Stopped", "Stopped")
+
+        instead(made, end_at_once)
+        made.stop_in_console(item)
+        made.clock.run(20 * MINUTE)
+        assert totals(made)["RunsStopped"] == 1
+        assert totals(made)["BillableSeconds"] > 0
 
 
 def test_tries_without_capacity_are_counted() -> None:

@@ -78,6 +78,7 @@ def test_a_run_that_is_stopped_in_the_console_has_the_results_once_its_training_
         made.stop_in_console(item)
         assert ended(made, item)["verdict"] == "stopped"
         made.clock.run(10 * MINUTE)
+        assert item.warnings[-1]["message"] == "The execution was stopped in Step Functions."
         summary = run_of(made, item).summary
         assert summary["sagemaker/status"] == "Stopped"
         assert summary["sagemaker/billable_seconds"] > 0

@@ -174,6 +174,9 @@ def test_a_queued_item_is_planned_and_stays_queued(server: WandbServer, command:
     assert server.state.agents == {}
     _, _, said = command("--config", str(config), "--from-queue", "none")
     assert said.endswith("- team has no run queue item none in other or sagemaker.\n")
+    config.write_text("queues: [sagemaker]")
+    _, _, said = command("--config", str(config), "--from-queue", item)
+    assert "than local-user, set entity in launch-config.yaml." in said
 
 
 def test_without_an_api_key_nothing_is_read_from_wandb(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

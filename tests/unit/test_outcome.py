@@ -157,7 +157,15 @@ def test_a_failed_job_whose_run_is_there_puts_a_warning_on_the_item() -> None:
 
 def test_a_run_that_a_user_stopped_needs_no_warning_and_one_a_limit_stopped_does() -> None:
     assert judged(end("Stopped", "Stopped"), "killed").on_item is OnItem.LEAVE
+    assert judged(end("Stopped", "Stopped"), "running", stopped=True).on_item is OnItem.LEAVE
     assert judged(end("Stopped", "MaxRuntimeExceeded"), "crashed").on_item is OnItem.WARN
+
+
+def test_a_run_that_was_stopped_in_the_console_says_so_on_its_item() -> None:
+    """Its process is killed, so W&B shows the run as running, and as crashed some minutes later."""
+    judgement = judged(end("Stopped", "Stopped"), "running")
+    assert (judgement.verdict, judgement.on_item) == (Verdict.STOPPED, OnItem.WARN)
+    assert judged(end("Stopped", "Stopped"), "pending", expects=False).on_item is OnItem.WARN  # an algorithm's
 
 
 ORDERS = [

@@ -203,6 +203,18 @@ def test_an_artifact_of_any_content_is_shown(manifest: bytes, server: WandbServe
     assert known["used"][0]["size"] == 0
 
 
+def test_a_line_that_the_client_sent_with_its_time_and_level_is_shown_as_it_was_printed(
+    server: WandbServer, address: str
+) -> None:
+    project = server.state.project("team", "p")
+    sent = {"level": "error", "ts": "2026-11-26T23:10:38.665428", "content": '  File "train.py", line 3'}
+    printed = '{"content": "a line that the run printed"}'
+    project.runs_by_id["lines"] = run = Run("lines", project, 1)
+    run.log_lines = [json.dumps(sent), printed]
+    known = urllib3.request("GET", f"{address}/_local/view/team/p/runs/lines", headers=SIGNED_IN).json()
+    assert known["log"]["lines"] == [sent["content"], printed]
+
+
 def test_a_long_history_and_a_long_log_are_bounded(server: WandbServer, address: str) -> None:
     project = server.state.project("team", "long")
     run = project.runs_by_id["r"] = Run("r", project, 1)

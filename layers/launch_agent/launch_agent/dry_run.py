@@ -125,7 +125,10 @@ def _queued(item_id: str, env: Env, config: LaunchConfig) -> Asked:
         if found:
             return Asked(found, item_id, queue, wandb.queue_block(item))
     names = " or ".join(config.queues)
-    raise InvalidRunSpec([f"{entity} has no run queue item {item_id} in {names}."])
+    other = (
+        "" if config.entity else f" For the queues of another entity than {entity}, set entity in launch-config.yaml."
+    )
+    raise InvalidRunSpec([f"{entity} has no run queue item {item_id} in {names}.{other}"])
 
 
 def _run_of(job: str, env: Env, config: LaunchConfig) -> Asked:

@@ -22,10 +22,16 @@ const runs = (all, empty) => all.length ? table(["Run", "State", "Metrics", "Sta
 }))) : none(empty);
 
 const LINES = 6; // of a message; the rest is folded
-const notes = (item) => item.notes.map((note, index) => el("div", { class: `note ${note.kind}`, "data-key": `note ${index}` },
+const shownNote = (note, key) => el("div", { class: `note ${note.kind}`, "data-key": key },
   el("p", {}, note.message.split("\n").slice(0, LINES).join("\n")),
-  note.message.split("\n").length > LINES ? fold(`${item.id} note ${index}`, "whole message", el("pre", {}, note.message)) : null,
-  el("small", {}, `stage ${note.stage}`, note.files.filter((file) => file.run).map((file) => [" · ", openFile(file)]))));
+  note.message.split("\n").length > LINES ? fold(key, "whole message", el("pre", {}, note.message)) : null,
+  el("small", {}, `stage ${note.stage}`, note.files.filter((file) => file.run).map((file) => [" · ", openFile(file)])));
+const notes = (item) => item.notes.map((note, index) => shownNote(note, `${item.id} note ${index}`));
+/** What the item of a run says now: why it failed, or the newest warning. A finished run needs no words. */
+const said = (run) => {
+  const note = run.item?.notes.find(({ kind }) => kind === "error") ?? run.item?.notes.at(-1);
+  return note && run.state !== "finished" ? shownNote(note, "said") : null;
+};
 
 const openFile = (file) => button(file.name, "open-file", { where: [file.entity, file.project, file.run, ...file.path.split("/")], name: file.name });
 
@@ -114,7 +120,8 @@ export const run = (known) => [
     el("p", { class: "path" }, el("a", { href: projectAddress(known) }, known.project), " / runs"),
     el("h1", {}, known.name, " ", state(known.state)),
     el("p", { class: "none" }, "started ", time(known.created), ", took ", took(known.created, known.ended)),
-    el("div", { class: "buttons" }, stopRun(known), removeRun(known))),
+    el("div", { class: "buttons" }, stopRun(known), removeRun(known)),
+    said(known)),
   el("nav", {}, SECTIONS.map(([id, name]) => el("a", { href: `#${id}` }, name))),
   section("charts", "Charts", null, known.charts.length ? el("div", { class: "charts" }, known.charts.map((each) => chart(each))) : none("The run has logged no numbers.")),
   section("log", "Log", null, known.log.lines.length ? log(known.log) : none("The run has printed nothing.")),

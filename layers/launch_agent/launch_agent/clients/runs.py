@@ -227,6 +227,11 @@ class Runs:
         )
         return self.get(item_id)
 
+    def job_counted(self, item_id: str, training_job_name: str) -> bool:
+        """Record that the cost of a run's last training job is in the metrics. Return False if it is recorded."""
+        changed = "attribute_not_exists(#job_counted) OR #job_counted <> :job_counted"
+        return self._set_if(changed, _run_key(item_id), {"job_counted": training_job_name})
+
     def end(self, record: RunRecord) -> bool:
         """Free the slot of a run that is over. It stays in the index until it is closed.
 

@@ -51,6 +51,12 @@ BY_VERDICT = {
 }
 
 
+def spent(billable_seconds: float | str | None, dollars: float | str | None) -> dict[Metric, float]:
+    """Return the metrics of what a training job that has ended costs, as far as it is known."""
+    numbers = {Metric.BILLABLE_SECONDS: billable_seconds, Metric.ESTIMATED_COST: dollars}
+    return {metric: float(number) for metric, number in numbers.items() if number is not None}
+
+
 class OpenRuns(NamedTuple):
     """What open runs are counted by. A state is `launching`, `training` or `reporting`."""
 

@@ -139,7 +139,8 @@ def judge(
         raise RunNotSeen(f"the training job has ended, and its run has not appeared in W&B within {seconds}")
     if _was_stopped(end, run, stop_requested=stop_requested):
         reason = end.reason if end.verdict is Verdict.STOPPED else _STOPPED_IN_WANDB
-        return Judgement(verdict=Verdict.STOPPED, reason=reason, on_item=OnItem.FAIL if unseen else OnItem.LEAVE)
+        on_item = on_item_of_a_stop(run, unseen=unseen, stop_requested=stop_requested)
+        return Judgement(verdict=Verdict.STOPPED, reason=reason, on_item=on_item)
     if unseen:
         verdict = Verdict.FAILED if end.verdict is Verdict.FINISHED else end.verdict
         return Judgement(verdict=verdict, reason=_never_seen(end), on_item=OnItem.FAIL)
@@ -159,6 +160,21 @@ def _await_last_words(end: TrainingEnd, run: SeenRun, *, now: datetime, grace: t
         raise RunNotSeen("the training job has ended, and W&B still shows its run as running")
 
 
+def on_item_of_a_stop(run: SeenRun, *, unseen: bool, stop_requested: bool) -> OnItem:
+    """Return what to do with the item of a run that was stopped. `unseen` is whether W&B lacks a run that it expects.
+
+    W&B shows a stop in W&B on the run itself. Of a stop elsewhere it shows nothing but that the run, minutes later, has
+    crashed.
+    """
+    if unseen:
+        return OnItem.FAIL
+    return OnItem.LEAVE if _stopped_in_wandb(run, stop_requested=stop_requested) else OnItem.WARN
+
+
+def _stopped_in_wandb(run: SeenRun, *, stop_requested: bool) -> bool:
+    return run.stopped or stop_requested or run.state == "killed"
+
+
 _STOPPED_IN_WANDB = "The run was stopped in W&B, and its training job ended."
 
 
@@ -168,7 +184,7 @@ def _was_stopped(end: TrainingEnd, run: SeenRun, *, stop_requested: bool) -> boo
     An interrupted process exits as failed or, if it handles the interrupt, as completed. A run that has finished in
     W&B too had finished before the stop.
     """
-    asked = run.stopped or stop_requested or run.state == "killed"
+    asked = _stopped_in_wandb(run, stop_requested=stop_requested)
     return end.stopped_by_a_person or (asked and (end.verdict, run.state) != (Verdict.FINISHED, "finished"))
 
 

@@ -19,9 +19,9 @@ from launch_agent.errors import (
     WandbRefused,
 )
 from launch_agent.image.build_failure import Build, build_id_in, explain, explain_without_build
-from launch_agent.operations.metrics import BY_VERDICT, Metric
+from launch_agent.operations.metrics import BY_VERDICT, Metric, spent
 from launch_agent.outcome.events import run_ended
-from launch_agent.outcome.judgement import Failure, OnItem, SeenRun, judge
+from launch_agent.outcome.judgement import Failure, OnItem, SeenRun, judge, on_item_of_a_stop
 from launch_agent.outcome.log_lines import headline, plain
 from launch_agent.outcome.report import LOG_FILE, error_log, links, message
 from launch_agent.run_queue.items import ItemRef
@@ -105,16 +105,15 @@ class Ending:
         if self._runs.close(record, result):  # by this call, not by another one at the same time
             self._count(result, failure)
             announce(self._clients, run_ended(record, result, execution_arn, self._clients.env.deployment))
+            if job:  # it may have ended since: its last status event then found a run that was not closed
+                self._results.finish_late(record.model_copy(update={"outcome": result}), job.name)
         logger.info("run closed", run_id=record.item.run_id, verdict=result["verdict"])
         return result
 
     def _count(self, outcome: Mapping[str, str], failure: Failure | None) -> None:
         """Write the metrics of a run that was closed."""
         metrics: dict[Metric, float] = {BY_VERDICT[Verdict(outcome["verdict"])]: 1}
-        if "billable_seconds" in outcome:
-            metrics[Metric.BILLABLE_SECONDS] = int(outcome["billable_seconds"])
-        if "estimated_cost_usd" in outcome:
-            metrics[Metric.ESTIMATED_COST] = float(outcome["estimated_cost_usd"])
+        metrics |= spent(outcome.get("billable_seconds"), outcome.get("estimated_cost_usd"))
         if failure and failure.stage == "build" and not failure.is_stop:
             metrics[Metric.BUILDS_FAILED] = 1
         self._clients.metrics.put(metrics)
@@ -178,10 +177,11 @@ class Ending:
         ).also(seen.refusal)
         results = self._results.finish(run.record, run.details, seen, end=end, job=job)
         judgement = judgement.also(results.note)
+        reason = judgement.reason
         if judgement.on_item is not OnItem.LEAVE:
             words = headline if end.verdict is Verdict.FAILED else _reason_alone
-            self._tell(run, judgement.reason, stage="run", on_item=judgement.on_item, words=words)
-        return _outcome(judgement.verdict, judgement.reason) | _facts(end, results.dollars)
+            reason = self._tell(run, reason, stage="run", on_item=judgement.on_item, words=words)
+        return _outcome(judgement.verdict, reason) | _facts(end, results.dollars)
 
     def _seen(self, record: RunRecord) -> SeenRun:
         """Return the run in W&B. Before it is planned, its project is not known, so it cannot be looked up."""
@@ -211,9 +211,11 @@ class Ending:
         return _outcome(Verdict.NOT_LAUNCHED, reason)
 
     def _report_stop(self, run: _Run, failure: Failure) -> dict[str, str]:
-        """Report a stop. W&B shows it on the run by itself; if the run does not exist, the item fails."""
-        if not self._seen(run.record).has_begun:
-            self._tell(run, failure.reason, stage=failure.stage, on_item=OnItem.FAIL)
+        """Report a stop on the item, unless W&B shows it on the run by itself. Without a run, the item fails."""
+        seen, asked = self._seen(run.record), run.record.stop_requested_at is not None
+        on_item = on_item_of_a_stop(seen, unseen=not seen.has_begun, stop_requested=asked)
+        if on_item is not OnItem.LEAVE:
+            self._tell(run, failure.reason, stage=failure.stage, on_item=on_item)
         return _outcome(Verdict.STOPPED, failure.reason)
 
     def _report_build(self, run: _Run, failure: Failure, tag: str) -> dict[str, str]:
@@ -237,21 +239,23 @@ class Ending:
         build: Build | None = None,
         log: Sequence[str] = (),
         words: Words = _reason_alone,
-    ) -> None:
-        """Put the reason on the queue item, with error.log. If W&B refuses that, the run ends without it.
+    ) -> str:
+        """Put the reason on the queue item, with error.log; return what the item says.
 
-        `build` is the build that failed, if one did, and `log` the end of its log. `words` makes what the item says, of
-        the reason and the logs.
+        If W&B refuses that, the run ends without it. `build` is the build that failed, if one did, and `log` the end of
+        its log. `words` makes what the item and error.log say, of the reason and the logs.
         """
         where, tails = self._evidence(run, build, log)
-        text = error_log(reason, where, tails)
+        reason = words(reason, tails)
+        text, said = error_log(reason, where, tails), message(reason)
         kind, put = ("error", self._wandb.fail) if on_item is OnItem.FAIL else ("warning", self._wandb.warn)
         try:
-            put(run.item, message(words(reason, tails)), stage, self._attach(run.record, kind, text))
+            put(run.item, said, stage, self._attach(run.record, kind, text))
             if on_item is OnItem.FAIL:
                 end_pending_run(self._clients, run.record, run.details.spec)
         except self._refusals:
             logger.exception("W&B refused the report")
+        return said
 
     def _attach(self, record: RunRecord, kind: str, text: str) -> Sequence[str]:
         """Upload error.log; return its name in W&B. If W&B refuses that, the reason is reported without it."""

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aws_lambda_powertools import Logger
 
 from launch_agent.errors import LaunchError
+from launch_agent.operations.metrics import spent
 from launch_agent.outcome.judgement import SeenRun
 from launch_agent.outcome.results import COST, PENDING, RUN_STATES, Prices, algorithm_config, config_keys, summary_keys
 from launch_agent.run_queue.items import RunPath, parse_run_spec
 from launch_agent.runs.record import RunDetails, RunRecord
 from launch_agent.training.training_job import TrainingEnd, TrainingJob, Verdict
+from launch_agent.training.usage import cost
 from launch_agent.wiring import Clients
 
 if TYPE_CHECKING:
@@ -89,22 +91,33 @@ class Results:
             logger.warning("no price for the run", exc_info=True)
             return Prices()
 
-    def finish_stopped(self, record: RunRecord, name: str) -> None:
-        """Write the results of a training job that has ended after its run was closed: a stop does not wait for it."""
+    def finish_late(self, record: RunRecord, name: str) -> None:
+        """Count and write the results of a training job that ends after its run was closed, if it has ended.
+
+        An execution that is stopped does not wait for its job. What the job costs is counted once.
+        """
         outcome = record.outcome or {}
-        if outcome.get("verdict") != Verdict.STOPPED or "billable_seconds" in outcome:
+        if not outcome or "billable_seconds" in outcome:
             return
-        path = RunPath(record.entity or "", record.project or "", record.item.run_id)
         try:
             job = self._clients.sagemaker.describe(name)
-            seen = self._clients.wandb.seen_run(path.entity, path.project, path.run_id)
-            if job and seen.belongs_to(record.item.id):
-                # SageMaker's reason may repeat the run's secrets, and which these were is no longer stored.
-                job = job.model_copy(update={"failure_reason": ""})
-                keys = summary_keys(self._clients.env.deployment, record, job, self._prices(job))
-                self._clients.wandb_runs.add_to_summary(path, keys)
+            if job is None or job.verdict is None:
+                return
+            prices = self._prices(job)
+            if self._clients.runs.job_counted(record.item.id, name):
+                self._clients.metrics.put(spent(job.billable_seconds, cost(job, prices.an_hour)))
+            if outcome.get("verdict") == Verdict.STOPPED:
+                self._finish_stopped(record, job, prices)
         except LaunchError:
-            logger.exception("a stopped run shows no results of its training job")
+            logger.exception("the results of a training job that ended after its run are missing")
+
+    def _finish_stopped(self, record: RunRecord, job: TrainingJob, prices: Prices) -> None:
+        path = RunPath(record.entity or "", record.project or "", record.item.run_id)
+        if self._clients.wandb.seen_run(path.entity, path.project, path.run_id).belongs_to(record.item.id):
+            # SageMaker's reason may repeat the run's secrets, and which these were is no longer stored.
+            job = job.model_copy(update={"failure_reason": ""})
+            keys = summary_keys(self._clients.env.deployment, record, job, prices)
+            self._clients.wandb_runs.add_to_summary(path, keys)
 
     def abandon(self, record: RunRecord, details: RunDetails, verdict: Verdict) -> None:
         """End the run of an algorithm whose launch failed after `begin`."""

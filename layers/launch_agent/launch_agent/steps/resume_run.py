@@ -25,8 +25,8 @@ class ResumeRun:
     def status_changed(self, event: StatusEvent) -> None:
         """Record the status of a training job of this stack, and resume its execution if the job has ended.
 
-        A job that no open run waits for is stopped. A spot interruption puts a warning on the queue item. If a stop
-        closed the run before its job ended, the results of the job are written into the run.
+        A job that no open run waits for is stopped. A spot interruption puts a warning on the queue item. If the run
+        was closed before its job ended, what the job costs is counted, and a stopped run gets its results.
         """
         job, item_id = self._job_and_item(event)
         if job is None or item_id is None:
@@ -49,7 +49,7 @@ class ResumeRun:
             renew_waiting(self._clients, record, waited_for(job.name), over=True)
         self._resuming.resume(record, job)
         if job.verdict and not record.is_unreported and record.training_job_name == job.name:
-            self._results.finish_stopped(record, job.name)
+            self._results.finish_late(record, job.name)
         if job.secondary_status == "Interrupted":
             warn_once(self._clients, record, interruption_warning())
 
