@@ -45,7 +45,7 @@ def queue_all(app: Application) -> dict[str, RunQueueItem]:
         "stopped": app.push(of("waits", WAITS)),
         "finished": app.push(of("logs", LOGS), overrides={"run_config": {"lr": 0.1}}),
         "failed": app.push(of("fails", FAILS)),
-        "spot": app.push(of("logs", LOGS), run_id="interrupted-spot", sagemaker=spot),
+        "spot": app.push(of("lasts", f"{LOGS}\nimport time; time.sleep(2)"), run_id="interrupted-spot", sagemaker=spot),
         "algorithm": app.push(sagemaker=algorithm),
     }
     wait_for(lambda: (run := app.run(items["stopped"])) and run.state == "running")
