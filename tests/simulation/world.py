@@ -8,7 +8,7 @@ import random
 import re
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -141,6 +141,10 @@ class World:
         self._poll_interval = poll_interval
         self._duplicated, self._poll_every, self._latency = duplicated, poll_every, latency or Latency()
         self.found = Found()
+        self._items_of_run: dict[tuple[str, str, str], set[str]] = {}
+        """The items whose training jobs are of a run."""
+        self._models_of: dict[int, list[str]] = {}
+        """The states of the artifacts that a run has created."""
         self.undelivered = 0
         self.shows_keys = False
         """Whether training jobs may show API keys in their environment, as those planned by version 0.1.0 do."""
@@ -607,6 +611,7 @@ class World:
 
         If something was permanently `refused`, W&B may have items again, and may not know of an end.
         """
+        self._index()
         for item in self.server.state.items.values():
             self._check_item(item, refused=refused)
         self._check_sweeps(refused=refused)
@@ -623,6 +628,14 @@ class World:
             if build.status == "IN_PROGRESS":
                 self.found.leaked.append(f"build {build.id} is in progress")
         return self.found
+
+    def _index(self) -> None:
+        """Look through all jobs and artifacts once, and not for each item: a soak has ten thousand."""
+        self._items_of_run, self._models_of = defaultdict(set), defaultdict(list)
+        for job in self.training.jobs.values():
+            self._items_of_run[job.run].add(job.item)
+        for artifact in self.server.state.artifacts.values():
+            self._models_of[id(artifact.created_by)].append(artifact.state)
 
     def _check_item(self, item: RunQueueItem, *, refused: bool) -> None:
         outcome, jobs = self.outcome(item), self.jobs(item)
@@ -676,14 +689,13 @@ class World:
         """Check that a run in W&B has what its process logged, and the results of its training job."""
         names = [record["training_job_name"]["S"] for record in self.records(item.id) if "training_job_name" in record]
         job = self.training.jobs[names[-1]]
-        of_others = any(each.run == job.run and each.item != item.id for each in self.training.jobs.values())
-        if of_others or job.run[0] == FORBIDDEN or job.name not in self.logged:
+        if self._items_of_run[job.run] != {item.id} or job.run[0] == FORBIDDEN or job.name not in self.logged:
             return  # a hostile item has the run of another, or one that cannot be read
         run = self.run(*job.run)
-        models = [each for each in self.server.state.artifacts.values() if each.created_by is run]
+        models = self._models_of[id(run)]
         has_model = job.shown["TrainingJobStatus"] == "Completed" and "ModelArtifacts" in job.shown
         logs_model = has_model and self._config.get("log_model_artifact", True)
-        if logs_model and [each.state for each in models] != ["COMMITTED"]:
+        if logs_model and models != ["COMMITTED"]:
             self.found.other.append(f"the run of item {item.id} has the models {models}")
         if run.summary.get("loss") != 0.25 or run.summary.get("sagemaker/job_name") != job.name:
             self.found.other.append(f"the run of item {item.id} has the summary {run.summary}")
