@@ -689,7 +689,7 @@ class World:
         """Check that a run in W&B has what its process logged, and the results of its training job."""
         names = [record["training_job_name"]["S"] for record in self.records(item.id) if "training_job_name" in record]
         job = self.training.jobs[names[-1]]
-        if self._items_of_run[job.run] != {item.id} or job.run[0] == FORBIDDEN or job.name not in self.logged:
+        if self._items_of_run[job.run] - {item.id} or job.run[0] == FORBIDDEN or job.name not in self.logged:
             return  # a hostile item has the run of another, or one that cannot be read
         run = self.run(*job.run)
         models = self._models_of[id(run)]
