@@ -633,7 +633,8 @@ class World:
         """Look through all jobs and artifacts once, and not for each item: a soak has ten thousand."""
         self._items_of_run, self._models_of = defaultdict(set), defaultdict(list)
         for job in self.training.jobs.values():
-            self._items_of_run[job.run].add(job.item)
+            if job.item:  # another team's job has no run
+                self._items_of_run[job.run].add(job.item)
         for artifact in self.server.state.artifacts.values():
             self._models_of[id(artifact.created_by)].append(artifact.state)
 
