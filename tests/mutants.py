@@ -3,7 +3,7 @@
 Cosmic Ray makes the changes, in a copy of the checkout. It runs in an environment of its own; the tests run in the
 development environment. First all of them run on the unchanged copy: they have to pass, and it is noted which
 functions each test calls. With a change, the tests that call the changed function run first. If none of them fails,
-all run.
+all others run that could notice it.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,18 +28,20 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parents[1]
 MUTATED = ("layers/launch_agent/launch_agent", "functions")
-SUITES = (
+SUITES: tuple[tuple[str, ...], tuple[str, ...]] = (
     (
         *("tests/unit", "tests/golden", "tests/contract", "tests/clients", "tests/build", "tests/upgrade"),
         *("--deselect", "tests/unit/test_linear_time.py"),
     ),
     ("tests/simulation", "--deselect", "tests/simulation/test_attack.py"),
 )
-"""None needs the embedded AWS. The second runs only if the first has noticed nothing.
+"""None needs the embedded AWS. The second runs only if the first has noticed nothing, and then only the tests that call
+the changed function: they all run in one process. The tests of the first also start processes and read the code.
 
 What measures time is left out, as noting which functions are called takes time, and so are the longest tests.
 """
-TIMEOUT_SECONDS = 600
+PATIENCE = 3
+"""A changed copy may take so many times as long as the unchanged one, and a minute; then a change is noticed."""
 FIRST = 300
 """How many of the tests that call a changed function run before all others: the quickest."""
 LEFT_OUT = ("NoOp", "Variable", "BinaryOperator_BitOr")
@@ -81,40 +84,57 @@ class Tests:
         self._copy = copy
         with tempfile.TemporaryDirectory() as folder:
             noting = ["-p", "tests.calls", "--calls", folder, *(f"--of={modules}" for modules in MUTATED)]
-            for suite in SUITES:
-                finished = self._run(["-n", "2", *noting, *suite], seconds=None)
-                if finished.returncode:
-                    sys.exit(f"a test fails without any change:\n{finished.stdout.decode()}")
+            self._seconds = {suite: self._first_run(suite, noting) for suite in SUITES}
             tests = sorted(test for file in Path(folder).glob("*.json") for test in json.loads(file.read_text()))
+        self._seconds_of = {test: seconds for seconds, test, _ in tests}
         self._callers: dict[Function, list[str]] = {}
         for _, test, called in tests:
             for function in {(module, line) for module, first in called for line in (0, first)}:
                 self._callers.setdefault(function, []).append(test)
 
+    def _first_run(self, suite: Sequence[str], noting: Sequence[str]) -> float:
+        """Run a suite on the unchanged copy, and return the seconds that it takes."""
+        begun = time.perf_counter()
+        finished = self._run(["-n", "2", *noting, *suite], seconds=None)
+        if finished.returncode:
+            sys.exit(f"a test fails without any change:\n{finished.stdout.decode()}")
+        return time.perf_counter() - begun
+
     def notice(self, function: Function) -> bool:
         """Say whether a test fails with a changed function, or does not end. The quickest tests run first."""
+        callers, (in_any_process, simulations) = self._callers.get(function, []), SUITES
         try:
-            return self._likely(self._callers.get(function, [])[:FIRST]) or any(
-                self._run(["-n", "2", *suite]).returncode for suite in SUITES
+            return (
+                self._some_fail(callers[:FIRST])
+                or self._suite_fails(in_any_process)
+                or self._some_fail([test for test in callers[FIRST:] if test.startswith(simulations[0])])
+                or (function[1] == 0 and self._suite_fails(simulations))
             )
         except subprocess.TimeoutExpired:
             return True
 
-    def _likely(self, tests: Sequence[str]) -> bool:
-        """Run some tests, and say whether one fails."""
+    def _suite_fails(self, suite: tuple[str, ...]) -> bool:
+        return self._run(["-n", "2", *suite], seconds=self._seconds[suite]).returncode != 0
+
+    def _some_fail(self, tests: Sequence[str]) -> bool:
+        """Run some tests in this order, and say whether one fails."""
         if not tests:
             return False
         with tempfile.NamedTemporaryFile("w") as file:
             file.write("\n".join(tests))
             file.flush()
             modules = sorted({test.partition("::")[0] for test in tests})
-            return self._run(["-p", "tests.calls", "--only", file.name, *modules]).returncode not in _NOT_NOTICED
+            finished = self._run(
+                ["-p", "tests.calls", "--only", file.name, *modules],
+                seconds=sum(self._seconds_of[test] for test in tests),
+            )
+        return finished.returncode not in _NOT_NOTICED
 
-    def _run(
-        self, tests: Sequence[str], *, seconds: int | None = TIMEOUT_SECONDS
-    ) -> "subprocess.CompletedProcess[bytes]":
+    def _run(self, tests: Sequence[str], *, seconds: float | None) -> "subprocess.CompletedProcess[bytes]":
+        """Run tests that take `seconds` on the unchanged copy. Raises TimeoutExpired if they take much longer."""
         command = [".venv/bin/pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
-        return subprocess.run(command, cwd=self._copy, capture_output=True, timeout=seconds, check=False)
+        timeout = seconds and PATIENCE * seconds + 60
+        return subprocess.run(command, cwd=self._copy, capture_output=True, timeout=timeout, check=False)
 
 
 def mutants() -> Iterator[Mutant]:
