@@ -356,6 +356,11 @@ def scenarios() -> dict[str, Scenario]:
             _run, "finished", {**lost, "script": _fails("InternalServerError: sorry")}
         ),
         "sweep": Scenario(_sweep, "finished", {}),
+        "sweep whose runs never begin": Scenario(
+            lambda made: made.scheduler_of(made.sweep(parameters={"lr": {"values": [1]}})),
+            "finished",
+            {"script": lambda _: Script(calls_init=False)},
+        ),
         "sweep canceled": Scenario(_sweep_that("CANCELED"), "stopped", {}),
         "sweep paused": Scenario(_sweep_that("PAUSED"), "finished", {}),
         "sweep deleted": Scenario(_sweep_that("deleted"), "stopped", {}),

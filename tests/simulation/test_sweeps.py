@@ -112,6 +112,19 @@ def test_runs_whose_items_fail_do_not_stay_pending_and_free_their_worker() -> No
         assert [run.state for run in sweep.made] == ["failed"] * 3
 
 
+@pytest.mark.parametrize("fault", [Fault.KILLED_AFTER, Fault.LOST_ANSWER, Fault.BROKEN])
+def test_a_run_that_never_began_is_failed_however_often_its_end_is_reported(fault: Fault) -> None:
+    """The first report shows the pending run as failed, and dies. The next one finds a run that has a state."""
+    write = Site("report_outcome", "wandb", "UpsertRun")
+    with world(3, FaultsAt(write, fault, times=2), script=lambda _: Script(calls_init=False)) as made:
+        sweep = made.sweep(parameters=values(1))
+        ended_well(made)
+        (item,) = made.items_of(sweep)
+        outcome = made.outcome(item) or {}
+        assert (item.state, outcome["verdict"]) == (ItemState.FAILED, "failed")
+        assert "its run never appeared in W&B" in outcome["reason"]
+
+
 def test_a_paused_sweep_is_resumed_by_another_scheduler_with_the_same_launch_block() -> None:
     with world(4, NoFaults()) as made:
         sweep = made.sweep(workers=1, launch={"overrides": {"run_config": {"seed": 7}}}, run_cap=3)

@@ -82,8 +82,9 @@ class Found:
     other: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Return the counts as in the soak's last line."""
-        counts = {name: len(getattr(self, name)) for name in ("lost", "doubled", "leaked", "secrets")}
+        """Return the counts as in the soak's last line: `other` only if there are any."""
+        names = ("lost", "doubled", "leaked", "secrets", *(("other",) if self.other else ()))
+        counts = {name: len(getattr(self, name)) for name in names}
         return " ".join(f"{name} {count}" for name, count in counts.items())
 
     @property

@@ -239,6 +239,10 @@ class Runs:
         """
         return self._change(Event.ENDED, record, {"acked": True}, at=datetime.now(UTC))
 
+    def never_begun(self, item_id: str) -> None:
+        """Record, before it is reported, that a run never appeared in W&B."""
+        self._set(_run_key(item_id), {"never_begun": True})
+
     def close(self, record: RunRecord, outcome: Mapping[str, str]) -> bool:
         """Store the outcome of an ended run, and delete spec and plan. Return False if the run has not just ended."""
         return self._leave(Event.CLOSED, record, {"outcome": dict(outcome)})

@@ -49,6 +49,7 @@ _OF_AN_EARLIER_LAUNCH = (
     *_OF_AN_EARLIER_ATTEMPT,
     "awaits_build_of",
     "capacity_awaited_since",
+    "never_begun",
     "outcome",
     "training_job_name",
     "waits_for",

@@ -47,6 +47,8 @@ class RunRecord(Model):
     """What the queue item says that the run waits for."""
     stop_requested_at: datetime | None = None
     """When a poll first saw that someone stopped the run in W&B."""
+    never_begun: bool = False
+    """Whether a report has said that the run never appeared in W&B. Such a report may give the run a state there."""
     refusals: int = 0
     """How often the item went back to its queue because W&B or AWS refused a request for good."""
     refusal: str | None = None

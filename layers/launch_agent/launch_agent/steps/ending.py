@@ -175,6 +175,8 @@ class Ending:
             now=datetime.now(UTC),
             grace=self._clients.env.wandb_init_grace,
         ).also(seen.refusal)
+        if judgement.on_item is OnItem.FAIL and not seen.has_begun:
+            self._runs.never_begun(run.record.item.id)
         results = self._results.finish(run.record, run.details, seen, end=end, job=job)
         judgement = judgement.also(results.note)
         reason = judgement.reason
@@ -184,11 +186,15 @@ class Ending:
         return _outcome(judgement.verdict, reason) | _facts(end, results.dollars)
 
     def _seen(self, record: RunRecord) -> SeenRun:
-        """Return the run in W&B. Before it is planned, its project is not known, so it cannot be looked up."""
+        """Return the run in W&B. Before it is planned, its project is not known, so it cannot be looked up.
+
+        If an earlier report has said that the run never appeared, the state that it has since is from that report.
+        """
         if record.entity is None or record.project is None:
             return SeenRun()
         try:
-            return self._wandb.seen_run(record.entity, record.project, record.item.run_id)
+            seen = self._wandb.seen_run(record.entity, record.project, record.item.run_id)
+            return seen.model_copy(update={"state": None}) if record.never_begun else seen
         except self._refusals as error:
             return SeenRun(refusal=str(error))
 
