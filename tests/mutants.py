@@ -2,8 +2,8 @@
 
 Cosmic Ray makes the changes, in a copy of the checkout. It runs in an environment of its own; the tests run in the
 development environment. First all of them run on the unchanged copy: they have to pass, and it is noted which
-functions each test calls. With a change, the tests that call the changed function run first. If none of them fails,
-all others run that could notice it.
+functions each test calls. With a change, the tests that could notice it run: those that call the changed function, the
+quickest first, and those that start processes or read the code.
 """
 
 import argparse
@@ -28,18 +28,12 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT = Path(__file__).parents[1]
 MUTATED = ("layers/launch_agent/launch_agent", "functions")
-SUITES: tuple[tuple[str, ...], tuple[str, ...]] = (
-    (
-        *("tests/unit", "tests/golden", "tests/contract", "tests/clients", "tests/build", "tests/upgrade"),
-        *("--deselect", "tests/unit/test_linear_time.py"),
-    ),
-    ("tests/simulation", "--deselect", "tests/simulation/test_attack.py"),
-)
-"""None needs the embedded AWS. The second runs only if the first has noticed nothing, and then only the tests that call
-the changed function: they all run in one process. The tests of the first also start processes and read the code.
-
-What measures time is left out, as noting which functions are called takes time, and so are the longest tests.
-"""
+SUITES = ("unit", "golden", "contract", "clients", "build", "upgrade", "simulation")
+"""None needs the embedded AWS."""
+LEFT_OUT_TESTS = ("tests/unit/test_linear_time.py", "tests/simulation/test_attack.py")
+"""What compares times, and the longest."""
+UNTRACED = ("tests/clients/test_answers.py", "tests/unit/test_requirements.py", "tests/unit/test_plan_rules.py")
+"""They take far too long while it is noted what they call."""
 PATIENCE = 3
 """A changed copy may take so many times as long as the unchanged one, and a minute; then a change is noticed."""
 FIRST = 300
@@ -77,44 +71,43 @@ class _Places(AstVisitor):  # type: ignore[misc]  # the library has no types
 
 
 class Tests:
-    """The tests, and which of them call each function of the copy of the checkout."""
+    """The tests, and which of them could notice a change of each function of the copy of the checkout."""
 
     def __init__(self, copy: Path) -> None:
         """Run all tests. If one fails, the program ends with what it says."""
         self._copy = copy
         with tempfile.TemporaryDirectory() as folder:
-            noting = ["-p", "tests.calls", "--calls", folder, *(f"--of={modules}" for modules in MUTATED)]
-            self._seconds = {suite: self._first_run(suite, noting) for suite in SUITES}
+            noting = [*(f"--of={each}" for each in MUTATED), *(f"--untraced={each}" for each in UNTRACED)]
+            begun = time.perf_counter()
+            finished = self._run([f"--calls={folder}", *noting, *_all_tests()], seconds=None)
+            self._seconds = time.perf_counter() - begun
+            if finished.returncode:
+                sys.exit(f"a test fails without any change:\n{finished.stdout.decode()}")
             tests = sorted(test for file in Path(folder).glob("*.json") for test in json.loads(file.read_text()))
-        self._seconds_of = {test: seconds for seconds, test, _ in tests}
+        self._seconds_of = {test: seconds for seconds, test, *_ in tests}
+        self._looking = [test for _, test, _, looks in tests if looks]
+        """The tests that start a process, or read the code as text."""
         self._callers: dict[Function, list[str]] = {}
-        for _, test, called in tests:
+        for _, test, called, _ in tests:
             for function in {(module, line) for module, first in called for line in (0, first)}:
                 self._callers.setdefault(function, []).append(test)
 
-    def _first_run(self, suite: Sequence[str], noting: Sequence[str]) -> float:
-        """Run a suite on the unchanged copy, and return the seconds that it takes."""
-        begun = time.perf_counter()
-        finished = self._run(["-n", "2", *noting, *suite], seconds=None)
-        if finished.returncode:
-            sys.exit(f"a test fails without any change:\n{finished.stdout.decode()}")
-        return time.perf_counter() - begun
-
     def notice(self, function: Function) -> bool:
-        """Say whether a test fails with a changed function, or does not end. The quickest tests run first."""
-        callers, (in_any_process, simulations) = self._callers.get(function, []), SUITES
+        """Say whether a test fails with a changed function, or does not end. The quickest tests run first.
+
+        What is in no function, or in one that is called while its module is imported, every test may use.
+        """
+        callers = self._callers.get(function, [])
+        concerns_all = function[1] == 0 or not callers
         try:
             return (
                 self._some_fail(callers[:FIRST])
-                or self._suite_fails(in_any_process)
-                or self._some_fail([test for test in callers[FIRST:] if test.startswith(simulations[0])])
-                or (function[1] == 0 and self._suite_fails(simulations))
+                or self._some_fail(self._looking)
+                or self._some_fail(callers[FIRST:])
+                or (concerns_all and self._run(_all_tests(), seconds=self._seconds).returncode != 0)
             )
         except subprocess.TimeoutExpired:
             return True
-
-    def _suite_fails(self, suite: tuple[str, ...]) -> bool:
-        return self._run(["-n", "2", *suite], seconds=self._seconds[suite]).returncode != 0
 
     def _some_fail(self, tests: Sequence[str]) -> bool:
         """Run some tests in this order, and say whether one fails."""
@@ -124,17 +117,22 @@ class Tests:
             file.write("\n".join(tests))
             file.flush()
             modules = sorted({test.partition("::")[0] for test in tests})
-            finished = self._run(
-                ["-p", "tests.calls", "--only", file.name, *modules],
-                seconds=sum(self._seconds_of[test] for test in tests),
-            )
+            seconds = sum(self._seconds_of[test] for test in tests)
+            finished = self._run([f"--only={file.name}", *modules], seconds=seconds, processes=2 if seconds > 60 else 0)
         return finished.returncode not in _NOT_NOTICED
 
-    def _run(self, tests: Sequence[str], *, seconds: float | None) -> "subprocess.CompletedProcess[bytes]":
+    def _run(
+        self, tests: Sequence[str], *, seconds: float | None, processes: int = 2
+    ) -> "subprocess.CompletedProcess[bytes]":
         """Run tests that take `seconds` on the unchanged copy. Raises TimeoutExpired if they take much longer."""
-        command = [".venv/bin/pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
+        plugins = ["-p", "no:cacheprovider", "-p", "no:randomly", "-p", "tests.calls", f"--numprocesses={processes}"]
+        command = [".venv/bin/pytest", "-q", "-x", *plugins, *tests]
         timeout = seconds and PATIENCE * seconds + 60
         return subprocess.run(command, cwd=self._copy, capture_output=True, timeout=timeout, check=False)
+
+
+def _all_tests() -> list[str]:
+    return [*(f"tests/{suite}" for suite in SUITES), *(f"--deselect={each}" for each in LEFT_OUT_TESTS)]
 
 
 def mutants() -> Iterator[Mutant]:
