@@ -3,9 +3,10 @@
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import botocore.session
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import settings
 
 from launch_agent.clients import aws
@@ -39,8 +40,17 @@ GROUPS = {
 _GROUP_OF = {module: group for group, modules in GROUPS.items() for module in modules}
 
 
-# Each test has new sessions. With one loader, AWS's service models are read once for all of them.
-botocore.session.create_loader = cache(botocore.session.create_loader)
+class _ReadOnce(JSONFileLoader):
+    """Reads each of AWS's service models once for all tests, which have new sessions. Nothing changes what was read."""
+
+    _read = staticmethod(cache(JSONFileLoader().load_file))
+
+    def load_file(self, file_path: str) -> Any:
+        """Return the content of a file, or None."""
+        return self._read(file_path)
+
+
+Loader.FILE_LOADER_CLASS = _ReadOnce
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -32,6 +33,7 @@ ARTIFACT = {
 """A CreateArtifactInput."""
 
 
+@cache
 def schema() -> GraphQLSchema:
     return build_schema((Path(__file__).parent.parent.parent / "local/wandb/schema.graphql").read_text())
 

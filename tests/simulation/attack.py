@@ -384,14 +384,15 @@ def ended(name: str, faults: Faults, **different: Any) -> Ended:
 
 
 @cache
+def on_a_quiet_day(name: str) -> tuple[Ended, Counter[Site]]:
+    """Run a scenario without faults. Return how it ended, its calls, and how often it makes each."""
+    quiet = NoFaults()
+    return ended(name, quiet), quiet.seen
+
+
 def sites() -> dict[str, Counter[Site]]:
     """Return each scenario's calls, and how often it makes each."""
-    found = {}
-    for name in scenarios():
-        quiet = NoFaults()
-        ended(name, quiet)
-        found[name] = quiet.seen
-    return found
+    return {name: on_a_quiet_day(name)[1] for name in scenarios()}
 
 
 DISTURBANCES: dict[str, dict[str, Any]] = {

@@ -19,7 +19,7 @@ from tests.simulation.faults import NoFaults
 from tests.simulation.functions import Invocation
 from tests.simulation.permissions import Entry, Iam, entries, needs_of
 from tests.simulation.transport import checked
-from tests.simulation.world import HOUR, world
+from tests.simulation.world import HOUR, MINUTE, world
 
 _ROLES = {f"{logical_id(name)}Role" for name in NAMES}
 SURVIVES = {
@@ -54,11 +54,13 @@ class Scenario(NamedTuple):
 
 
 def enforced(name: str, iam: Iam) -> Scenario:
-    """Run a scenario with the policies enforced."""
+    """Run a scenario with the policies enforced, until it has ended or a call is denied."""
     scenario = scenarios()[name]
     with world(SEED, NoFaults(), **scenario.different) as made, checked(_check(iam, made)):
-        item = scenario.act(made)
-        made.run_until_idle(within=8 * HOUR, until=lambda: bool(scenario.until(made)))
+        item, end = scenario.act(made), made.clock.now + 8 * HOUR
+        while made.clock.now < end and not iam.denied:
+            if made.run_until_idle(within=MINUTE, until=lambda: bool(scenario.until(made))):
+                break
         verdict = (made.outcome(item) or {}).get("verdict", "none")
     return Scenario(name, verdict, iam)
 

@@ -1,16 +1,15 @@
-"""A part of the possible faults, one at a time: a fault only delays a run. `make faults` tries all of them."""
+"""The scenarios without a fault, and that each call has one. `make faults`, which CI runs, lets each call fail."""
 
 import re
-from collections.abc import Iterable
 
 import pytest
 
 from tests.contract.test_documents import statements
 from tests.documents import template
 from tests.handlers import NAMES
-from tests.simulation.attack import Case, attacks, disturbances, ended, scenarios, sites
-from tests.simulation.faults import NoFaults, Site
-from tests.simulation.refusals import CLOSES_LATER, Refusal, refusals
+from tests.simulation.attack import on_a_quiet_day, scenarios, sites
+from tests.simulation.faults import Site
+from tests.simulation.refusals import CLOSES_LATER, Refusal
 
 IAM = {"eventbridge": "events", "cloudwatch-logs": "logs", "sfn": "states", "secrets-manager": "secretsmanager"}
 WITHOUT_CALL = {
@@ -39,26 +38,10 @@ WITHOUT_CALL = {
 ELSEWHERE = {"sweep_runs": {"pricing:GetProducts"}}
 """Allowed calls that no scenario makes: a sweep finds an ended job of a stopped execution in tests/e2e/test_page.py."""
 
-PART = 6
-"""The suite tries one of six attacks, spread over all places, faults and scenarios, so that it stays quick."""
-
-
-def wrong(cases: Iterable[Case]) -> dict[str, list[str]]:
-    """What is wrong at the end of one of PART cases, by the case."""
-    return {str(case): end.wrong for case in list(cases)[::PART] if (end := case.run(1)).wrong}
-
 
 @pytest.mark.parametrize("name", list(scenarios()))
 def test_a_scenario_ends_as_it_should_on_a_quiet_day(name: str) -> None:
-    assert ended(name, NoFaults()).wrong == []
-
-
-def test_whatever_goes_wrong_once_at_a_call_to_the_outside_changes_nothing() -> None:
-    assert wrong(attacks(everywhere=False)) == {}
-
-
-def test_whatever_is_refused_for_good_at_a_call_to_the_outside_every_run_closes() -> None:
-    assert wrong(refusals(everywhere=False)) == {}
+    assert on_a_quiet_day(name)[0].wrong == []
 
 
 @pytest.mark.parametrize("site", CLOSES_LATER, ids=str)
@@ -66,10 +49,6 @@ def test_a_call_without_which_a_run_cannot_close_is_one(site: Site) -> None:
     end = Refusal(site, CLOSES_LATER[site], 0).run(1)
     assert end.wrong == []
     assert end.verdict.endswith(", later")
-
-
-def test_whatever_is_wrong_with_events_and_invocations_changes_nothing() -> None:
-    assert wrong(disturbances()) == {}
 
 
 def test_every_call_that_a_function_is_allowed_to_make_is_attacked() -> None:

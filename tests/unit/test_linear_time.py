@@ -323,8 +323,12 @@ def test_a_text_that_is_twice_as_long_takes_twice_the_time(name: str, row: Row) 
     assert not grows_too_fast(*row)
 
 
-def test_a_search_that_tries_every_end_from_every_beginning_is_found() -> None:
-    assert grows_too_fast(re.compile("a+b").search, "", "a", "")
+@pytest.mark.parametrize(("exponent", "is_found"), [(1, False), (2, True)])
+def test_a_time_that_grows_with_the_square_of_the_length_is_found(
+    exponent: int, is_found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.seconds", lambda _, text: len(text) ** exponent * 1e-9)
+    assert bool(grows_too_fast(str.strip, "", "a", "")) is is_found
 
 
 def test_every_module_with_a_pattern_has_a_row_or_a_reason() -> None:
