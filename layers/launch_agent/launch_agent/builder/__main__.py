@@ -169,7 +169,6 @@ def store_secrets(env: Env, plan: BuildPlan, folder: Path) -> dict[str, Path]:
             value = filled(plan.secrets[name], env.run_secret_arns, lambda named: secrets.value(named.arn, named.key))
         except LookupError:
             raise InvalidRunSpec([f"builder.secrets.{name} names a secret that RunSecretArns does not list."]) from None
-        keep_secret(value)
         path.touch(mode=0o600)
         path.write_text(value)
     return paths
