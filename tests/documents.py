@@ -15,7 +15,7 @@ MACHINE = json.loads((ROOT / "statemachine/launch_run.asl.json").read_text())
 def template() -> dict[str, Any]:
     """The template, with CloudFormation's short tags as {"Ref": ...} and {"Fn::Sub": ...}."""
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.CSafeLoader):
         """Reads CloudFormation's short tags."""
 
     def tagged(loader: Any, suffix: str, node: yaml.Node) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 import importlib.util
 import os
 from collections.abc import Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 from tests.documents import ROOT, resources, template
 
@@ -27,11 +29,13 @@ def logical_id(name: str) -> str:
     return "".join(word.title() for word in name.split("_")) + "Function"
 
 
+@cache
 def properties_of(name: str) -> dict[str, Any]:
     """Return a function's properties, including the template's globals."""
     return {**template()["Globals"]["Function"], **resources("AWS::Serverless::Function")[logical_id(name)]}
 
 
+@cache
 def variables_of(name: str) -> set[str]:
     """Return the names of a function's environment variables in the template."""
     own = resources("AWS::Serverless::Function")[logical_id(name)].get("Environment", {}).get("Variables", {})
@@ -44,11 +48,6 @@ def loaded(name: str, environment: Mapping[str, str]) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    saved = dict(os.environ)
-    os.environ.update({key: value for key, value in environment.items() if key in variables_of(name)})
-    try:
+    with patch.dict(os.environ, {key: value for key, value in environment.items() if key in variables_of(name)}):
         spec.loader.exec_module(module)
-    finally:
-        os.environ.clear()
-        os.environ.update(saved)
     return module
