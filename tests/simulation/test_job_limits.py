@@ -98,10 +98,10 @@ def test_queues_take_turns_also_if_each_job_takes_as_many_minutes_as_there_are_q
     with world(56, NoFaults(), max_jobs=1, config={"queues": names}, **three_minutes) as made:
         for name in names[1:]:
             made.server.create_queue(name, config=queue_config())
-        for _ in range(30):
+        for _ in range(20):
             for name in names:
                 push(made, name)
-        made.clock.run(4 * HOUR)
+        made.clock.run(2 * HOUR)
         served = Counter(queue_of(job.request) for job in made.training.jobs.values() if job.item)
         assert served.total() > 30
         assert min(served[name] for name in names) > served.total() / 6
