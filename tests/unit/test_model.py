@@ -56,6 +56,11 @@ def test_null_is_absent(model: type[Wire], data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: f"{model.__module__}.{model.__name__}")
+def test_a_flag_that_is_absent_is_not_set(model: type[Wire]) -> None:
+    assert [name for name, field in model.model_fields.items() if field.default is True] == []
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: f"{model.__module__}.{model.__name__}")
 def test_a_key_that_has_to_be_there_is_missing_where_it_is_null(model: type[Wire]) -> None:
     schema = model.model_json_schema()
     sent = least(schema, schema.get("$defs", {}))

@@ -397,6 +397,12 @@ def test_a_fault_names_a_key_as_the_queue_spells_it(key: str) -> None:
     assert f"\n- {key} is not a key that SageMaker knows" in faults({key: {}})
 
 
+def test_a_training_job_name_leaves_room_for_a_run_id_of_eight_characters() -> None:
+    name = plan({"TrainingJobName": "a" * 55 + "${run_id}"}).training_job_name
+    assert (len(name), name[55:]) == (63, "limzn0a6")
+    assert "leaves no room for the run's id: it can have 63" in faults({"TrainingJobName": "a" * 56 + "${run_id}"})
+
+
 @pytest.mark.parametrize("name", ["${run_id}", "team-${run_id}", "${project_name}/${run_id}-x", "", None])
 def test_a_training_job_name_with_the_runs_id_is_made_legal(name: Any) -> None:
     assert "limzn0a6" in plan({"TrainingJobName": name}).training_job_name
