@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch_agent.clients.answers import MAX_BYTES, Unreadable, read_answer, read_json, text_in
+from launch_agent.clients.answers import MAX_BYTES, MAX_PART_VALUES, Unreadable, read_answer, read_json, text_in
 
 JSON = st.recursive(
     st.none()
@@ -88,6 +88,13 @@ def peak_while_reading(content: bytes) -> int:
 def test_deep_nesting_is_not_read(levels: int) -> None:
     with pytest.raises(Unreadable, match="more than 100 levels"):
         read_json(nested(levels))
+
+
+def test_a_part_with_too_many_values_is_said_so_although_its_end_and_all_after_it_are_missing() -> None:
+    answer = read_answer(b'{"data": {"first": 1, "second": [' + b"0," * (5 * MAX_PART_VALUES + 1))
+    assert answer
+    assert (answer.data, answer.is_cut) == ({"first": 1}, True)
+    assert answer.unread["second"].why == "it has more than 1000000 bytes or 30000 values"
 
 
 @pytest.mark.parametrize("text", [b"", b"<html>", b"{", b'{"a" 1}', b"1" * 10 + b"x", b"\xff", b"\x00"])

@@ -141,6 +141,12 @@ def test_whatever_is_in_the_file_is_answered_in_words(text: str, said: str) -> N
     assert said in faults(text)
 
 
+def test_a_file_may_have_twenty_aliases() -> None:
+    text = "queues: &a [sm]\nx: [" + "*a, " * 20 + "]"
+    assert "aliases" not in faults(text)
+    assert "20 aliases" in faults(text.replace("]", "*a]"))
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_file_with_a_byte_order_mark_is_read(encoding: str) -> None:
     assert parse_launch_config("queues: [größe]".encode(encoding)).queues == ["größe"]

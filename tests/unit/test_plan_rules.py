@@ -397,6 +397,13 @@ def test_a_fault_names_a_key_as_the_queue_spells_it(key: str) -> None:
     assert f"\n- {key} is not a key that SageMaker knows" in faults({key: {}})
 
 
+def test_one_key_of_a_request_in_another_key_is_no_configuration_that_is_too_deep() -> None:
+    none = dict.fromkeys(("RoleArn", "ResourceConfig", "OutputDataConfig", "StoppingCondition"), ...)
+    inner = {"RoleArn": "arn:aws:iam::123456789012:role/r", "OutputDataConfig": {"S3OutputPath": "s3://b/o"}}
+    assert "one level too deep: resource_args.sagemaker.inner has" in faults({**none, "inner": inner})
+    assert "too deep" not in faults({**none, "inner": {"RoleArn": inner["RoleArn"]}})
+
+
 def test_a_training_job_name_leaves_room_for_a_run_id_of_eight_characters() -> None:
     name = plan({"TrainingJobName": "a" * 55 + "${run_id}"}).training_job_name
     assert (len(name), name[55:]) == (63, "limzn0a6")
