@@ -1,6 +1,6 @@
 """`make faults`: every possible fault at each call to the outside, and with events, once or permanently.
 
-python -m tests.simulation [--everywhere] [--times N]
+python -m tests.simulation [--everywhere] [--times N] [--one-in N]
 """
 
 import argparse
@@ -17,11 +17,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make faults")
     parser.add_argument("--everywhere", action="store_true", help="in every scenario, at each of the first six calls")
     parser.add_argument("--times", type=int, default=1, help="how many calls fail in a row")
+    parser.add_argument("--one-in", type=int, default=1, help="every Nth of them, spread over all calls and scenarios")
     options = parser.parse_args()
     begun, counts = time.perf_counter(), Counter[str]()
     everywhere: bool = options.everywhere
     chosen: list[Case] = [*attacks(everywhere=everywhere), *refusals(everywhere=everywhere), *disturbances()]
-    for case, end in outcomes(chosen, times=options.times):
+    for case, end in outcomes(chosen[:: options.one_in], times=options.times):
         counts[type(case).__name__.lower() + "s"] += 1
         counts["broke something"] += bool(end.wrong)
         print(f"{case} | {end.verdict}")

@@ -1,4 +1,4 @@
-"""The scenarios without a fault, and that each call has one. `make faults`, which CI runs, lets each call fail."""
+"""The scenarios without a fault, and that each call has one. `make faults` lets each call fail."""
 
 import re
 
