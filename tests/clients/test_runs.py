@@ -496,6 +496,7 @@ def test_no_training_job_is_awaited_by_a_closed_run(runs: Runs) -> None:
 def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(runs: Runs) -> None:
     runs.open(run_record(), spec=SPEC, limit=1)
     runs.awaiting("item", training_job_name="job", task_token="token")
+    runs.never_begun("item")
     closed(runs, "item", {"verdict": "not launched", "reason": "."})
     runs.open(run_record("other"), spec=SPEC, limit=1)
     assert not runs.open_again(run_record(), spec={"a": 1}, redrives=1, at=NOW, limit=1)
@@ -505,7 +506,7 @@ def test_a_closed_run_is_opened_again_for_a_redrive_once_and_within_the_limit(ru
     assert found
     assert (found.state, found.acked, found.redrives) == (RunState.OPEN, True, 1)
     assert runs.details("item") == RunDetails(spec={"a": 1})
-    assert (found.outcome, found.training_job_name) == (None, None)
+    assert (found.outcome, found.training_job_name, found.never_begun) == (None, None, False)
     assert slots(runs) == (2, 0)
 
 
