@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import settings
+from moto.core.loaders import Loader as MotoLoader
 
 from launch_agent.clients import aws
 
@@ -41,7 +42,7 @@ _GROUP_OF = {module: group for group, modules in GROUPS.items() for module in mo
 
 
 class _ReadOnce(JSONFileLoader):
-    """Reads each of AWS's service models once for all tests, which have new sessions. Nothing changes what was read."""
+    """Reads each of AWS's service models once for all tests, which have new sessions."""
 
     _read = staticmethod(cache(JSONFileLoader().load_file))
 
@@ -51,6 +52,8 @@ class _ReadOnce(JSONFileLoader):
 
 
 Loader.FILE_LOADER_CLASS = _ReadOnce
+# moto's loader writes its own additions into the models that it has read, and keeps them itself.
+MotoLoader.FILE_LOADER_CLASS = JSONFileLoader
 
 
 @pytest.hookimpl(tryfirst=True)
