@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import boto3
 import urllib3
+import yaml
 from botocore.config import Config
 from rich.console import Console
 
@@ -238,10 +239,17 @@ def deploy(
     }
     with timed("building the template with sam build", console):
         _sam(cloud, ["build", "--build-dir", str(cloud.folder / "build"), *overrides], environment, folder=source)
+        _rewrite_as_json(cloud.folder / "build/template.yaml")
     with timed("deploying it with sam deploy", console):
         deploy_built(cloud, overrides, stack_name=stack_name)
     (stack,) = cloud.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
     return Deployed(cloud, wandb, {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]})
+
+
+def _rewrite_as_json(template: Path) -> None:
+    """Rewrite a built template: SAM reads it several times, and takes seconds to read it as YAML."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    template.write_text(json.dumps(yaml.load(template.read_text(), loader)))  # noqa: S506 - a safe loader
 
 
 def deploy_built(cloud: LocalCloud, overrides: Sequence[str] = (), *, stack_name: str = STACK_NAME) -> None:

@@ -10,6 +10,7 @@ import fnmatch
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from local import ACCOUNT_ID, REGION
@@ -28,6 +29,7 @@ LOG_DELIVERY = (
     "logs:DescribeResourcePolicies",
     "logs:DescribeLogGroups",
 )
+_PARSE = "ministack.core.iam_evaluator:parse_policy_document"
 _ECR_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<repository>[^:@]+)")
 
 
@@ -52,6 +54,9 @@ class Iam:
         seams.wrap("ministack.core.iam_actions:extract_resource_arn", iam_request.resource_arn)
         seams.wrap("ministack.core.iam_actions:extract_iam_action", iam_request.action)
         seams.wrap("ministack.core.iam_actions:dynamodb_service_context", iam_request.with_leading_keys)
+        # The policies of the caller's role are parsed for every request, and not changed.
+        parsed = lru_cache(maxsize=1024)(seams.use(_PARSE))
+        seams.wrap(_PARSE, lambda old, doc: parsed(doc) if isinstance(doc, str) else old(doc))
         seams.wrap("ministack.services.secretsmanager:_get_secret_value", self._get_secret_value)
         # Clients reach this AWS over loopback without TLS, and AWS with it: policies must not refuse them for that.
         seams.wrap("ministack.app:pin_request_origin", lambda old, source_ip, _: old(source_ip, True))

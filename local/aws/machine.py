@@ -15,6 +15,7 @@ import re
 import threading
 import time
 import uuid
+from functools import lru_cache
 from typing import Any
 
 import jsonata
@@ -256,7 +257,7 @@ class Machine:
         if left:
             raise ValueError(f"Invalid State Machine Definition: nothing is substituted for {', '.join(left)}")
         try:
-            seams.use(f"{_ASL}parse.asl_parser:AmazonStateLanguageParser").parse(definition)
+            _program(definition)
         except Exception as error:
             raise ValueError(f"Invalid State Machine Definition: {error}") from error
         if not self._iam.trusts(role_arn, "states.amazonaws.com"):
@@ -324,6 +325,12 @@ class _ScaledTime:
         time.sleep(self._cloud.scaled(seconds))
 
 
+@lru_cache(maxsize=64)
+def _program(definition: str) -> Any:
+    """Parse a definition. To evaluate a program does not change it, so all executions of a definition share one."""
+    return seams.use(f"{_ASL}parse.asl_parser:AmazonStateLanguageParser").parse(definition)[0]
+
+
 def _continue_from(worker: Any, left: Any, *, redrives: int) -> None:
     """Make an execution start in the state where it ended before, with that state's input and all variables.
 
@@ -340,9 +347,10 @@ def _continue_from(worker: Any, left: Any, *, redrives: int) -> None:
         return env
 
     def parsed() -> Any:
+        if not left:
+            return _program(worker._evaluation_details.state_machine_details.definition)
         program = parse()
-        if left:
-            program.start_at.start_at_name = left.states.context_object.context_object_data["State"]["Name"]
+        program.start_at.start_at_name = left.states.context_object.context_object_data["State"]["Name"]
         return program
 
     worker._get_evaluation_environment, worker._get_evaluation_entrypoint = made, parsed

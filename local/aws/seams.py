@@ -40,6 +40,7 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     "ministack.core.iam_evaluator:_conditions_met": ("conditions", "ctx"),
     "ministack.core.iam_evaluator:_gather_role_policies": ("role_name", "account_id"),
     "ministack.core.iam_evaluator:_permissions_boundary": ("store", "name", "account_id"),
+    "ministack.core.iam_evaluator:parse_policy_document": ("doc",),
     "ministack.core.iam_evaluator:evaluate": ("ctx", "policies", "limits"),
     "ministack.core.iam_evaluator:enforce": (
         *("access_key_id", "iam_action", "service", "region", "resource_arn", "service_context"),
@@ -142,6 +143,9 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     ),
 }
 
+_checked: dict[str, Any] = {}
+"""The functions whose parameters are as expected: `use` is called for each request."""
+
 
 class SeamMoved(Exception):
     """A release of ministack or moto lacks something that the embedded AWS uses."""
@@ -157,8 +161,11 @@ def use(where: str) -> Any:
             found = getattr(found, name)
     except (ImportError, AttributeError) as error:
         raise SeamMoved(f"{where} is not in {_versions()}: {error}.") from None
-    if expected is not None and tuple(inspect.signature(found).parameters) != expected:
-        raise SeamMoved(f"{where}{inspect.signature(found)} does not have the parameters {expected} in {_versions()}.")
+    if expected is not None and _checked.get(where) is not found:
+        if tuple(inspect.signature(found).parameters) != expected:
+            signature = inspect.signature(found)
+            raise SeamMoved(f"{where}{signature} does not have the parameters {expected} in {_versions()}.")
+        _checked[where] = found
     return found
 
 
