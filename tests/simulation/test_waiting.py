@@ -144,6 +144,17 @@ def test_a_sweep_that_waits_for_the_end_of_another_says_so_once_and_then_that_it
         assert said(second) == [full, "The sweep has its slot."]
 
 
+def test_a_scheduler_says_it_again_when_max_schedulers_may_be_another() -> None:
+    with world(3, NoFaults(), max_schedulers=1, poll_interval=15, **LONG) as made:
+        made.sweep()
+        made.clock.run(5 * MINUTE)
+        second = made.scheduler_of(made.sweep())
+        made.clock.run(5 * MINUTE)
+        reconfigured(made)
+        made.clock.run(5 * MINUTE)
+        assert [text.partition(":")[0] for text in said(second)][:2] == ["waiting for a slot"] * 2
+
+
 def test_a_run_says_that_its_image_is_built_here_or_for_another_run() -> None:
     with world(3, NoFaults()) as made:
         items = [made.push(job=JOB), made.push(job=JOB)]
