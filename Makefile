@@ -63,17 +63,20 @@ plan: ## Checks a run without launching it: make plan SPEC=run_spec.json, or ARG
 	@$(BIN)/python -m launch_agent.dry_run --config "$(or $(CONFIG),layers/config/launch-config.yaml)" $(ARGS) $(if $(SPEC),"$(SPEC)")
 
 # --- work on it
-# Tests of the embedded AWS mostly wait, so one more process than processors is used.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Tests of the embedded AWS often wait, so two more processes than processors are used.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 
 .PHONY: test check format bench golden release-set picture
-test: setup ## Runs all tests, offline; ARGS="tests/unit -k macros" runs some
+test: setup ## Runs the tests, offline; ARGS="tests/unit -k macros" runs some
 	@echo "test: units, golden cases, contracts, clients, the W&B server, the embedded AWS, and end to end"
 	@$(BIN)/pytest -q $(if $(ARGS),$(ARGS),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
-	@$(if $(ARGS),,echo "test: make browser tests the page of the local W&B server; it needs Chromium (on Debian: apt install chromium)")
+	@$(if $(ARGS),,echo "test: make images and make browser test more, with buildah and Chromium (on Debian: apt install buildah uidmap chromium)")
 
-# Chromium comes from the system, not from a package index, so `make test` runs on a machine without it, and CI calls both.
-.PHONY: browser screenshots
+# A container tool and Chromium come from the system, not from a package index. `make test` needs neither, and CI calls all three.
+.PHONY: images browser screenshots
+images: setup ## Tests jobs as code with real images, built with buildah, podman or a Docker engine
+	@$(BIN)/pytest -q -m images tests/e2e/images $(ARGS)
+
 browser: $(VENV)/.installed ## Tests the page of the local W&B server in Chromium
 	@$(BIN)/pytest -q -m browser tests/browser $(ARGS)
 

@@ -58,8 +58,6 @@ def _lies_between(value: str, low: float, high: float) -> bool:
     return bool(re.fullmatch(r"\d+(\.\d+)?", value)) and low <= float(value) <= high
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads a template; reads values with CloudFormation's short tags, such as `!Ref`, as None."""
-
-
+_Loader: Any = type("_Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+"""Reads a template; reads values with CloudFormation's short tags, such as `!Ref`, as None."""
 _Loader.add_multi_constructor("!", lambda *_: None)

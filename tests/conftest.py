@@ -29,7 +29,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _REST = "application"
 GROUPS = {
-    "images": ("e2e/test_builds", "e2e/test_real_jobs"),
     _REST: (),
     "verify": ("e2e/test_verify",),
     "second application": ("e2e/test_behaviours", "e2e/test_pipeline", "e2e/test_stops", "e2e/test_sweeps"),

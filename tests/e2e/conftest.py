@@ -192,15 +192,15 @@ def wait_for(look: Callable[[], Found | None], *, within: float = 60) -> Found:
     raise AssertionError("it did not happen in time")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # an application polls its queue, which takes processor time, until it is stopped
 def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    """Boot and deploy once."""
+    """Boot and deploy once. Builds make pseudo images: `images/` has the tests with real ones."""
     with booted_application(tmp_path_factory.mktemp("cloud")) as application:
         yield application
 
 
 @contextmanager
-def booted_application(folder: Path, container_tool: str = "auto") -> Iterator[Application]:
+def booted_application(folder: Path, container_tool: str = "none") -> Iterator[Application]:
     """Boot and deploy."""
     # A shorter lease than W&B's: if concurrent polls lease too many items, these soon return to the queue.
     server = WandbServer(entity=ENTITY, api_key=DEMO_KEY, behaviour=Behaviour(lease_seconds=10))

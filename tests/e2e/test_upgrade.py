@@ -31,7 +31,7 @@ from local.stack import (
 from local.wandb import WandbServer
 from local.wandb.queues import RunQueueItem
 from tests.e2e.conftest import ENTITY, GRACE_SECONDS, QUEUE, SPEED, Application, wait_for
-from tests.e2e.test_builds import OFFLINE, PYTHON, builds, code_job, image_of
+from tests.e2e.images.test_builds import OFFLINE, PYTHON, builds, code_job, image_of
 from tests.e2e.test_stops import QUOTA
 from tests.wandb.client import Client
 

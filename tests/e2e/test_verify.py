@@ -23,8 +23,8 @@ COMMAND = [sys.executable, "-m", "operate", "verify", "--stack", STACK_NAME]
 
 @pytest.fixture(scope="module")
 def deployed_application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    """A stack to break. Its images are pseudo images: other tests build real ones."""
-    with booted_application(tmp_path_factory.mktemp("cloud"), container_tool="none") as application:
+    """A stack to break."""
+    with booted_application(tmp_path_factory.mktemp("cloud")) as application:
         yield application
 
 

@@ -40,7 +40,7 @@ SURVIVES = {
     "UseBuiltImages s3:GetObject": "of the two places of notes, one is that of version 0.1.0: make prove-upgrade",
     "CheckSetupFunctionRole": "no scenario checks the setup: tests/clients/test_check_setup.py compares each call",
     "SweepRunsFunctionRole ReadPrices": "the sweep in tests/e2e/test_page.py asks for a price",
-    "ExplainBuilds logs:GetLogEvents": "the simulated builds have no log: tests/e2e/test_builds.py",
+    "ExplainBuilds logs:GetLogEvents": "the simulated builds have no log: tests/e2e/images/test_builds.py",
 }
 """Why nothing in the simulated world notices that an action is missing. By words of the entry: role, policy, action."""
 
