@@ -235,6 +235,8 @@ def booted_application(folder: Path, container_tool: str = "none") -> Iterator[A
         application = Application(deployed, server, git, repositories)
         for script in ("train", "broken"):
             application.images[script] = cloud.put_image(f"demo:{script}", image_of(f"{script}.py"))
+        # Tests that lose W&B's answers must not lose that to the registration, which W&B would then list twice.
+        wait_for(lambda: application.poll()["status"] != "REGISTERING")
         yield application
 
 
